@@ -1,0 +1,29 @@
+package catalog
+
+import "github.com/cilium/ebpf/btf"
+
+// MapDef is a map as verifier, rewriter and engines know it: pure data, made
+// when the map is created (struct bpf_map without the memory).
+type MapDef struct {
+	Name       string
+	Type       MapType
+	KeySize    uint32 // bytes
+	ValueSize  uint32 // bytes
+	MaxEntries uint32
+	Flags      uint32
+	Extra      uint64 // map_extra: bloom hashes, arena address
+
+	Key, Value btf.Type       // nil without BTF
+	Special    []SpecialField // special fields of Value, by offset
+	Inner      *MapDef        // template of map-in-map types
+
+	// ID is the map's id in its Machine. Ptr is the address of its header, the
+	// value a program's map register holds; ValueBase is the address of value 0
+	// of an array, for direct access, or 0.
+	ID        uint32
+	Ptr       uint64
+	ValueBase uint64
+	// Frozen read-only arrays (BPF_F_RDONLY_PROG and frozen) let the verifier
+	// read their content as constants; nil otherwise.
+	ReadConst func(off uint32, buf []byte) bool
+}

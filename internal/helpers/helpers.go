@@ -1,0 +1,101 @@
+// Package helpers holds the helper functions, one file per family, bound to
+// catalog's rows by id.
+//
+// A helper runs in Go on behalf of one vCPU. Its arguments are the raw
+// registers; the verifier (or the checked interpreter) has already made sure
+// that they are what the row demands, so a helper reads and writes the memory
+// they name without further ado.
+package helpers
+
+import (
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/packet"
+)
+
+// Func is a helper's implementation: R1–R5 in, R0 out.
+type Func func(e *Env, r1, r2, r3, r4, r5 uint64) uint64
+
+// Env is what a helper sees of the run it serves. internal/run keeps one per
+// vCPU and resets what belongs to a single run before each.
+type Env struct {
+	Host Host
+	CPU  int // vCPU id = smp_processor_id
+	Prog *Prog
+	Pkt  *packet.Packet // nil where the program type has none
+
+	// Call runs a subprogram of the running program (a callback) on the same
+	// engine and vCPU and returns its R0. fn is the value a PSEUDO_FUNC load gave.
+	Call func(fn, r1, r2, r3, r4, r5 uint64) uint64
+
+	// TailCall is set by bpf_tail_call to the program to continue with; the
+	// engine takes it when the helper returns 0.
+	TailCall any
+
+	// Redirect is what bpf_redirect and its kin decided, for the hook to carry out.
+	Redirect Redirect
+}
+
+// Prog is what helpers may know of the running program.
+type Prog struct {
+	Name   string
+	Type   catalog.ProgType
+	Attach catalog.AttachType
+	ID     uint32
+}
+
+// RedirectKind says what a [Redirect] points at.
+type RedirectKind uint8
+
+// Kinds of redirects.
+const (
+	RedirectNone RedirectKind = iota
+	RedirectIfindex
+	RedirectPeer
+	RedirectNeigh
+	RedirectMap // entry Key of Map: devmap, devmap_hash, cpumap or xskmap
+)
+
+// Redirect is a decision to send the packet elsewhere.
+type Redirect struct {
+	Kind    RedirectKind
+	Ifindex uint32
+	Flags   uint64
+	Map     maps.Map
+	Key     uint32
+	NextHop [16]byte // of RedirectNeigh, when Family is not 0
+	Family  uint32
+}
+
+// Host is what a Machine offers to the helpers of all its vCPUs. Time, chance
+// and outside facts are inputs (DESIGN D14).
+type Host interface {
+	// Map returns the map whose header lies at ptr, the value a program's map register holds.
+	Map(ptr uint64) maps.Map
+	// Monotonic, Boot, Real and TAI read the clocks in nanoseconds; Jiffies in ticks of 1/HZ.
+	Monotonic() uint64
+	Boot() uint64
+	Real() uint64
+	TAI() uint64
+	Jiffies() uint64
+	// Random returns the next pseudo-random number for a vCPU.
+	Random(cpu int) uint32
+	// CPUs is the number of possible CPUs.
+	CPUs() int
+	// Trace takes one line that trace_printk or trace_vprintk wrote.
+	Trace(cpu int, prog *Prog, line []byte)
+	// Net answers questions about the network around the packet: routes, neighbours, devices, sockets.
+	Net() packet.Net
+	// Timers starts and stops bpf_timer callbacks.
+	Timers() Timers
+}
+
+// Timers keeps bpf_timer objects alive. timer is the address of the struct
+// bpf_timer inside a value of m. Results are R0 values.
+type Timers interface {
+	Init(timer uint64, m maps.Map, flags uint64) uint64
+	// SetCallback binds fn (a PSEUDO_FUNC value) of the program running on e.
+	SetCallback(e *Env, timer, fn uint64) uint64
+	Start(timer, nsecs, flags uint64) uint64
+	Cancel(timer uint64) uint64
+}

@@ -1,0 +1,137 @@
+// Package verifier decides whether a program may run: path-sensitive abstract
+// interpretation with the kernel's rules, verdicts and words
+// (kernel/bpf/verifier.c of Linux 6.18 is the specification).
+package verifier
+
+import (
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/isa"
+)
+
+// Program is what bpf(2) PROG_LOAD takes, with file descriptors already looked
+// up: the one door (DESIGN D12). The verifier never writes to it.
+type Program struct {
+	Name   string
+	Type   catalog.ProgType
+	Attach catalog.AttachType
+	Flags  uint32 // BPF_F_*
+	Insns  []isa.Instruction
+	GPL    bool // the license is GPL compatible
+
+	// MapByFD resolves the Imm of PSEUDO_MAP_FD and PSEUDO_MAP_VALUE loads, MapByIdx
+	// that of the fd_array forms; nil map: bad descriptor.
+	MapByFD  func(fd int32) *catalog.MapDef
+	MapByIdx func(idx int32) *catalog.MapDef
+
+	BTF   *btf.Spec  // the program's own types, nil without
+	Funcs []FuncInfo // by slot, one per subprogram; nil without BTF
+	Lines []LineInfo // by slot
+
+	// KernelBTF is the Machine's kernel BTF; nil when there is none.
+	KernelBTF *btf.Spec
+	// AttachTo is the kernel function, member or hook that tracing, LSM and struct_ops programs attach to.
+	AttachTo string
+}
+
+// FuncInfo is one bpf_func_info record, resolved.
+type FuncInfo struct {
+	Slot int
+	Func *btf.Func
+}
+
+// LineInfo is one bpf_line_info record, resolved.
+type LineInfo struct {
+	Slot   int
+	File   string
+	Line   string // source text
+	LineNo int
+	Column int
+}
+
+// Options are the load attributes that shape verification and its log.
+type Options struct {
+	// LogLevel has the kernel's bits: 1 states at branches and refusals, 2 every
+	// instruction, 4 statistics only. 0 keeps only the refusal for the error.
+	LogLevel uint32
+	// Unprivileged applies the rules of a caller without CAP_BPF/CAP_PERFMON.
+	Unprivileged bool
+	StrictAlign  bool
+	// States asks for Result.States (checked mode's state embedding).
+	States bool
+}
+
+// Result is what the verifier learned about an accepted program, for the passes and engines after it.
+type Result struct {
+	Log   string
+	Stats Stats
+	// Insns has one element per slot of Program.Insns.
+	Insns []InsnFacts
+	// Subprogs lists the functions by first slot; element 0 is the main program.
+	Subprogs []Subprog
+	States   *States // nil unless asked for
+}
+
+// Stats are the figures of the log's last line.
+type Stats struct {
+	InsnProcessed, InsnLimit      int
+	MaxStatesPerInsn, TotalStates int
+	PeakStates, MarkRead          int
+	StackDepth                    []int // per subprogram, bytes
+}
+
+// Subprog is one function of a program.
+type Subprog struct {
+	Start, End int // slots, End exclusive
+	Name       string
+	StackDepth int // bytes this function's own frame needs
+	TailCalls  bool
+	Callback   bool // used as a callback (PSEUDO_FUNC)
+	Exception  bool
+}
+
+// Access says what kind of memory a load or store reaches; the rewriter and the
+// engines choose code by it.
+type Access uint8
+
+// Kinds of access.
+const (
+	AccessNone Access = iota
+	AccessCtx
+	AccessStack
+	AccessMapValue
+	AccessPacket
+	AccessMem
+	AccessSock // bpf_sock and its kin: converted like a context
+	AccessTCPSock
+	AccessXDPSock
+	AccessBTF // may fault: probed
+	AccessArena
+	AccessFlowKeys
+	AccessTPBuffer
+)
+
+// InsnFacts is what holds at one instruction on every path that reaches it.
+type InsnFacts struct {
+	Seen   bool   // some path reaches it
+	Access Access // of a load, store or atomic
+	// Map is the map a load of a map or map value names, or, at a helper call,
+	// the one map every path passes; nil if none or several.
+	Map *catalog.MapDef
+	// Poisoned: several maps reach this call (bpf_map_ptr_poisoned).
+	Poisoned bool
+	// Const is the constant key of a tail call or lookup, when HasConst.
+	Const    uint32
+	HasConst bool
+	// AlwaysJumps and NeverJumps hold for a conditional jump whose outcome is known.
+	AlwaysJumps, NeverJumps bool
+	// Callback is the subprogram index a PSEUDO_FUNC load names.
+	Callback int
+	// TripBound is, for a backward jump, the most times one run can take it, or 0 if not known to be low.
+	TripBound uint32
+}
+
+// States is the set of abstract states seen at every slot, for the checked
+// interpreter's state-embedding assertion.
+type States struct{}
