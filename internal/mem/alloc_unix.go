@@ -11,22 +11,43 @@ import (
 )
 
 // Alloc returns size zeroed bytes, rounded up to whole pages behind the scenes.
-func Alloc(size int) (*Block, error) {
+func Alloc(size int) (*Block, error) { return alloc(size, 0) }
+
+// AllocGuarded is Alloc with an inaccessible page before and after, so that a
+// stray access faults. The last byte of the block ends at the upper guard.
+func AllocGuarded(size int) (*Block, error) { return alloc(size, os.Getpagesize()) }
+
+// alloc maps size bytes between two guards of the given size.
+//
+//	│ guard │ slack │ size bytes │ guard │
+//	└───────┴───────┴────────────┴───────┘   slack only where there are guards
+func alloc(size, guard int) (*Block, error) {
 	if size <= 0 {
 		return nil, fmt.Errorf("mem: allocation of %d bytes", size)
 	}
 	page := os.Getpagesize()
-	raw, err := unix.Mmap(-1, 0, (size+page-1)&^(page-1), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	pages := (size + page - 1) &^ (page - 1)
+	raw, err := unix.Mmap(-1, 0, pages+2*guard, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
 		return nil, fmt.Errorf("mem: %d bytes: %w", size, err)
 	}
-	return &Block{addr: uint64(uintptr(unsafe.Pointer(&raw[0]))), size: size, raw: raw}, nil
+	off := 0
+	if guard != 0 {
+		off = guard + pages - size
+		for _, g := range [][]byte{raw[:guard], raw[guard+pages:]} {
+			if err := unix.Mprotect(g, unix.PROT_NONE); err != nil {
+				unix.Munmap(raw)
+				return nil, fmt.Errorf("mem: guard page: %w", err)
+			}
+		}
+	}
+	return &Block{addr: uint64(uintptr(unsafe.Pointer(&raw[off]))), data: raw[off : off+size], raw: raw}, nil
 }
 
 // Free gives the memory back. Nothing may hold an address into it any more.
 func (b *Block) Free() {
 	if b.raw != nil {
 		unix.Munmap(b.raw)
-		b.raw = nil
+		b.raw, b.data = nil, nil
 	}
 }

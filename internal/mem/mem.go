@@ -10,21 +10,21 @@ package mem
 
 import "unsafe"
 
-// Block is one allocation of zeroed memory, page aligned.
+// Block is one allocation of zeroed memory: page aligned, unless guarded.
 type Block struct {
 	addr uint64
-	size int
-	raw  []byte // keeps the memory reachable where it comes from the Go heap
+	data []byte
+	raw  []byte // all that was mapped; keeps the memory reachable where it comes from the Go heap
 }
 
 // Addr returns the address of the first byte.
 func (b *Block) Addr() uint64 { return b.addr }
 
 // Size returns the usable size in bytes.
-func (b *Block) Size() int { return b.size }
+func (b *Block) Size() int { return len(b.data) }
 
 // Bytes returns the whole block as a slice, valid until Free.
-func (b *Block) Bytes() []byte { return b.raw[:b.size] }
+func (b *Block) Bytes() []byte { return b.data }
 
 // Ptr makes a pointer of an address.
 //
