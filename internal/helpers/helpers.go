@@ -29,8 +29,17 @@ type Env struct {
 	Call func(fn, r1, r2, r3, r4, r5 uint64) uint64
 
 	// TailCall is set by bpf_tail_call to the program to continue with; the
-	// engine takes it when the helper returns 0.
-	TailCall any
+	// engine takes it when the helper returns 0. TailCalls counts those of this
+	// run, isa.MaxTailCalls at most.
+	TailCall  any
+	TailCalls int
+
+	// Readable reports whether n bytes at addr are memory of this machine or run,
+	// for helpers that take any address and answer EFAULT (bpf_probe_read_kernel).
+	Readable func(addr, n uint64) bool
+
+	// Retval is what bpf_get_retval reads and bpf_set_retval writes.
+	Retval int32
 
 	// Redirect is what bpf_redirect and its kin decided, for the hook to carry out.
 	Redirect Redirect
@@ -88,6 +97,17 @@ type Host interface {
 	Net() packet.Net
 	// Timers starts and stops bpf_timer callbacks.
 	Timers() Timers
+	// Process is the process a program runs in.
+	Process() *Process
+}
+
+// Process is who bpf_get_current_* helpers tell of.
+type Process struct {
+	PID, TGID uint32 // of the thread and of its group
+	UID, GID  uint32
+	Comm      [16]byte // ends with a zero byte
+	CGroupID  uint64
+	ClassID   uint32 // net_cls
 }
 
 // Timers keeps bpf_timer objects alive. timer is the address of the struct

@@ -1,4 +1,3 @@
-// Package packet is the one packet type behind XDP, tc and socket filters.
 package packet
 
 import "unsafe"
@@ -12,7 +11,9 @@ import "unsafe"
 //	│ headroom  │ metadata │ directly readable  │ paged    │ tailroom │
 //	└───────────┴──────────┴────────────────────┴──────────┴──────────┘
 //
-// All bytes lie in one piece; "paged" bytes are those a program must pull or load through a helper.
+// All bytes lie in one piece; "paged" bytes are those a program must pull or
+// load through a helper. HardEnd bounds what a tail adjustment may reach
+// without moving the packet; the paged bytes of an XDP packet may lie beyond it.
 type Frame struct {
 	Data, DataEnd, DataMeta uint64 // addresses
 	HardStart, End, HardEnd uint64
@@ -52,7 +53,7 @@ type Frame struct {
 	Tstamp         uint64
 	HWTstamp       uint64
 	FlowKeys       uint64 // address of a bpf_flow_keys, or 0
-	Sock           uint64 // address of a bpf_sock block, or 0
+	Sock           uint64 // address of a [Sock], or 0
 }
 
 // FrameSize is the size of a Frame in bytes.

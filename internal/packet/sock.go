@@ -1,0 +1,44 @@
+package packet
+
+import "unsafe"
+
+// Sock is a socket as programs see it. Its first 80 bytes are the uapi's
+// struct bpf_sock, field by field at the same offsets, so that an access needs
+// no conversion; what follows is for helpers alone. It lies off-heap.
+type Sock struct {
+	BoundDevIf uint32
+	Family     uint32 // AFInet or AFInet6
+	Type       uint32 // SOCK_STREAM, SOCK_DGRAM
+	Protocol   uint32 // IPPROTO_*
+	Mark       uint32
+	Priority   uint32
+	SrcIP4     uint32 // network order
+	SrcIP6     [4]uint32
+	SrcPort    uint32 // host order
+	DstPort    uint16 // network order
+	_          uint16
+	DstIP4     uint32
+	DstIP6     [4]uint32
+	State      uint32 // TCP_*
+	RxQueue    int32  // -1: none
+
+	Cookie   uint64
+	UID      uint32
+	ClassID  uint32 // net_cls class of its cgroup
+	CGroupID uint64
+	TCP      uint64 // address of a bpf_tcp_sock block, or 0
+}
+
+// SockSize is the size of a Sock in bytes.
+const SockSize = int(unsafe.Sizeof(Sock{}))
+
+// Socket states helpers tell apart (include/net/tcp_states.h).
+const (
+	TCPTimeWait   = 6
+	TCPClose      = 7
+	TCPListen     = 10
+	TCPNewSynRecv = 12
+)
+
+// Full reports whether s is a full socket, not a time-wait or request one (sk_fullsock).
+func (s *Sock) Full() bool { return s.State != TCPTimeWait && s.State != TCPNewSynRecv }

@@ -1,0 +1,222 @@
+package packet
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/skep-bpf/skep/internal/mem"
+)
+
+// StaticNet is a [Net] held in memory. Fill it before the first run; from then
+// on it is only read. Routes are found as Linux finds them: the local table
+// first, then main, then default, in each the longest prefix and of equal ones
+// the lowest metric.
+type StaticNet struct {
+	devices    map[uint32]*Device
+	routes     []*Route // best first within a table
+	neighbours map[neighbour][6]byte
+	sockets    []staticSocket
+	blocks     []*mem.Block
+	cookie     uint64
+
+	// OnTransmit, if set, sees every packet that Transmit takes.
+	OnTransmit func(dev *Device, ingress bool, frame []byte)
+}
+
+type neighbour struct {
+	ifindex uint32
+	addr    netip.Addr
+}
+
+type staticSocket struct {
+	proto         uint8
+	local, remote netip.AddrPort
+	addr          uint64
+}
+
+// NewStaticNet returns a network with nothing but a loopback device, index 1,
+// as a fresh namespace has it.
+func NewStaticNet() *StaticNet {
+	n := &StaticNet{devices: map[uint32]*Device{}, neighbours: map[neighbour][6]byte{}, cookie: 1}
+	n.AddDevice(Device{Ifindex: 1, Name: "lo", MTU: 65536, HardHeader: ethLen, Up: true, RxQueues: 1})
+	return n
+}
+
+// SetNetnsCookie sets what NetnsCookie answers.
+func (n *StaticNet) SetNetnsCookie(c uint64) { n.cookie = c }
+
+// AddDevice adds a device, or replaces the one with its index. For each of its
+// addresses the local table gets a route, as the kernel makes it.
+func (n *StaticNet) AddDevice(d Device) {
+	n.devices[d.Ifindex] = &d
+	n.routes = slices.DeleteFunc(n.routes, func(r *Route) bool { return r.Table == TableLocal && r.Ifindex == d.Ifindex })
+	for _, a := range d.Addrs {
+		n.AddRoute(Route{
+			Dst:  netip.PrefixFrom(a.Addr(), a.Addr().BitLen()),
+			Type: RouteLocal, Table: TableLocal, Ifindex: d.Ifindex,
+		})
+	}
+}
+
+// AddRoute adds a route.
+func (n *StaticNet) AddRoute(r Route) {
+	if r.Type == 0 {
+		r.Type = RouteUnicast
+	}
+	if r.Table == 0 {
+		r.Table = TableMain
+	}
+	r.Dst = r.Dst.Masked()
+	n.routes = append(n.routes, &r)
+	slices.SortStableFunc(n.routes, func(a, b *Route) int {
+		return cmp.Or(cmp.Compare(b.Dst.Bits(), a.Dst.Bits()), cmp.Compare(a.Metric, b.Metric))
+	})
+}
+
+// AddNeighbour adds a resolved neighbour.
+func (n *StaticNet) AddNeighbour(ifindex uint32, addr netip.Addr, mac [6]byte) {
+	n.neighbours[neighbour{ifindex, addr.Unmap()}] = mac
+}
+
+// AddSocket adds a socket and returns it, to be completed. A remote of the zero
+// AddrPort makes it a listener or unconnected; a local address that is
+// unspecified takes every address.
+func (n *StaticNet) AddSocket(proto uint8, local, remote netip.AddrPort, state uint32) (*Sock, error) {
+	b, err := mem.Alloc(SockSize)
+	if err != nil {
+		return nil, err
+	}
+	n.blocks = append(n.blocks, b)
+	s := (*Sock)(mem.Ptr(b.Addr())) // alive until Close, and b outlives every run
+	const stream, dgram, udp = 1, 2, 17
+	*s = Sock{
+		Type: stream, Protocol: uint32(proto), State: state, RxQueue: -1,
+		SrcPort: uint32(local.Port()), DstPort: Htons(remote.Port()),
+		Cookie: uint64(len(n.sockets) + 2),
+	}
+	if proto == udp {
+		s.Type = dgram
+	}
+	s.Family = AFInet6
+	if local.Addr().Is4() {
+		s.Family = AFInet
+	}
+	s.SrcIP4, s.SrcIP6 = addrWords(local.Addr())
+	s.DstIP4, s.DstIP6 = addrWords(remote.Addr())
+	n.sockets = append(n.sockets, staticSocket{proto, local, remote, b.Addr()})
+	return s, nil
+}
+
+// Close frees the sockets. No run may be under way.
+func (n *StaticNet) Close() {
+	for _, b := range n.blocks {
+		b.Free()
+	}
+	n.blocks, n.sockets = nil, nil
+}
+
+// addrWords returns an address as struct bpf_sock has it.
+func addrWords(a netip.Addr) (v4 uint32, v6 [4]uint32) {
+	switch {
+	case a.Is4():
+		b := a.As4()
+		v4 = le32(b[:])
+	case a.Is6():
+		b := a.As16()
+		for i := range v6 {
+			v6[i] = le32(b[4*i:])
+		}
+	}
+	return v4, v6
+}
+
+// le32 reads four bytes as they lie in memory, so that network order stays.
+func le32(b []byte) uint32 {
+	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
+}
+
+// Device returns the device with an index, or nil.
+func (n *StaticNet) Device(ifindex uint32) *Device { return n.devices[ifindex] }
+
+// Route returns the best route for q, or nil.
+func (n *StaticNet) Route(q *RouteQuery) *Route {
+	if q.Table != 0 {
+		return n.routeIn(q, q.Table)
+	}
+	for _, table := range [...]uint32{TableLocal, TableMain, TableDefault} {
+		if r := n.routeIn(q, table); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+// routeIn looks into one table. A throw route ends the search in it.
+func (n *StaticNet) routeIn(q *RouteQuery, table uint32) *Route {
+	for _, r := range n.routes {
+		if r.Table != table || !r.Dst.Contains(q.Dst) {
+			continue
+		}
+		if q.OIF != 0 && r.Ifindex != q.OIF && r.Type == RouteUnicast {
+			continue
+		}
+		if r.Type == RouteThrow {
+			return nil
+		}
+		return r
+	}
+	return nil
+}
+
+// Neighbour returns the link address of addr on a device's link.
+func (n *StaticNet) Neighbour(ifindex uint32, addr netip.Addr) ([6]byte, bool) {
+	mac, ok := n.neighbours[neighbour{ifindex, addr.Unmap()}]
+	return mac, ok
+}
+
+// Socket returns the best match: a connected socket, then one bound to the
+// packet's destination address, then one bound to its port alone.
+func (n *StaticNet) Socket(q *SocketQuery) uint64 {
+	if q.Netns >= 0 {
+		return 0
+	}
+	best, score := uint64(0), 0
+	for i := range n.sockets {
+		if s := n.sockets[i].match(q); s > score {
+			best, score = n.sockets[i].addr, s
+		}
+	}
+	return best
+}
+
+// match scores how well a packet fits; 0: not at all.
+func (s *staticSocket) match(q *SocketQuery) int {
+	if s.proto != q.Proto || s.local.Port() != q.Dst.Port() {
+		return 0
+	}
+	wild := s.local.Addr().IsUnspecified()
+	switch {
+	case s.remote.IsValid():
+		if s.remote == q.Src && s.local.Addr() == q.Dst.Addr() {
+			return 3
+		}
+		return 0
+	case !wild && s.local.Addr() == q.Dst.Addr():
+		return 2
+	case wild && (s.local.Addr().Is6() || q.Dst.Addr().Is4()): // [::] takes IPv4 too
+		return 1
+	}
+	return 0
+}
+
+// NetnsCookie is the cookie of the network namespace.
+func (n *StaticNet) NetnsCookie() uint64 { return n.cookie }
+
+// Transmit hands the packet to OnTransmit.
+func (n *StaticNet) Transmit(dev *Device, ingress bool, frame []byte) uint64 {
+	if n.OnTransmit != nil {
+		n.OnTransmit(dev, ingress, frame)
+	}
+	return XmitSuccess
+}

@@ -1,0 +1,158 @@
+package packet
+
+import (
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/mem"
+)
+
+// Geometry of an XDP buffer, in bytes, as BPF_PROG_TEST_RUN and most drivers
+// have it (include/uapi/linux/bpf.h, net/bpf/test_run.c):
+//
+//	│← 256 →│← up to 3520 →│← 320 →│
+//	│ head  │ linear       │ skb_shared_info
+//	└───────┴──────────────┴───────┘ 4096
+const (
+	XDPHeadroom = 256  // XDP_PACKET_HEADROOM
+	XDPFrameLen = 4096 // one page
+	xdpTailroom = 320  // SKB_DATA_ALIGN(sizeof(struct skb_shared_info))
+	xdpFrameHdr = 40   // sizeof(struct xdp_frame), which redirects keep at the start of the headroom
+	maxFrags    = 17   // MAX_SKB_FRAGS
+	maxMeta     = 255  // largest metadata length skb_shared_info can note
+)
+
+// xdpHasFrags is the bit of Frame.XDPFlags of a packet with paged bytes (XDP_FLAGS_HAS_FRAGS).
+const xdpHasFrags = 1
+
+// XDPOptions shape an XDP packet.
+type XDPOptions struct {
+	RxIfindex uint32 // 0: the loopback device, 1
+	RxQueue   uint32
+	TxIfindex uint32
+	// Meta is how many of the first bytes are metadata, in front of the packet.
+	Meta int
+	// Linear is how many bytes, metadata included, lie in the linear part; 0: as many as fit.
+	Linear int
+	// FrameSize is the size of the buffer's linear part with its rooms; 0: XDPFrameLen.
+	FrameSize int
+}
+
+// SetXDP makes p an XDP packet of a copy of data (bpf_prog_test_run_xdp).
+func (p *Packet) SetXDP(data []byte, o XDPOptions) error {
+	frame := o.FrameSize
+	if frame == 0 {
+		frame = XDPFrameLen
+	}
+	maxLinear := frame - XDPHeadroom - xdpTailroom + o.Meta
+	linear := o.Linear
+	if linear == 0 {
+		linear = len(data)
+	}
+	linear = min(linear, maxLinear)
+	switch {
+	case o.Meta < 0 || o.Meta > maxMeta || o.Meta%4 != 0 || o.Meta > XDPHeadroom-xdpFrameHdr:
+		return &SizeError{"XDP metadata", o.Meta, XDPHeadroom - xdpFrameHdr}
+	case o.Linear < 0 || o.Linear > len(data) || linear < o.Meta:
+		return &SizeError{"XDP linear part", o.Linear, len(data)}
+	case len(data)-o.Meta < ethLen:
+		return &SizeError{"XDP packet shorter than its Ethernet header", len(data) - o.Meta, ethLen}
+	case len(data)-linear > maxFrags*XDPFrameLen:
+		return &SizeError{"XDP packet", len(data), linear + maxFrags*XDPFrameLen}
+	}
+	size := uint64(len(data) - o.Meta)
+	if err := p.reset(KindXDP, XDPHeadroom, size, XDPFrameLen+xdpTailroom); err != nil {
+		return err
+	}
+	p.DataMeta = p.Data - uint64(o.Meta)
+	p.DataEnd = p.DataMeta + uint64(linear)
+	p.HardEnd = p.HardStart + uint64(frame-xdpTailroom)
+	copy(mem.Bytes(p.DataMeta, len(data)), data)
+	p.RxIfindex = max(o.RxIfindex, 1)
+	p.RxQueue = o.RxQueue
+	p.TxIfindex = o.TxIfindex
+	if p.End > p.DataEnd {
+		p.XDPFlags = xdpHasFrags
+	}
+	return nil
+}
+
+// AdjustHead moves the start of the packet by off bytes, its metadata with it
+// (bpf_xdp_adjust_head).
+func (p *Packet) AdjustHead(off int32) errno.Errno {
+	meta := p.Data - p.DataMeta
+	data := p.Data + uint64(int64(off))
+	if data < p.HardStart+xdpFrameHdr+meta || data > p.DataEnd-ethLen {
+		return errno.EINVAL
+	}
+	if meta != 0 {
+		move(data-meta, p.DataMeta, meta)
+	}
+	p.Data = data
+	p.DataMeta = data - meta
+	return 0
+}
+
+// AdjustMeta moves the start of the metadata by off bytes (bpf_xdp_adjust_meta).
+func (p *Packet) AdjustMeta(off int32) errno.Errno {
+	meta := p.DataMeta + uint64(int64(off))
+	if meta < p.HardStart+xdpFrameHdr || meta > p.Data {
+		return errno.EINVAL
+	}
+	if n := p.Data - meta; n%4 != 0 || n > maxMeta {
+		return errno.EACCES
+	}
+	p.DataMeta = meta
+	return 0
+}
+
+// AdjustTail moves the end of the packet by off bytes; what it gains is zero
+// (bpf_xdp_adjust_tail).
+func (p *Packet) AdjustTail(off int32) errno.Errno {
+	if p.XDPFlags&xdpHasFrags != 0 {
+		return p.adjustPagedTail(int64(off))
+	}
+	end := p.DataEnd + uint64(int64(off))
+	if end > p.HardEnd || end < p.Data+ethLen {
+		return errno.EINVAL
+	}
+	if off > 0 {
+		fill(p.DataEnd, uint64(off))
+	}
+	p.DataEnd, p.End = end, end
+	return 0
+}
+
+// adjustPagedTail is AdjustTail of a packet with paged bytes, which lie in
+// pages of XDPFrameLen: growing stays inside the last one, shrinking may free
+// pages and in the end bite into the linear part.
+func (p *Packet) adjustPagedTail(off int64) errno.Errno {
+	if off >= 0 {
+		last := (p.End - p.DataEnd - 1) % XDPFrameLen // of the last page's bytes, counted from 0
+		if uint64(off) > XDPFrameLen-1-last {
+			return errno.EINVAL
+		}
+		fill(p.End, uint64(off))
+		p.End += uint64(off)
+		return 0
+	}
+	if -off > int64(p.Size())-ethLen {
+		return errno.EINVAL
+	}
+	p.End -= uint64(-off)
+	if p.End <= p.DataEnd {
+		p.DataEnd = p.End
+		p.XDPFlags &^= xdpHasFrags
+	}
+	return 0
+}
+
+// XDPRange checks that n bytes at off lie inside the packet, and returns their
+// address (bpf_xdp_pointer).
+func (p *Packet) XDPRange(off, n uint32) (uint64, errno.Errno) {
+	if off > 0xffff || n > 0xffff {
+		return 0, errno.EFAULT
+	}
+	if uint64(off)+uint64(n) > p.Size() {
+		return 0, errno.EINVAL
+	}
+	return p.Data + uint64(off), 0
+}
