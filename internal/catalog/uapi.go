@@ -143,6 +143,7 @@ const (
 	AttachNetkitPrimary              AttachType = 54
 	AttachNetkitPeer                 AttachType = 55
 	AttachTraceKprobeSession         AttachType = 56
+	AttachTraceUprobeSession         AttachType = 57
 )
 
 // HelperID is the number a call instruction names a helper by.
