@@ -64,14 +64,14 @@ int wrong_context(void *ctx)
 {
 	struct __sk_buff *skb = ctx;
 
-	return skb->mark ? XDP_PASS : XDP_DROP;
+	return skb->priority ? XDP_PASS : XDP_DROP;
 }
 
 // Uses a lookup's answer without asking whether there is one.
 SEC("xdp")
 int no_null_check(struct xdp_md *ctx)
 {
-	__u32 key = 0;
+	__u32 key = ctx->rx_queue_index;
 	struct small *value = bpf_map_lookup_elem(&counters, &key);
 
 	value->packets++;
