@@ -15,11 +15,16 @@ func Alloc(size int) (*Block, error) {
 	}
 	words := make([]uint64, (size+7)/8)
 	raw := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(words)*8)
-	return &Block{addr: uint64(uintptr(unsafe.Pointer(&raw[0]))), data: raw[:size], raw: raw}, nil
+	return register(&Block{addr: uint64(uintptr(unsafe.Pointer(&raw[0]))), data: raw[:size], raw: raw}), nil
 }
 
 // AllocGuarded is Alloc: this platform offers no guard pages.
 func AllocGuarded(size int) (*Block, error) { return Alloc(size) }
 
 // Free drops the memory. Nothing may hold an address into it any more.
-func (b *Block) Free() { b.raw, b.data = nil, nil }
+func (b *Block) Free() {
+	if b.raw != nil {
+		unregister(b)
+		b.raw, b.data = nil, nil
+	}
+}

@@ -41,12 +41,13 @@ func alloc(size, guard int) (*Block, error) {
 			}
 		}
 	}
-	return &Block{addr: uint64(uintptr(unsafe.Pointer(&raw[off]))), data: raw[off : off+size], raw: raw}, nil
+	return register(&Block{addr: uint64(uintptr(unsafe.Pointer(&raw[off]))), data: raw[off : off+size], raw: raw}), nil
 }
 
 // Free gives the memory back. Nothing may hold an address into it any more.
 func (b *Block) Free() {
 	if b.raw != nil {
+		unregister(b)
 		unix.Munmap(b.raw)
 		b.raw, b.data = nil, nil
 	}

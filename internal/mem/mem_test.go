@@ -134,3 +134,27 @@ func TestEpochAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations to enter and leave", n)
 	}
 }
+
+func TestReadable(t *testing.T) {
+	a, err := AllocGuarded(100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		addr uint64
+		n    int
+		want bool
+	}{
+		{a.Addr(), 100, true}, {a.Addr(), 101, false}, {a.Addr() - 1, 2, false}, {a.Addr() + 99, 1, true},
+		{a.Addr() + 100, 1, false}, {0, 8, false}, {^uint64(0), 8, false},
+	} {
+		if got := Readable(c.addr, c.n); got != c.want {
+			t.Errorf("%d bytes at block%+d: %v, want %v", c.n, int64(c.addr-a.Addr()), got, c.want)
+		}
+	}
+	at := a.Addr()
+	a.Free()
+	if Readable(at, 1) {
+		t.Error("freed memory counts as readable")
+	}
+}
