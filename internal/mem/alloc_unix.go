@@ -11,6 +11,7 @@ import (
 )
 
 // Alloc returns size zeroed bytes, rounded up to whole pages behind the scenes.
+// The system gives memory to pages when they are first written.
 func Alloc(size int) (*Block, error) { return alloc(size, 0) }
 
 // AllocGuarded is Alloc with an inaccessible page before and after, so that a
@@ -27,7 +28,7 @@ func alloc(size, guard int) (*Block, error) {
 	}
 	page := os.Getpagesize()
 	pages := (size + page - 1) &^ (page - 1)
-	raw, err := unix.Mmap(-1, 0, pages+2*guard, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	raw, err := unix.Mmap(-1, 0, pages+2*guard, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|noReserve)
 	if err != nil {
 		return nil, fmt.Errorf("mem: %d bytes: %w", size, err)
 	}

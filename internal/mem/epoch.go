@@ -109,6 +109,22 @@ func (e *Epoch) RetireAddr(r Reclaimer, addr uint64) {
 	}
 }
 
+// Stamp marks this moment, for users who keep a queue of their own instead of
+// calling RetireAddr: what they unlinked before it may be used again once
+// Oldest has reached the stamp.
+func (e *Epoch) Stamp() uint64 { return e.now.Add(1) }
+
+// Oldest returns the latest stamp that everyone inside now came in after.
+func (e *Epoch) Oldest() uint64 {
+	oldest := e.now.Load()
+	for i := range e.slots {
+		if s := e.slots[i].since.Load(); s != 0 && s < oldest {
+			oldest = s
+		}
+	}
+	return oldest
+}
+
 // Reclaim hands back what nobody can hold any more and reports how many
 // elements still wait.
 func (e *Epoch) Reclaim() int {

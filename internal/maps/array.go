@@ -1,0 +1,221 @@
+package maps
+
+import (
+	"math"
+	"sync"
+	"unsafe"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/mem"
+)
+
+func init() {
+	bind(catalog.MapArray, kind{check: checkArray, make: newArray,
+		ops: catalog.OpLookup | catalog.OpUpdate | catalog.OpNextKey | catalog.OpBatchLookup |
+			catalog.OpBatchUpdate | catalog.OpFreeze | catalog.OpMmap})
+}
+
+// Array is BPF_MAP_TYPE_ARRAY: values one after the other, each rounded up to
+// 8 bytes, the first at Def().ValueBase, page aligned.
+//
+//	┌─────────┬─────────┬─────────┬─ ─ ─┬─────────────────┐
+//	│ value 0 │ value 1 │ value 2 │     │ value max−1     │
+//	└─────────┴─────────┴─────────┴─ ─ ─┴─────────────────┘
+//
+// Programs and user code change values in place. Operations of the control
+// side and ProgUpdate are atomic towards each other; a program that writes
+// through an address shares whole words with them.
+type Array struct {
+	*core
+	data  *mem.Block
+	base  uint64
+	size  uint64 // of an element
+	locks lockStripes
+}
+
+// checkArray follows array_map_alloc_check, for all types built on arrays.
+func checkArray(_ *Config, def *catalog.MapDef) errno.Errno {
+	perCPU := def.Type == catalog.MapPerCPUArray
+	legal := catalog.FlagNUMANode | catalog.FlagMmapable | flagsAccess | catalog.FlagPreserveElems | catalog.FlagInnerMap
+	if def.MaxEntries == 0 || def.KeySize != 4 || def.ValueSize == 0 ||
+		def.Flags&^legal != 0 || !accessOK(def.Flags) ||
+		perCPU && def.Flags&catalog.FlagNUMANode != 0 {
+		return errno.EINVAL
+	}
+	if def.Type != catalog.MapArray && def.Flags&(catalog.FlagMmapable|catalog.FlagInnerMap) != 0 {
+		return errno.EINVAL
+	}
+	if def.Type != catalog.MapPerfEventArray && def.Flags&catalog.FlagPreserveElems != 0 {
+		return errno.EINVAL
+	}
+	if def.ValueSize > math.MaxInt32 || perCPU && round8(def.ValueSize) > perCPUUnitMin {
+		return errno.E2BIG
+	}
+	return 0
+}
+
+func newArray(c *core) (Map, errno.Errno) {
+	m := &Array{core: c, size: uint64(round8(c.def.ValueSize))}
+	total := m.size * uint64(m.def.MaxEntries)
+	if total > maxMapBytes {
+		return nil, errno.ENOMEM
+	}
+	data, err := mem.Alloc(int(total))
+	if err != nil {
+		return nil, errno.ENOMEM
+	}
+	if e := m.newHeader(); e != 0 {
+		data.Free()
+		return nil, e
+	}
+	m.data, m.base = data, data.Addr()
+	m.def.ValueBase = m.base
+	mem.Store64(m.def.Ptr+HeaderBase, m.base)
+	mem.Store32(m.def.Ptr+HeaderElemSize, uint32(m.size))
+	if m.def.Flags&catalog.FlagRdonlyProg != 0 {
+		m.def.ReadConst = m.readConst
+	}
+	return m, 0
+}
+
+// maxMapBytes is the most memory one map may ask for.
+const maxMapBytes = 1 << 46
+
+func (m *Array) free() {
+	for i := range uint64(m.def.MaxEntries) {
+		if len(m.vals.special) == 0 {
+			break
+		}
+		m.freeFields(m.base + i*m.size)
+	}
+	m.data.Free()
+}
+
+// Memory returns the values as one slice, valid until the map is closed (the pages BPF_F_MMAPABLE offers to mmap).
+func (m *Array) Memory() []byte { return m.data.Bytes() }
+
+// readConst serves MapDef.ReadConst: content the verifier may take as constant (bpf_map_is_rdonly).
+func (m *Array) readConst(off uint32, buf []byte) bool {
+	if !m.frozen.Load() || m.writers.Load() != 0 || uint64(off)+uint64(len(buf)) > uint64(m.data.Size()) {
+		return false
+	}
+	copy(buf, m.data.Bytes()[off:])
+	return true
+}
+
+// at returns the address of value i.
+func (m *Array) at(i uint32) uint64 { return m.base + uint64(i)*m.size }
+
+// ProgLookup follows array_map_lookup_elem.
+func (m *Array) ProgLookup(_ int, key uint64) uint64 {
+	i := mem.Load32(key)
+	if i >= m.def.MaxEntries {
+		return 0
+	}
+	return m.at(i)
+}
+
+// ProgUpdate follows array_map_update_elem.
+func (m *Array) ProgUpdate(_ int, key, value, flags uint64) uint64 {
+	return ret(m.set(mem.Load32(key), mem.Ptr(value), flags))
+}
+
+// ProgDelete is refused: array elements always exist.
+func (m *Array) ProgDelete(int, uint64) uint64 { return ret(errno.EINVAL) }
+
+// ProgNext walks the elements from 0 to the last.
+func (m *Array) ProgNext(_ int, it Iter) (Iter, bool) {
+	if it.pos >= m.def.MaxEntries {
+		return it, false
+	}
+	mem.Store32(it.KeyBuf, it.pos)
+	it.Key, it.Value = it.KeyBuf, m.at(it.pos)
+	it.pos++
+	return it, true
+}
+
+// arrayFlags checks the flags of an update of element i of n that always exist.
+func arrayFlags(i, n uint32, flags uint64) errno.Errno {
+	switch {
+	case flags&^catalog.UpdateLock > catalog.UpdateExist:
+		return errno.EINVAL
+	case i >= n:
+		return errno.E2BIG
+	case flags&catalog.UpdateNoExist != 0:
+		return errno.EEXIST
+	}
+	return 0
+}
+
+func (m *Array) set(i uint32, value unsafe.Pointer, flags uint64) errno.Errno {
+	if e := arrayFlags(i, m.def.MaxEntries, flags); e != 0 {
+		return e
+	}
+	if e := m.lockable(flags); e != 0 {
+		return e
+	}
+	at := mem.Ptr(m.at(i))
+	l := m.locks.of(i)
+	l.Lock()
+	if flags&catalog.UpdateLock != 0 {
+		m.vals.copyLocked(at, value, at)
+	} else {
+		m.vals.copy(at, value)
+	}
+	l.Unlock()
+	m.freeFields(m.at(i))
+	return 0
+}
+
+func (m *Array) lookup(key, value []byte, flags uint64) errno.Errno {
+	i := index(key)
+	if i >= m.def.MaxEntries {
+		return errno.ENOENT
+	}
+	at := mem.Ptr(m.at(i))
+	l := m.locks.of(i)
+	l.Lock()
+	if flags&catalog.UpdateLock != 0 {
+		m.vals.copyLocked(ptr(value), at, at)
+	} else {
+		m.vals.copy(ptr(value), at)
+	}
+	l.Unlock()
+	m.vals.hide(ptr(value))
+	return 0
+}
+
+func (m *Array) update(key, value []byte, flags uint64) errno.Errno {
+	return m.set(index(key), ptr(value), flags)
+}
+
+func (m *Array) delete([]byte) errno.Errno { return errno.EINVAL }
+
+func (m *Array) nextKey(key, next []byte) errno.Errno { return nextIndex(key, next, m.def.MaxEntries) }
+
+// index reads an array's key.
+func index(key []byte) uint32 { return *(*uint32)(ptr(key)) }
+
+// nextIndex walks 0 … n−1; a missing or too large key starts over (array_map_get_next_key).
+func nextIndex(key, next []byte, n uint32) errno.Errno {
+	i := uint32(0)
+	if key != nil {
+		switch at := index(key); {
+		case at == n-1:
+			return errno.ENOENT
+		case at < n:
+			i = at + 1
+		}
+	}
+	*(*uint32)(ptr(next)) = i
+	return 0
+}
+
+// lockStripes are locks shared by the elements of a map, by element or bucket number.
+type lockStripes [64]struct {
+	sync.Mutex
+	_ [56]byte // a cache line each
+}
+
+func (s *lockStripes) of(i uint32) *sync.Mutex { return &s[i%64].Mutex }

@@ -1,0 +1,106 @@
+package maps
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/mem"
+)
+
+// Config is what a map needs of the Machine it belongs to. The zero value is a
+// machine of one CPU that knows no descriptors.
+type Config struct {
+	// CPUs is the number of possible CPUs; 0 means 1.
+	CPUs int
+	// CPU returns the CPU on whose lists the control side works (LRU maps keep
+	// free lists per CPU); nil means CPU 0.
+	CPU func() int
+	// Seed returns a random hash seed; nil means 0.
+	Seed func() uint32
+	// Epoch says when no program can still hold an address into memory that was
+	// given back; nil means that programs never run while maps change.
+	Epoch *mem.Epoch
+
+	// Map and Prog resolve the descriptors that values of map-in-map types,
+	// prog_array, devmap and cpumap hold. They return a reference, which the map closes.
+	// Errors that are not errno.Errno count as EBADF.
+	Map  func(fd uint32) (Map, error)
+	Prog func(fd uint32) (Prog, error)
+	// XSK resolves an AF_XDP socket.
+	XSK func(fd uint32) (any, error)
+	// Device reports whether a network device exists; nil accepts every index.
+	Device func(ifindex uint32) bool
+
+	// FreeField is called for each special field of an element that is deleted
+	// or overwritten, before the field is zeroed: to cancel its timer, to drop its object.
+	FreeField func(f catalog.SpecialField, addr uint64)
+}
+
+func (c *Config) cpus() int {
+	if c.CPUs <= 0 {
+		return 1
+	}
+	return c.CPUs
+}
+
+func (c *Config) cpu() int {
+	if c.CPU == nil {
+		return 0
+	}
+	return c.CPU()
+}
+
+func (c *Config) seed() uint32 {
+	if c.Seed == nil {
+		return 0
+	}
+	return c.Seed()
+}
+
+func (c *Config) retire(free func()) {
+	if c.Epoch == nil {
+		free()
+		return
+	}
+	c.Epoch.Retire(free)
+}
+
+// kind is what a map type's file binds to the type's number.
+type kind struct {
+	// check refuses sizes and flags as the type's map_alloc_check and map_alloc do.
+	check func(cfg *Config, def *catalog.MapDef) errno.Errno
+	// make builds the map; c is ready but for its header and impl.
+	make func(c *core) (Map, errno.Errno)
+	// ops are the operations of the control side that are not answered by ENOTSUPP.
+	ops catalog.MapOp
+	// holdsFDs: values are descriptors going in and ids coming out, 4 bytes wide.
+	holdsFDs bool
+	// noInner: the type cannot be the inner map of another (no map_meta_equal).
+	noInner bool
+	// perCPU: the control side sees one value per CPU.
+	perCPU bool
+}
+
+// kinds are the map types with an implementation, filled by the types' files.
+var kinds = map[catalog.MapType]*kind{}
+
+// bind declares the implementation of a map type; for init functions.
+func bind(t catalog.MapType, k kind) {
+	if kinds[t] != nil {
+		panic("BUG: map type " + strconv.Itoa(int(t)) + " bound twice")
+	}
+	kinds[t] = &k
+}
+
+// Supported reports whether maps of type t can be made.
+func Supported(t catalog.MapType) bool { return kinds[t] != nil }
+
+// UnsupportedError says that a map type the kernel knows has no implementation
+// here. errors.Is(err, errors.ErrUnsupported) holds.
+type UnsupportedError struct{ Type catalog.MapType }
+
+func (e *UnsupportedError) Error() string {
+	return fmt.Sprintf("maps of type %d are not supported in user space", e.Type)
+}

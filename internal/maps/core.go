@@ -1,0 +1,262 @@
+package maps
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/mem"
+)
+
+// impl is what a map type does for the control side, below the checks that are
+// the same for all types. Keys and values have the right length. Zero is success.
+type impl interface {
+	lookup(key, value []byte, flags uint64) errno.Errno
+	update(key, value []byte, flags uint64) errno.Errno
+	delete(key []byte) errno.Errno
+	nextKey(key, next []byte) errno.Errno // key nil: the first
+	free()
+}
+
+// popper is implemented by the types that can look up and delete in one step.
+type popper interface {
+	pop(key, value []byte, flags uint64) errno.Errno
+}
+
+// batcher is implemented by types whose lookup batches are not the generic ones.
+type batcher interface {
+	batch(b *Batch, remove bool) (int, errno.Errno)
+}
+
+// core is the part that all map types share: the facts, the header, the
+// reference count, and the checks of kernel/bpf/syscall.c around every
+// operation of the control side.
+type core struct {
+	def  catalog.MapDef
+	kind *kind
+	cfg  *Config
+	vals valueLayout
+	impl impl
+
+	head *mem.Block // nil when the header is part of a larger block (ring buffers)
+
+	refs     atomic.Int64
+	writers  atomic.Int64 // writes of the control side under way (map->writecnt)
+	frozen   atomic.Bool
+	freezing sync.Mutex
+}
+
+// Def returns the map's facts.
+func (c *core) Def() *catalog.MapDef { return &c.def }
+
+// ValueSize follows bpf_map_value_size.
+func (c *core) ValueSize() int {
+	switch {
+	case c.kind.perCPU:
+		return int(round8(c.def.ValueSize)) * c.cfg.cpus()
+	case c.kind.holdsFDs:
+		return 4
+	}
+	return int(c.def.ValueSize)
+}
+
+// Acquire takes another reference.
+func (c *core) Acquire() { c.refs.Add(1) }
+
+// Close gives a reference back; the last one frees the map.
+func (c *core) Close() {
+	if n := c.refs.Add(-1); n > 0 {
+		return
+	} else if n < 0 {
+		panic("BUG: map closed more often than acquired")
+	}
+	c.cfg.retire(func() {
+		c.impl.free()
+		if c.head != nil {
+			c.head.Free()
+		}
+	})
+}
+
+// lockFlags checks flags that may hold nothing but BPF_F_LOCK.
+func (c *core) lockFlags(flags uint64) errno.Errno {
+	if flags&^catalog.UpdateLock != 0 {
+		return errno.EINVAL
+	}
+	return c.lockable(flags)
+}
+
+// lockable refuses BPF_F_LOCK where values have no spin lock.
+func (c *core) lockable(flags uint64) errno.Errno {
+	if flags&catalog.UpdateLock != 0 && c.vals.lock < 0 {
+		return errno.EINVAL
+	}
+	return 0
+}
+
+// keyed checks a key's length; types without keys take only nil.
+func (c *core) keyed(key []byte) errno.Errno {
+	if len(key) != int(c.def.KeySize) {
+		return errno.EINVAL
+	}
+	return 0
+}
+
+// elem checks the lengths of a key and a value.
+func (c *core) elem(key, value []byte) errno.Errno {
+	if e := c.keyed(key); e != 0 {
+		return e
+	}
+	if len(value) != c.ValueSize() {
+		return errno.EINVAL
+	}
+	return 0
+}
+
+// beginWrite opens a write of the control side; endWrite closes it, whatever beginWrite said.
+func (c *core) beginWrite() errno.Errno {
+	c.writers.Add(1)
+	if c.frozen.Load() {
+		return errno.EPERM
+	}
+	return 0
+}
+
+func (c *core) endWrite() { c.writers.Add(-1) }
+
+// Lookup follows map_lookup_elem.
+func (c *core) Lookup(key, value []byte, flags uint64) error {
+	e := c.lockFlags(flags)
+	if e == 0 {
+		e = c.elem(key, value)
+	}
+	if e == 0 {
+		e = c.impl.lookup(key, value, flags)
+	}
+	return asError(e)
+}
+
+// Update follows map_update_elem.
+func (c *core) Update(key, value []byte, flags uint64) error {
+	e := c.beginWrite()
+	defer c.endWrite()
+	if e == 0 {
+		e = c.lockable(flags)
+	}
+	if e == 0 {
+		e = c.elem(key, value)
+	}
+	if e == 0 {
+		e = c.impl.update(key, value, flags)
+	}
+	return asError(e)
+}
+
+// Delete follows map_delete_elem.
+func (c *core) Delete(key []byte) error {
+	e := c.beginWrite()
+	defer c.endWrite()
+	if e == 0 {
+		e = c.keyed(key)
+	}
+	if e == 0 {
+		e = c.impl.delete(key)
+	}
+	return asError(e)
+}
+
+// NextKey follows map_get_next_key.
+func (c *core) NextKey(key, next []byte) error {
+	var e errno.Errno
+	if key != nil {
+		e = c.keyed(key)
+	}
+	if e == 0 {
+		e = c.keyed(next)
+	}
+	if e == 0 {
+		e = c.impl.nextKey(key, next)
+	}
+	return asError(e)
+}
+
+// LookupAndDelete follows map_lookup_and_delete_elem.
+func (c *core) LookupAndDelete(key, value []byte, flags uint64) error {
+	if flags&^catalog.UpdateLock != 0 {
+		return errno.EINVAL
+	}
+	e := c.beginWrite()
+	defer c.endWrite()
+	if e == 0 && flags != 0 && c.def.KeySize == 0 && c.kind.ops&catalog.OpLookupDelete != 0 {
+		e = errno.EINVAL // queue and stack know no flags
+	}
+	if e == 0 {
+		e = c.lockable(flags)
+	}
+	if e == 0 {
+		e = c.elem(key, value)
+	}
+	if e == 0 {
+		if p, ok := c.impl.(popper); ok {
+			e = p.pop(key, value, flags)
+		} else {
+			e = errno.ENOTSUPP
+		}
+	}
+	return asError(e)
+}
+
+// Freeze follows map_freeze: maps with special fields cannot be frozen, a map
+// that is being written is busy, and a frozen one can no longer be written, not even by this.
+func (c *core) Freeze() error {
+	if len(c.def.Special) != 0 {
+		return errno.ENOTSUPP
+	}
+	if c.frozen.Load() {
+		return errno.EPERM
+	}
+	c.freezing.Lock()
+	defer c.freezing.Unlock()
+	if c.writers.Load() != 0 || c.frozen.Load() {
+		return errno.EBUSY
+	}
+	c.frozen.Store(true)
+	return nil
+}
+
+// Frozen reports whether Freeze has succeeded.
+func (c *core) Frozen() bool { return c.frozen.Load() }
+
+// freeFields hands the special fields of a value to the Machine and zeroes
+// them (bpf_obj_free_fields), so that the memory can hold another element.
+func (c *core) freeFields(value uint64) {
+	for _, f := range c.vals.special {
+		if c.cfg.FreeField != nil {
+			c.cfg.FreeField(f, value+uint64(f.Off))
+		}
+		if f.Kind == catalog.SpecialSpinLock || f.Kind == catalog.SpecialResSpinLock {
+			continue // whoever still holds it must be able to release it
+		}
+		clear(mem.Bytes(value+uint64(f.Off), int(f.Size)))
+	}
+}
+
+// asError makes an error of a number; zero is nil.
+func asError(e errno.Errno) error {
+	if e == 0 {
+		return nil
+	}
+	return e
+}
+
+// asErrno makes a number of a resolver's error.
+func asErrno(err error) errno.Errno {
+	if e, ok := err.(errno.Errno); ok {
+		return e
+	}
+	return errno.EBADF
+}
+
+// ret makes R0 of a number.
+func ret(e errno.Errno) uint64 { return uint64(-int64(e)) }

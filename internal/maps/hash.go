@@ -1,0 +1,277 @@
+package maps
+
+import (
+	"math"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/mem"
+)
+
+// hashOps are the operations all hash types offer.
+const hashOps = catalog.OpLookup | catalog.OpUpdate | catalog.OpDelete | catalog.OpNextKey |
+	catalog.OpLookupDelete | catalog.OpBatchLookup | catalog.OpBatchLookupDelete |
+	catalog.OpBatchUpdate | catalog.OpBatchDelete | catalog.OpFreeze
+
+func init() {
+	bind(catalog.MapHash, kind{check: checkHash, make: newHash, ops: hashOps})
+}
+
+// Hash is BPF_MAP_TYPE_HASH: a [table] whose elements hold the values. An
+// update puts a new element in the place of the old one, so that a program
+// which holds the old value's address goes on with the old value.
+type Hash struct {
+	*core
+	t     *table
+	count atomic.Int64
+}
+
+// checkHash follows htab_map_alloc_check, for all hash types.
+func checkHash(_ *Config, def *catalog.MapDef) errno.Errno {
+	perCPU := def.Type == catalog.MapPerCPUHash || def.Type == catalog.MapLRUPerCPUHash
+	lru := def.Type == catalog.MapLRUHash || def.Type == catalog.MapLRUPerCPUHash
+	legal := catalog.FlagNoPrealloc | catalog.FlagNoCommonLRU | catalog.FlagNUMANode | flagsAccess | catalog.FlagZeroSeed
+	noCommon := def.Flags&catalog.FlagNoCommonLRU != 0
+	switch {
+	case def.Flags&^legal != 0 || !accessOK(def.Flags):
+		return errno.EINVAL
+	case !lru && noCommon:
+		return errno.EINVAL
+	case lru && def.Flags&catalog.FlagNoPrealloc != 0:
+		return errno.ENOTSUPP
+	case def.Flags&catalog.FlagNUMANode != 0 && (perCPU || noCommon):
+		return errno.EINVAL
+	case def.MaxEntries == 0 || def.KeySize == 0 || def.ValueSize == 0:
+		return errno.EINVAL
+	case uint64(def.KeySize)+uint64(def.ValueSize) >= kmallocMax-kernelElemSize:
+		return errno.E2BIG
+	case perCPU && round8(def.ValueSize) > perCPUUnitMin:
+		return errno.E2BIG
+	case def.MaxEntries > 1<<31 || uint64(roundPow2(def.MaxEntries)) > math.MaxUint32/kernelBucketSize:
+		return errno.E2BIG
+	}
+	return 0
+}
+
+// Sizes of the kernel's own structures, which its limits are made of.
+const (
+	kernelElemSize   = 48 // struct htab_elem
+	kernelBucketSize = 16 // struct bucket
+)
+
+// roundPow2 rounds up to a power of two, at most 2³¹.
+func roundPow2(n uint32) uint32 {
+	p := uint32(1)
+	for p < n && p < 1<<31 {
+		p <<= 1
+	}
+	return p
+}
+
+// hashSeed is random unless the map asks for zero.
+func hashSeed(c *core) uint32 {
+	if c.def.Flags&catalog.FlagZeroSeed != 0 {
+		return 0
+	}
+	return c.cfg.seed()
+}
+
+// hashReserve is how many elements beyond max_entries there is memory for, so
+// that deleted elements can wait for running programs.
+func hashReserve(entries uint32) uint32 { return min(max(entries, 1024), 1<<20) }
+
+func newHash(c *core) (Map, errno.Errno) {
+	m := &Hash{core: c}
+	return m, m.open(uint64(round8(c.def.ValueSize)))
+}
+
+// open makes table and header; valueSize is what an element holds.
+func (m *Hash) open(valueSize uint64) errno.Errno {
+	n := m.def.MaxEntries
+	t, e := newTable(n, hashReserve(n), m.def.KeySize, valueSize, hashSeed(m.core), m.cfg.Epoch)
+	if e != 0 {
+		return e
+	}
+	if e := m.newHeader(); e != 0 {
+		t.block.Free()
+		return e
+	}
+	m.t = t
+	m.setTableHeader(t)
+	return 0
+}
+
+// setTableHeader fills the part of the header that inlined lookups in hash tables need.
+func (c *core) setTableHeader(t *table) {
+	mem.Store64(c.def.Ptr+HeaderBase, t.elems)
+	mem.Store32(c.def.Ptr+HeaderElemSize, uint32(t.elemSize))
+	mem.Store32(c.def.Ptr+HeaderMask, t.mask)
+	mem.Store64(c.def.Ptr+HeaderBuckets, t.buckets)
+	mem.Store32(c.def.Ptr+HeaderSeed, t.seed)
+	mem.Store32(c.def.Ptr+HeaderValueOff, uint32(t.valOff))
+}
+
+func (m *Hash) free() {
+	if len(m.vals.special) != 0 {
+		m.t.each(func(i uint32) { m.freeFields(m.t.value(i)) })
+	}
+	m.t.block.Free()
+}
+
+// ProgLookup follows htab_map_lookup_elem.
+func (m *Hash) ProgLookup(_ int, key uint64) uint64 {
+	k := mem.Ptr(key)
+	if i := m.t.find(k, m.t.hashOf(k)); i != none {
+		return m.t.value(i)
+	}
+	return 0
+}
+
+// ProgUpdate follows htab_map_update_elem.
+func (m *Hash) ProgUpdate(_ int, key, value, flags uint64) uint64 {
+	return ret(m.set(mem.Ptr(key), mem.Ptr(value), flags))
+}
+
+// ProgDelete follows htab_map_delete_elem.
+func (m *Hash) ProgDelete(_ int, key uint64) uint64 { return ret(m.remove(mem.Ptr(key), nil, 0)) }
+
+// ProgNext walks the elements bucket by bucket.
+func (m *Hash) ProgNext(_ int, it Iter) (Iter, bool) {
+	it, ok := m.t.progNext(it)
+	if ok {
+		it.Value = m.t.value(it.elem)
+	}
+	return it, ok
+}
+
+// hashFlags checks update flags against what is there (check_flags).
+func hashFlags(exists bool, flags uint64) errno.Errno {
+	switch flags &^ catalog.UpdateLock {
+	case catalog.UpdateNoExist:
+		if exists {
+			return errno.EEXIST
+		}
+	case catalog.UpdateExist:
+		if !exists {
+			return errno.ENOENT
+		}
+	}
+	return 0
+}
+
+func (m *Hash) set(key, value unsafe.Pointer, flags uint64) errno.Errno {
+	if flags&^catalog.UpdateLock > catalog.UpdateExist {
+		return errno.EINVAL
+	}
+	if e := m.lockable(flags); e != 0 {
+		return e
+	}
+	h := m.t.hashOf(key)
+	l := m.t.lock(h)
+	l.Lock()
+	defer l.Unlock()
+	old := m.t.find(key, h)
+	if e := hashFlags(old != none, flags); e != 0 {
+		return e
+	}
+	if old != none && flags&catalog.UpdateLock != 0 {
+		at := mem.Ptr(m.t.value(old))
+		m.vals.copyLocked(at, value, at)
+		return 0
+	}
+	if old == none && m.count.Add(1) > int64(m.def.MaxEntries) {
+		m.count.Add(-1)
+		return errno.E2BIG
+	}
+	i := m.t.pool.get()
+	if i == none {
+		if old == none {
+			m.count.Add(-1)
+		}
+		return errno.ENOMEM
+	}
+	m.t.fill(i, key, h)
+	at := mem.Ptr(m.t.value(i))
+	m.vals.hide(at)
+	m.vals.copy(at, value)
+	m.t.link(i)
+	if old != none {
+		m.t.unlink(old)
+		m.freeFields(m.t.value(old))
+		m.t.pool.put(old)
+	}
+	return 0
+}
+
+// remove deletes key, after copying its value to out if that is not nil.
+func (m *Hash) remove(key, out unsafe.Pointer, flags uint64) errno.Errno {
+	h := m.t.hashOf(key)
+	l := m.t.lock(h)
+	l.Lock()
+	defer l.Unlock()
+	i := m.t.find(key, h)
+	if i == none {
+		return errno.ENOENT
+	}
+	if out != nil {
+		m.read(out, i, flags)
+	}
+	m.drop(i)
+	return 0
+}
+
+// drop unlinks element i and gives it back; its bucket is locked.
+func (m *Hash) drop(i uint32) {
+	m.t.unlink(i)
+	m.freeFields(m.t.value(i))
+	m.t.pool.put(i)
+	m.count.Add(-1)
+}
+
+// read copies the value of element i for user space; its bucket is locked.
+func (m *Hash) read(out unsafe.Pointer, i uint32, flags uint64) {
+	at := mem.Ptr(m.t.value(i))
+	if flags&catalog.UpdateLock != 0 {
+		m.vals.copyLocked(out, at, at)
+	} else {
+		m.vals.copy(out, at)
+	}
+	m.vals.hide(out)
+}
+
+func (m *Hash) lookup(key, value []byte, flags uint64) errno.Errno {
+	h := m.t.hashOf(ptr(key))
+	l := m.t.lock(h)
+	l.Lock()
+	defer l.Unlock()
+	i := m.t.find(ptr(key), h)
+	if i == none {
+		return errno.ENOENT
+	}
+	m.read(ptr(value), i, flags)
+	return 0
+}
+
+func (m *Hash) update(key, value []byte, flags uint64) errno.Errno {
+	return m.set(ptr(key), ptr(value), flags)
+}
+
+func (m *Hash) delete(key []byte) errno.Errno { return m.remove(ptr(key), nil, 0) }
+
+func (m *Hash) pop(key, value []byte, flags uint64) errno.Errno {
+	return m.remove(ptr(key), ptr(value), flags)
+}
+
+func (m *Hash) nextKey(key, next []byte) errno.Errno { return m.t.nextKey(key, next) }
+
+func (m *Hash) batch(b *Batch, remove bool) (int, errno.Errno) {
+	return m.t.batch(b, m.ValueSize(), func(i uint32, value []byte) {
+		m.read(ptr(value), i, b.ElemFlags)
+	}, func(i uint32) {
+		if remove {
+			m.drop(i)
+		}
+	})
+}

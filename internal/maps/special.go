@@ -1,0 +1,253 @@
+package maps
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+)
+
+// specialStruct is a struct whose name makes it a special field.
+type specialStruct struct {
+	kind        catalog.SpecialKind
+	size, align uint32
+	unique      bool // at most one per value
+}
+
+// specialStructs follows btf_get_field_type, btf_field_type_size and btf_field_type_align.
+var specialStructs = map[string]specialStruct{
+	"bpf_spin_lock":     {catalog.SpecialSpinLock, 4, 4, true},
+	"bpf_res_spin_lock": {catalog.SpecialResSpinLock, 8, 4, true},
+	"bpf_timer":         {catalog.SpecialTimer, 16, 8, true},
+	"bpf_wq":            {catalog.SpecialWorkqueue, 16, 8, true},
+	"bpf_task_work":     {catalog.SpecialTaskWork, 8, 8, true},
+	"bpf_list_head":     {catalog.SpecialListHead, 16, 8, false},
+	"bpf_list_node":     {catalog.SpecialListNode, 24, 8, false},
+	"bpf_rb_root":       {catalog.SpecialRBRoot, 16, 8, false},
+	"bpf_rb_node":       {catalog.SpecialRBNode, 32, 8, false},
+	"bpf_refcount":      {catalog.SpecialRefcount, 4, 4, true},
+}
+
+var kptrTags = map[string]catalog.SpecialKind{
+	"kptr_untrusted": catalog.SpecialKptrUnref,
+	"kptr":           catalog.SpecialKptrRef,
+	"percpu_kptr":    catalog.SpecialKptrPerCPU,
+	"uptr":           catalog.SpecialUptr,
+}
+
+const (
+	maxSpecialFields = 11 // BTF_FIELDS_MAX
+	maxSpecialDepth  = 32 // MAX_RESOLVE_DEPTH
+)
+
+// SpecialFields finds the fields of a map value (or allocated object) that
+// programs reach only through helpers, in the order of their offsets
+// (btf_parse_fields). Errors are the kernel's: E2BIG for a second lock, timer
+// or counter and for too many fields, EINVAL for a malformed one.
+func SpecialFields(t btf.Type) ([]catalog.SpecialField, error) {
+	s := specialScan{seen: make(map[catalog.SpecialKind]bool)}
+	switch t := btf.UnderlyingType(t).(type) {
+	case *btf.Struct:
+		if e := s.structure(t, 0, 0); e != 0 {
+			return nil, e
+		}
+	case *btf.Datasec:
+		for _, v := range t.Vars {
+			vr, ok := v.Type.(*btf.Var)
+			if !ok {
+				continue
+			}
+			if e := s.field(vr.Type, vr.Tags, v.Offset, v.Size, 0); e != 0 {
+				return nil, e
+			}
+		}
+	}
+	slices.SortFunc(s.found, func(a, b catalog.SpecialField) int { return cmp.Compare(a.Off, b.Off) })
+	heads := s.seen[catalog.SpecialListHead] || s.seen[catalog.SpecialRBRoot]
+	if heads && !s.seen[catalog.SpecialSpinLock] && !s.seen[catalog.SpecialResSpinLock] {
+		return nil, errno.EINVAL
+	}
+	if s.seen[catalog.SpecialListNode] && s.seen[catalog.SpecialRBNode] && !s.seen[catalog.SpecialRefcount] {
+		return nil, errno.EINVAL
+	}
+	return s.found, nil
+}
+
+// specialScan collects special fields.
+type specialScan struct {
+	found []catalog.SpecialField
+	seen  map[catalog.SpecialKind]bool
+}
+
+// structure scans the members of a struct that begins at off.
+func (s *specialScan) structure(t *btf.Struct, off uint32, depth int) errno.Errno {
+	for _, m := range t.Members {
+		if m.Offset%8 != 0 {
+			continue
+		}
+		if e := s.field(m.Type, m.Tags, off+m.Offset.Bytes(), 0, depth); e != 0 {
+			return e
+		}
+	}
+	return 0
+}
+
+// field scans one member or variable; size, if not 0, is what the data section says of it.
+func (s *specialScan) field(t btf.Type, tags []string, off, size uint32, depth int) errno.Errno {
+	n := uint32(1)
+	for i := 0; ; i++ {
+		a, ok := t.(*btf.Array)
+		if !ok {
+			break
+		}
+		if i == maxSpecialDepth {
+			return errno.E2BIG
+		}
+		n *= a.Nelems
+		t = a.Type
+	}
+	if n == 0 {
+		return 0
+	}
+	if st, ok := t.(*btf.Struct); ok {
+		sp, special := specialStructs[st.Name]
+		if !special {
+			return s.nested(st, off, size, n, depth)
+		}
+		if sp.unique && s.seen[sp.kind] {
+			return errno.E2BIG
+		}
+		s.seen[sp.kind] = true
+		if size != 0 && size != sp.size*n || off%sp.align != 0 {
+			return 0
+		}
+		if st.Size != sp.size {
+			return 0
+		}
+		f := catalog.SpecialField{Kind: sp.kind, Size: sp.size}
+		if sp.kind == catalog.SpecialListHead || sp.kind == catalog.SpecialRBRoot {
+			var ok bool
+			if f.BTF, f.Node, ok = contains(tags); !ok {
+				return errno.EINVAL
+			}
+		}
+		return s.add(f, off, n)
+	}
+	kind, pointee, e := kptr(t)
+	if e != 0 || kind == 0 {
+		return e
+	}
+	if size != 0 && size != 8*n || off%8 != 0 {
+		return 0
+	}
+	s.seen[kind] = true
+	return s.add(catalog.SpecialField{Kind: kind, Size: 8, BTF: pointee}, off, n)
+}
+
+// nested scans a struct member, n times over if it is an array's element.
+func (s *specialScan) nested(st *btf.Struct, off, size, n uint32, depth int) errno.Errno {
+	if size != 0 && size != st.Size*n {
+		return 0
+	}
+	if depth+1 >= maxSpecialDepth {
+		return errno.E2BIG
+	}
+	before := len(s.found)
+	if e := s.structure(st, off, depth+1); e != 0 {
+		return e
+	}
+	once := slices.Clone(s.found[before:])
+	for i := uint32(1); i < n && len(once) > 0; i++ {
+		for _, f := range once {
+			f.Off += i * st.Size
+			if e := s.add(f, f.Off, 1); e != 0 {
+				return e
+			}
+		}
+	}
+	return 0
+}
+
+// add appends n fields, one after the other from off.
+func (s *specialScan) add(f catalog.SpecialField, off, n uint32) errno.Errno {
+	if uint64(len(s.found))+uint64(n) > maxSpecialFields {
+		return errno.E2BIG
+	}
+	for i := range n {
+		f.Off = off + i*f.Size
+		s.found = append(s.found, f)
+	}
+	return 0
+}
+
+// kptr recognises a pointer with one of the kptr type tags (btf_find_kptr).
+func kptr(t btf.Type) (catalog.SpecialKind, string, errno.Errno) {
+	if v, ok := t.(*btf.Volatile); ok {
+		t = v.Type
+	}
+	p, ok := t.(*btf.Pointer)
+	if !ok {
+		return 0, "", 0
+	}
+	tag, ok := p.Target.(*btf.TypeTag)
+	if !ok {
+		return 0, "", 0
+	}
+	if _, twice := tag.Type.(*btf.TypeTag); twice {
+		return 0, "", errno.EINVAL
+	}
+	kind, ok := kptrTags[tag.Value]
+	if !ok {
+		return 0, "", errno.EINVAL
+	}
+	st, ok := btf.UnderlyingType(tag.Type).(*btf.Struct)
+	if !ok {
+		return 0, "", errno.EINVAL
+	}
+	return kind, st.Name, 0
+}
+
+// contains parses the declaration tag "contains:TYPE:MEMBER" of a list head or tree root.
+func contains(tags []string) (typ, node string, ok bool) {
+	for _, tag := range tags {
+		if rest, found := strings.CutPrefix(tag, "contains:"); found {
+			return strings.Cut(rest, ":")
+		}
+	}
+	return "", "", false
+}
+
+// specialAllowed says whether the map's type may have the special fields its
+// values have (map_check_btf).
+func specialAllowed(def *catalog.MapDef) errno.Errno {
+	if len(def.Special) == 0 {
+		return 0
+	}
+	if def.Flags&(catalog.FlagRdonlyProg|catalog.FlagWronlyProg) != 0 {
+		return errno.EACCES
+	}
+	for _, f := range def.Special {
+		ok := false
+		switch f.Kind {
+		case catalog.SpecialSpinLock, catalog.SpecialResSpinLock:
+			ok = def.Type == catalog.MapHash || def.Type == catalog.MapArray
+		case catalog.SpecialTimer, catalog.SpecialWorkqueue, catalog.SpecialTaskWork,
+			catalog.SpecialListHead, catalog.SpecialRBRoot:
+			ok = def.Type == catalog.MapHash || def.Type == catalog.MapLRUHash || def.Type == catalog.MapArray
+		case catalog.SpecialKptrUnref, catalog.SpecialKptrRef, catalog.SpecialKptrPerCPU, catalog.SpecialRefcount:
+			switch def.Type {
+			case catalog.MapHash, catalog.MapPerCPUHash, catalog.MapLRUHash, catalog.MapLRUPerCPUHash,
+				catalog.MapArray, catalog.MapPerCPUArray:
+				ok = true
+			}
+		}
+		if !ok {
+			return errno.EOPNOTSUPP
+		}
+	}
+	return 0
+}

@@ -1,0 +1,247 @@
+package maps
+
+import (
+	"math/bits"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/mem"
+)
+
+// table is the chained hash table behind all hash types. It lies off-heap, so
+// that native code can walk it; links are 32-bit element numbers.
+//
+//	buckets           elements (elemSize apart)
+//	┌──────────┐      ┌──────┬──────┬──────┬──────┬───── ─ ─┬────────── ─ ─┐
+//	│ 5        │─────▶│ next │ hash │ free │ ref  │ key     │ value        │ 5
+//	├──────────┤      └──┬───┴──────┴──────┴──────┴───── ─ ─┴────────── ─ ─┘
+//	│ end │ 1  │         │    ┌──────┬──────┬── ─
+//	├──────────┤         └───▶│ next │ hash │      2
+//	│ end │ 2  │              └──┬───┴──────┴── ─
+//	└──────────┘                 └──▶ end │ 0
+//
+// A chain ends in a marker with the bucket's number (the kernel's nulls
+// lists). Readers take no lock: they load the head, compare hash, then key, and begin
+// again when they come out at another bucket's marker, which happens only if
+// an element they stood on was given to another key. Writers hold the
+// bucket's stripe; a new element is linked before the one it replaces is
+// unlinked, so readers never miss a key that is there.
+//
+// Unlinked elements are used again, oldest first, when no program that ran at
+// the time still runs; only when memory for max_entries and a reserve is all
+// waiting, earlier (as the kernel always does: readers notice by the marker,
+// and a program may find another key's value where it kept an address).
+type table struct {
+	buckets  uint64 // address of the heads
+	mask     uint32 // number of buckets − 1
+	elems    uint64 // address of element 0
+	elemSize uint64
+	valOff   uint64
+	keySize  uint32
+	seed     uint32
+
+	block *mem.Block // heads and elements
+	locks lockStripes
+	pool  pool
+}
+
+// Layout of an element, for inlined lookups. Offsets in bytes.
+const (
+	ElemNext = 0  // link to the next element of the chain
+	ElemHash = 4  // hash of the key
+	ElemFree = 8  // link of the pool
+	ElemRef  = 12 // LRU types: a byte, 1 when a program looked the element up
+	ElemKey  = 16 // the key, zero-padded to 8 bytes; then the value
+)
+
+// LinkEnd marks the end of a chain; the other bits are the bucket's number.
+const LinkEnd = 1 << 31
+
+// none is the link to no element at all.
+const none = ^uint32(0)
+
+// newTable makes a table of 2^k ≥ entries buckets with memory for entries and
+// reserve elements of valueSize bytes. Memory is touched when it is used.
+func newTable(entries, reserve, keySize uint32, valueSize uint64, seed uint32, epoch *mem.Epoch) (*table, errno.Errno) {
+	n := uint64(1) << bits.Len32(entries-1)
+	t := &table{mask: uint32(n - 1), keySize: keySize, seed: seed}
+	t.valOff = ElemKey + uint64(round8(keySize))
+	t.elemSize = t.valOff + valueSize
+	heads := (n*4 + cacheLine - 1) &^ (cacheLine - 1)
+	count := uint64(entries) + uint64(reserve)
+	if count >= LinkEnd {
+		count = LinkEnd - 1
+	}
+	over, total := bits.Mul64(t.elemSize, count)
+	if over != 0 || total > maxMapBytes-heads {
+		return nil, errno.ENOMEM
+	}
+	b, err := mem.Alloc(int(heads + total))
+	if err != nil {
+		return nil, errno.ENOMEM
+	}
+	t.block, t.buckets, t.elems = b, b.Addr(), b.Addr()+heads
+	empty := list{none, none}
+	t.pool = pool{t: t, epoch: epoch, size: uint32(count), freed: empty, old: empty, young: empty}
+	for i := range uint32(n) {
+		*t.head(i) = LinkEnd | i
+	}
+	return t, 0
+}
+
+func (t *table) head(bucket uint32) *uint32 {
+	return (*uint32)(mem.Ptr(t.buckets + uint64(bucket)*4))
+}
+
+// addr, next, hash, key and value give the parts of element i.
+func (t *table) addr(i uint32) uint64 { return t.elems + uint64(i)*t.elemSize }
+
+func (t *table) next(i uint32) *uint32 { return (*uint32)(mem.Ptr(t.addr(i) + ElemNext)) }
+
+func (t *table) hash(i uint32) *uint32 { return (*uint32)(mem.Ptr(t.addr(i) + ElemHash)) }
+
+func (t *table) key(i uint32) unsafe.Pointer { return mem.Ptr(t.addr(i) + ElemKey) }
+
+func (t *table) value(i uint32) uint64 { return t.addr(i) + t.valOff }
+
+// hashOf hashes a key.
+func (t *table) hashOf(key unsafe.Pointer) uint32 { return jhash(key, t.keySize, t.seed) }
+
+// lock returns the lock of a hash's bucket.
+func (t *table) lock(h uint32) *sync.Mutex { return t.locks.of(h & t.mask) }
+
+// find returns the element with the key, or none. It needs no lock.
+func (t *table) find(key unsafe.Pointer, h uint32) uint32 {
+	bucket := h & t.mask
+	for {
+		l := atomic.LoadUint32(t.head(bucket))
+		for l&LinkEnd == 0 {
+			if atomic.LoadUint32(t.hash(l)) == h && equal(t.key(l), key, t.keySize) {
+				return l
+			}
+			l = atomic.LoadUint32(t.next(l))
+		}
+		if l == LinkEnd|bucket {
+			return none
+		}
+	}
+}
+
+// fill writes key and hash into an element nobody can reach yet.
+func (t *table) fill(i uint32, key unsafe.Pointer, h uint32) {
+	k := t.key(i)
+	copyWords(k, key, uintptr(t.keySize))
+	atomic.StoreUint32(t.hash(i), h)
+}
+
+// link puts an element at the head of its chain; the bucket is locked.
+func (t *table) link(i uint32) {
+	head := t.head(*t.hash(i) & t.mask)
+	atomic.StoreUint32(t.next(i), *head)
+	atomic.StoreUint32(head, i)
+}
+
+// unlink takes an element out of its chain; the bucket is locked. Readers that
+// stand on it go on from it as before. It reports whether the element was there.
+func (t *table) unlink(i uint32) bool {
+	at := t.head(*t.hash(i) & t.mask)
+	for *at != i {
+		if *at&LinkEnd != 0 {
+			return false
+		}
+		at = t.next(*at)
+	}
+	atomic.StoreUint32(at, *t.next(i))
+	return true
+}
+
+// nextKey follows htab_map_get_next_key: chains in the order of the buckets,
+// the newest element of a chain first; a key that is not there starts over.
+func (t *table) nextKey(key, next []byte) errno.Errno {
+	bucket := uint32(0)
+	if key != nil {
+		h := t.hashOf(ptr(key))
+		l := t.lock(h)
+		l.Lock()
+		if i := t.find(ptr(key), h); i != none {
+			if n := *t.next(i); n&LinkEnd == 0 {
+				copyWords(ptr(next), t.key(n), uintptr(t.keySize))
+				l.Unlock()
+				return 0
+			}
+			if bucket = h & t.mask; bucket == t.mask {
+				l.Unlock()
+				return errno.ENOENT
+			}
+			bucket++
+		}
+		l.Unlock()
+	}
+	for ; ; bucket++ {
+		if atomic.LoadUint32(t.head(bucket))&LinkEnd == 0 {
+			l := t.locks.of(bucket)
+			l.Lock()
+			if i := *t.head(bucket); i&LinkEnd == 0 {
+				copyWords(ptr(next), t.key(i), uintptr(t.keySize))
+				l.Unlock()
+				return 0
+			}
+			l.Unlock()
+		}
+		if bucket == t.mask {
+			return errno.ENOENT
+		}
+	}
+}
+
+// progNext walks the elements for bpf_for_each_map_elem, without locks: an
+// element the callback deletes still leads on.
+func (t *table) progNext(it Iter) (Iter, bool) {
+	if it.live {
+		it.elem = atomic.LoadUint32(t.next(it.elem))
+		it.live = it.elem&LinkEnd == 0
+	}
+	for !it.live {
+		if it.pos > t.mask {
+			return it, false
+		}
+		it.elem = atomic.LoadUint32(t.head(it.pos))
+		it.live = it.elem&LinkEnd == 0
+		it.pos++
+	}
+	it.Key = t.addr(it.elem) + ElemKey
+	return it, true
+}
+
+// each calls f with every element; for tables no program can reach any more.
+func (t *table) each(f func(i uint32)) {
+	for b := range uint64(t.mask) + 1 {
+		for i := *t.head(uint32(b)); i&LinkEnd == 0; i = *t.next(i) {
+			f(i)
+		}
+	}
+}
+
+// equal compares n bytes, whole words first.
+func equal(a, b unsafe.Pointer, n uint32) bool {
+	i := uintptr(0)
+	for ; i+8 <= uintptr(n); i += 8 {
+		if *(*uint64)(unsafe.Add(a, i)) != *(*uint64)(unsafe.Add(b, i)) {
+			return false
+		}
+	}
+	if n&4 != 0 {
+		if *(*uint32)(unsafe.Add(a, i)) != *(*uint32)(unsafe.Add(b, i)) {
+			return false
+		}
+		i += 4
+	}
+	for ; i < uintptr(n); i++ {
+		if *(*byte)(unsafe.Add(a, i)) != *(*byte)(unsafe.Add(b, i)) {
+			return false
+		}
+	}
+	return true
+}

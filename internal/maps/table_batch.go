@@ -1,0 +1,77 @@
+package maps
+
+import (
+	"encoding/binary"
+
+	"github.com/skep-bpf/skep/internal/errno"
+)
+
+// batch follows __htab_map_lookup_and_delete_batch: whole buckets at a time,
+// from the bucket In names, until a bucket no longer fits. ENOSPC says that
+// not even one does; ENOENT that the last bucket was reached. read copies the
+// value of an element, done is called for it once it is copied; both under the
+// bucket's lock.
+func (t *table) batch(b *Batch, valueSize int, read func(i uint32, value []byte), done func(i uint32)) (int, errno.Errno) {
+	if b.Flags != 0 {
+		return 0, errno.EINVAL
+	}
+	if b.Count == 0 {
+		return 0, 0
+	}
+	bucket := uint64(0)
+	if b.In != nil {
+		if len(b.In) < 4 {
+			return 0, errno.EFAULT
+		}
+		bucket = uint64(binary.NativeEndian.Uint32(b.In))
+	}
+	if bucket > uint64(t.mask) {
+		return 0, errno.ENOENT
+	}
+	keySize := int(t.keySize)
+	if !b.holds(keySize, valueSize) || len(b.Out) < 4 {
+		return 0, errno.EFAULT
+	}
+	n, e := 0, errno.Errno(0)
+	for ; bucket <= uint64(t.mask); bucket++ {
+		got := t.batchBucket(uint32(bucket), b, n, valueSize, read, done)
+		if got < 0 {
+			break
+		}
+		n += got
+	}
+	switch {
+	case bucket > uint64(t.mask):
+		e = errno.ENOENT
+	case n == 0:
+		e = errno.ENOSPC
+	}
+	binary.NativeEndian.PutUint32(b.Out, uint32(bucket))
+	return n, e
+}
+
+// batchBucket copies one bucket behind the n elements there are and returns
+// its length, or −1 when it does not fit.
+func (t *table) batchBucket(bucket uint32, b *Batch, n, valueSize int, read func(uint32, []byte), done func(uint32)) int {
+	if *t.head(bucket)&LinkEnd != 0 {
+		return 0
+	}
+	l := t.locks.of(bucket)
+	l.Lock()
+	defer l.Unlock()
+	size := 0
+	for i := *t.head(bucket); i&LinkEnd == 0; i = *t.next(i) {
+		size++
+	}
+	if size > int(b.Count)-n {
+		return -1
+	}
+	for i := *t.head(bucket); i&LinkEnd == 0; n++ {
+		next := *t.next(i)
+		copyWords(ptr(b.Keys[n*int(t.keySize):]), t.key(i), uintptr(t.keySize))
+		read(i, b.Values[n*valueSize:][:valueSize])
+		done(i)
+		i = next
+	}
+	return size
+}
