@@ -1,0 +1,251 @@
+package image
+
+import (
+	"cmp"
+	"debug/elf"
+	"encoding/binary"
+	"slices"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// externTable is the undefined symbols of an object.
+type externTable struct {
+	list  []*Extern
+	bySym map[int]int // ELF symbol → index into list
+	data  []byte      // content of the .kconfig map
+}
+
+// rawExtern is what is known of an extern while its object is read.
+type rawExtern struct {
+	sym   int // ELF symbol
+	id    int // of the VAR or FUNC in the object's BTF
+	align uint32
+	size  uint32
+	value kconfigType
+}
+
+// String names the kind as messages do.
+func (k ExternKind) String() string {
+	switch k {
+	case ExternKconfig:
+		return "configuration value"
+	case ExternFunc:
+		return "kernel function"
+	case ExternVar:
+		return "kernel variable"
+	}
+	return "kernel symbol"
+}
+
+// loadExterns finds the undefined symbols, sorts them as libbpf does (the
+// positions show in poisoned calls) and lays out the .kconfig map
+// (bpf_object__collect_externs).
+func (o *object) loadExterns(types *objectTypes) (*externTable, error) {
+	t := &externTable{bySym: map[int]int{}}
+	for i := range o.symbols {
+		if !o.symbols[i].isExtern() {
+			continue
+		}
+		ext, err := o.newExtern(i, types)
+		if err != nil {
+			return nil, err
+		}
+		if ext != nil {
+			t.list = append(t.list, ext)
+		}
+	}
+	slices.SortStableFunc(t.list, func(a, b *Extern) int {
+		ak, bk := min(a.Kind, ExternFunc), min(b.Kind, ExternFunc) // all but configuration are one class
+		return cmp.Or(cmp.Compare(ak, bk),
+			-cmp.Compare(a.raw.align, b.raw.align), cmp.Compare(a.raw.size, b.raw.size), cmp.Compare(a.Name, b.Name))
+	})
+	var end uint32
+	for i, ext := range t.list {
+		t.bySym[ext.raw.sym] = i
+		if ext.Kind == ExternKconfig {
+			ext.Off = (end + ext.raw.align - 1) &^ (ext.raw.align - 1)
+			end = ext.Off + ext.raw.size
+		}
+	}
+	if end > 0 {
+		t.data = make([]byte, end)
+	}
+	return t, nil
+}
+
+// newExtern describes the extern that symbol i stands for. A symbol without BTF
+// gives nil: only code that uses it cannot be loaded.
+func (o *object) newExtern(i int, types *objectTypes) (*Extern, error) {
+	sym := &o.symbols[i]
+	if types == nil {
+		return nil, nil
+	}
+	id, sec := types.raw.findExtern(sym.Name)
+	if id == 0 {
+		return nil, nil
+	}
+	ext := &Extern{Name: sym.Name, Weak: elf.ST_BIND(sym.Info) == elf.STB_WEAK, raw: rawExtern{sym: i, id: id}}
+	switch decl := types.typeByID(uint32(id)).(type) {
+	case *btf.Func:
+		ext.Kind, ext.Type = ExternFunc, decl.Type
+	case *btf.Var:
+		ext.Kind, ext.Type = ExternVar, decl.Type
+		if _, void := btf.UnderlyingType(decl.Type).(*btf.Void); void {
+			ext.Kind = ExternSym
+		}
+	default:
+		return nil, at(sec, sym.Name, ErrBadBTF, "extern is %v", decl)
+	}
+	switch {
+	case sec == secKsyms:
+		return ext, nil
+	case sec == secKconfig && ext.Kind != ExternFunc:
+		ext.Kind = ExternKconfig
+		return ext, ext.setKconfigType()
+	}
+	return nil, at(sec, sym.Name, ErrNotSupported, "extern in section %q", sec)
+}
+
+// findExtern returns the id of the extern VAR or FUNC of a name and the name of
+// the DATASEC that lists it; id is 0 if there is none.
+func (r *rawBTF) findExtern(name string) (id int, sec string) {
+	for i := 1; i < r.count() && id == 0; i++ {
+		switch r.kind(i) {
+		case kindVar:
+			if r.word(i, 3) == linkExtern && r.name(i) == name {
+				id = i
+			}
+		case kindFunc:
+			if r.word(i, 1)&0xffff == linkExtern && r.name(i) == name {
+				id = i
+			}
+		}
+	}
+	for i := 1; i < r.count(); i++ {
+		if r.kind(i) != kindDatasec {
+			continue
+		}
+		for j := range r.vlen(i) {
+			if r.word(i, secVar(j)) == uint32(id) {
+				return id, r.name(i)
+			}
+		}
+	}
+	return id, ""
+}
+
+// layoutKconfig writes size and offsets of .kconfig into the BTF.
+func (t *externTable) layoutKconfig(raw *rawBTF) {
+	for id := 1; id < raw.count(); id++ {
+		if raw.kind(id) != kindDatasec || raw.name(id) != secKconfig {
+			continue
+		}
+		raw.setWord(id, 2, uint32(len(t.data)))
+		for j := range raw.vlen(id) {
+			v := raw.word(id, secVar(j))
+			for _, ext := range t.list {
+				if uint32(ext.raw.id) == v {
+					raw.setWord(int(v), 3, linkGlobal)
+					raw.setWord(id, secVar(j)+1, ext.Off)
+				}
+			}
+		}
+		raw.sortDatasec(id)
+	}
+}
+
+// hideKsyms makes .ksyms acceptable to the kernel, which wants a data section
+// of variables: every extern is given out as an int, and functions, which may
+// not stand there, are replaced by a dummy variable and become global.
+func hideKsyms(raw *rawBTF) {
+	integer := raw.findInt()
+	for id := 1; id < raw.count(); id++ {
+		if raw.kind(id) != kindDatasec || raw.name(id) != secKsyms {
+			continue
+		}
+		dummy := 0
+		for j := range raw.vlen(id) {
+			v := int(raw.word(id, secVar(j)))
+			if !raw.valid(uint32(v)) {
+				continue
+			}
+			switch raw.kind(v) {
+			case kindFunc:
+				if dummy == 0 {
+					dummy = raw.addVar("dummy_ksym", integer)
+				}
+				raw.nameParams(int(raw.word(v, 2)), raw.word(dummy, 0))
+				raw.setWord(v, 1, raw.word(v, 1)&^0xffff|linkGlobal)
+				raw.setWord(id, secVar(j), uint32(dummy))
+			case kindVar:
+				raw.setWord(v, 3, linkGlobal)
+				raw.setWord(v, 2, uint32(integer))
+			}
+			raw.setWord(id, secVar(j)+1, uint32(4*j))
+			raw.setWord(id, secVar(j)+2, 4)
+		}
+		raw.setWord(id, 2, uint32(4*raw.vlen(id)))
+		return
+	}
+}
+
+// nameParams gives parameters without a name one, as the kernel wants of
+// functions that are not extern.
+func (r *rawBTF) nameParams(proto int, name uint32) {
+	if !r.valid(uint32(proto)) || r.kind(proto) != kindFuncProto {
+		return
+	}
+	for k := range r.vlen(proto) {
+		if p := 3 + 2*k; r.word(proto, p) == 0 && r.word(proto, p+1) != 0 {
+			r.setWord(proto, p, name)
+		}
+	}
+}
+
+// resolve looks the externs up in the target kernel.
+func (t *externTable) resolve(order binary.ByteOrder, target *target) error {
+	var kconfig []*Extern
+	for _, ext := range t.list {
+		switch ext.Kind {
+		case ExternKconfig:
+			kconfig = append(kconfig, ext)
+		case ExternSym:
+			ext.Addr, ext.Resolved = target.symbol(ext.Name)
+		default:
+			if err := ext.resolveTyped(target); err != nil {
+				return err
+			}
+		}
+	}
+	return t.setKconfig(kconfig, order, target)
+}
+
+// resolveTyped finds a function or variable by name in the target's BTF, where
+// its type must be compatible by CO-RE's rules (libbpf: bpf_object__resolve_ksym_*).
+// The name's flavour ("bpf_foo___v2") is no part of a function's name.
+func (ext *Extern) resolveTyped(target *target) error {
+	spec, err := target.spec()
+	if err != nil {
+		return nil // no kernel BTF: using it is what fails
+	}
+	var found, foundType btf.Type
+	if ext.Kind == ExternFunc {
+		if f := typeNamed[*btf.Func](spec, essentialName(ext.Name)); f != nil {
+			found, foundType = f, f.Type
+		}
+	} else if v := typeNamed[*btf.Var](spec, ext.Name); v != nil {
+		found, foundType = v, v.Type
+	}
+	if found == nil {
+		return nil
+	}
+	if err := btf.CheckTypeCompatibility(ext.Type, foundType); err != nil {
+		if ext.Weak && ext.Kind == ExternFunc {
+			return nil
+		}
+		return at(secKsyms, ext.Name, ErrUnresolved, "%v has another type in the target kernel: %v", ext.Kind, err)
+	}
+	ext.ID, ext.Resolved = idOf(spec, found), true
+	return nil
+}
