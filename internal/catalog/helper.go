@@ -81,7 +81,7 @@ func HelperVariants(id HelperID) []Helper {
 }
 
 // HelperByID returns the first row of a helper, for its name, release and doc;
-// ProgKind.Helper gives the row that holds for a program. It returns nil
+// [ProgKind.Helper] gives the row that holds for a program. It returns nil
 // when the number is of no helper.
 func HelperByID(id HelperID) *Helper {
 	rows := HelperVariants(id)
