@@ -74,7 +74,7 @@ func callRows() []Row {
 	kfunc.Syntax, kfunc.Doc = "call {kfunc}", "call a kernel function by its BTF id; Off finds its BTF in fd_array"
 	kfunc.Off = anything
 	return []Row{
-		helper, local, kfunc,
+		helper, kfunc, local,
 		// The kernel never looks at the offset of an exit.
 		{Name: "exit", Op: Opcode(ClassJMP) | Exit, Off: noCare, Uses: Regs(R0), CPU: CPUv1, Group: GroupBase32,
 			Syntax: "exit", Doc: "return R0 to the caller, or leave the program"},
