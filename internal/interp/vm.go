@@ -56,6 +56,7 @@ type frame struct {
 	ret     int       // slot of the caller to go on at
 	saved   [4]uint64 // the caller's R6–R9
 	fp      uint64    // R10
+	depth   int       // bytes of stack below fp
 	mayGoto uint32    // what is left of mayGotoBudget
 }
 
@@ -208,8 +209,8 @@ func (vm *VM) push(p *Program, pc, ret int) bool {
 
 // clearFrame prepares f for the function at pc: its stack and its frame pointer.
 func (vm *VM) clearFrame(f *frame, pc int) {
-	if depth := f.prog.depthAt(pc); depth != 0 {
-		clear(mem.Bytes(f.fp-uint64(depth), depth))
+	if f.depth = f.prog.depthAt(pc); f.depth != 0 {
+		clear(mem.Bytes(f.fp-uint64(f.depth), f.depth))
 	}
 	vm.reg[isa.RFP] = f.fp
 }

@@ -55,8 +55,14 @@ func unregister(b *Block) {
 // Readable reports whether the n bytes at addr lie in one Block. The answer
 // holds as long as nobody frees it: ask inside an epoch. Probing loads and
 // helpers ask before they follow a pointer that may be anything.
-func Readable(addr uint64, n int) bool {
+func Readable(addr uint64, n int) bool { return uint64(n) <= Extent(addr) }
+
+// Extent is the number of bytes from addr to the end of the Block it lies in, 0
+// where it lies in none.
+func Extent(addr uint64) uint64 {
 	s := spans()
-	i, ok := slices.BinarySearchFunc(s, addr, compareSpan)
-	return ok && uint64(n) <= s[i].hi-addr
+	if i, ok := slices.BinarySearchFunc(s, addr, compareSpan); ok {
+		return s[i].hi - addr
+	}
+	return 0
 }
