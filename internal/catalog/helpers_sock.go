@@ -36,7 +36,7 @@ var sockHelpers = [...]Helper{
 		Doc:   "Sets an option of the socket, as setsockopt(2).",
 		Args:  [5]Arg{{Type: argCtx}, {Type: argAny}, {Type: argAny}, {Type: argMemIn}, {Type: argSize}},
 		Ret:   RetInteger,
-		Progs: inCGroupSockAddr, Attach: attachSockAddrOpt,
+		Progs: inCGroupSockAddr,
 	},
 	{
 		ID: FnSetsockopt, Name: "setsockopt", Since: "4.13",
@@ -71,7 +71,7 @@ var sockHelpers = [...]Helper{
 		Doc:   "Reads an option of the socket, as getsockopt(2).",
 		Args:  [5]Arg{{Type: argCtx}, {Type: argAny}, {Type: argAny}, {Type: argMemOut}, {Type: argSize}},
 		Ret:   RetInteger,
-		Progs: inCGroupSockAddr, Attach: attachSockAddrOpt,
+		Progs: inCGroupSockAddr,
 	},
 	{
 		ID: FnGetsockopt, Name: "getsockopt", Since: "4.15",

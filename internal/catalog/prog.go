@@ -8,6 +8,7 @@ type ProgKind struct {
 	// Attaches holds the expected attach types PROG_LOAD accepts
 	// (bpf_prog_load_check_attach); 0: it does not look.
 	Attaches AttachSet
+	Default  AttachType // what an expected attach type of 0 stands for
 	Ctx      *Context
 	Returns  []Return
 	Flags    ProgFlag
@@ -21,8 +22,8 @@ type ProgFlag uint16
 // Program type flags.
 const (
 	LDAbs     ProgFlag = 1 << iota // LD_ABS and LD_IND (may_access_skb)
-	PktRead                        // direct packet access (may_access_direct_pkt_data)
-	PktWrite                       // and writing through it
+	PktArg                         // packet pointers may go to helpers (may_access_direct_pkt_data)
+	PktWrite                       // packets may be written through pointers
 	Sleepable                      // may be loaded sleepable (can_be_sleepable)
 	NetAdmin                       // loading needs CAP_NET_ADMIN (is_net_admin_prog_type)
 	Perfmon                        // loading needs CAP_PERFMON (is_perfmon_prog_type)
@@ -100,13 +101,13 @@ var progRows = [...]ProgKind{
 			{Name: "netkit/primary", Attach: AttachNetkitPrimary},
 			{Name: "netkit/peer", Attach: AttachNetkitPeer},
 		},
-		Ctx: &skBuff, Flags: LDAbs | PktRead | PktWrite | NetAdmin,
+		Ctx: &skBuff, Flags: LDAbs | PktArg | PktWrite | NetAdmin,
 	},
 	ProgSchedAct: {
 		Type: ProgSchedAct, Name: "sched_act", Since: "4.1",
 		Doc:      "Acts on packets that a traffic control classifier chose.",
 		Sections: []Section{{Name: "action"}},
-		Ctx:      &skBuff, Flags: LDAbs | PktRead | PktWrite | NetAdmin,
+		Ctx:      &skBuff, Flags: LDAbs | PktArg | PktWrite | NetAdmin,
 	},
 	ProgTracepoint: {
 		Type: ProgTracepoint, Name: "tracepoint", Since: "4.7",
@@ -125,7 +126,7 @@ var progRows = [...]ProgKind{
 			{Name: "xdp.frags", Attach: AttachXDP, Frags: true},
 			{Name: "xdp", Attach: AttachXDP},
 		},
-		Ctx: &xdpMD, Flags: PktRead | PktWrite | NetAdmin,
+		Ctx: &xdpMD, Flags: PktArg | PktWrite | NetAdmin,
 	},
 	ProgPerfEvent: {
 		Type: ProgPerfEvent, Name: "perf_event", Since: "4.9",
@@ -144,7 +145,7 @@ var progRows = [...]ProgKind{
 		Attaches: 1<<AttachCGroupInetIngress | 1<<AttachCGroupInetEgress,
 		Ctx:      &skBuff,
 		Returns:  []Return{{Attach: 1 << AttachCGroupInetEgress, Range: Range{0, 3}}, {Range: Range{0, 1}}},
-		Flags:    PktRead | Unpriv,
+		Flags:    PktArg | Unpriv,
 	},
 	ProgCGroupSock: {
 		Type: ProgCGroupSock, Name: "cgroup_sock", Since: "4.10",
@@ -156,26 +157,26 @@ var progRows = [...]ProgKind{
 			{Name: "cgroup/post_bind4", Attach: AttachCGroupInet4PostBind},
 			{Name: "cgroup/post_bind6", Attach: AttachCGroupInet6PostBind},
 		},
-		Attaches: attachSockLife | attachPostBind4 | attachPostBind6,
-		Ctx:      &bpfSock, Returns: []Return{{Range: Range{0, 1}}}, Flags: NetAdmin,
+		Attaches: attachSockLife | attachPostBind4 | attachPostBind6, Default: AttachCGroupInetSockCreate,
+		Ctx: &bpfSock, Returns: []Return{{Range: Range{0, 1}}}, Flags: NetAdmin,
 	},
 	ProgLWTIn: {
 		Type: ProgLWTIn, Name: "lwt_in", Since: "4.10",
 		Doc:      "Runs on packets received over a light-weight tunnel route.",
 		Sections: []Section{{Name: "lwt_in"}},
-		Ctx:      &skBuff, Flags: PktRead | NetAdmin,
+		Ctx:      &skBuff, Flags: PktArg | NetAdmin,
 	},
 	ProgLWTOut: {
 		Type: ProgLWTOut, Name: "lwt_out", Since: "4.10",
 		Doc:      "Runs on packets sent by this host over a light-weight tunnel route.",
 		Sections: []Section{{Name: "lwt_out"}},
-		Ctx:      &skBuff, Flags: PktRead | NetAdmin,
+		Ctx:      &skBuff, Flags: PktArg | NetAdmin,
 	},
 	ProgLWTXmit: {
 		Type: ProgLWTXmit, Name: "lwt_xmit", Since: "4.10",
 		Doc:      "Runs on packets about to leave over a light-weight tunnel route and may rewrite them.",
 		Sections: []Section{{Name: "lwt_xmit"}},
-		Ctx:      &skBuff, Flags: PktRead | PktWrite | NetAdmin,
+		Ctx:      &skBuff, Flags: PktArg | PktWrite | NetAdmin,
 	},
 	ProgSockOps: {
 		Type: ProgSockOps, Name: "sock_ops", Since: "4.13",
@@ -192,7 +193,7 @@ var progRows = [...]ProgKind{
 			{Name: "sk_skb/verdict", Attach: AttachSkSKBVerdict},
 			{Name: "sk_skb"},
 		},
-		Ctx: &skBuff, Flags: PktRead | PktWrite | NetAdmin,
+		Ctx: &skBuff, Flags: PktArg | PktWrite | NetAdmin,
 	},
 	ProgCGroupDevice: {
 		Type: ProgCGroupDevice, Name: "cgroup_device", Since: "4.15",
@@ -204,7 +205,7 @@ var progRows = [...]ProgKind{
 		Type: ProgSkMsg, Name: "sk_msg", Since: "4.17",
 		Doc:      "Decides on messages sent through a sockmap's sockets.",
 		Sections: []Section{{Name: "sk_msg", Attach: AttachSkMsgVerdict}},
-		Ctx:      &skMsgMD, Flags: PktRead | PktWrite | NetAdmin,
+		Ctx:      &skMsgMD, Flags: PktArg | PktWrite | NetAdmin,
 	},
 	ProgRawTracepoint: {
 		Type: ProgRawTracepoint, Name: "raw_tracepoint", Since: "4.17",
@@ -247,7 +248,7 @@ var progRows = [...]ProgKind{
 		Type: ProgLWTSeg6Local, Name: "lwt_seg6local", Since: "4.18",
 		Doc:      "Acts on segment-routed packets at an End.BPF segment.",
 		Sections: []Section{{Name: "lwt_seg6local"}},
-		Ctx:      &skBuff, Flags: PktRead | NetAdmin,
+		Ctx:      &skBuff, Flags: PktArg | NetAdmin,
 	},
 	ProgLircMode2: {
 		Type: ProgLircMode2, Name: "lirc_mode2", Since: "4.18",
@@ -262,14 +263,14 @@ var progRows = [...]ProgKind{
 			{Name: "sk_reuseport/migrate", Attach: AttachSkReuseportSelectOrMigrate},
 			{Name: "sk_reuseport", Attach: AttachSkReuseportSelect},
 		},
-		Attaches: 1<<AttachSkReuseportSelect | 1<<AttachSkReuseportSelectOrMigrate,
-		Ctx:      &skReuseportMD, Flags: PktRead,
+		Attaches: 1<<AttachSkReuseportSelect | 1<<AttachSkReuseportSelectOrMigrate, Default: AttachSkReuseportSelect,
+		Ctx: &skReuseportMD, Flags: PktArg,
 	},
 	ProgFlowDissector: {
 		Type: ProgFlowDissector, Name: "flow_dissector", Since: "4.20",
 		Doc:      "Parses packets into flow keys in the kernel's stead.",
 		Sections: []Section{{Name: "flow_dissector", Attach: AttachFlowDissector}},
-		Ctx:      &skBuff, Flags: PktRead | NetAdmin,
+		Ctx:      &skBuff, Flags: PktArg | NetAdmin,
 	},
 	ProgCGroupSysctl: {
 		Type: ProgCGroupSysctl, Name: "cgroup_sysctl", Since: "5.2",
@@ -291,7 +292,7 @@ var progRows = [...]ProgKind{
 			{Name: "cgroup/setsockopt", Attach: AttachCGroupSetsockopt},
 		},
 		Attaches: 1<<AttachCGroupGetsockopt | 1<<AttachCGroupSetsockopt,
-		Ctx:      &bpfSockopt, Returns: []Return{{Range: Range{0, 1}}}, Flags: PktRead | PktWrite | NetAdmin,
+		Ctx:      &bpfSockopt, Returns: []Return{{Range: Range{0, 1}}}, Flags: PktArg | PktWrite | NetAdmin,
 	},
 	ProgTracing: {
 		Type: ProgTracing, Name: "tracing", Since: "5.5",

@@ -69,13 +69,6 @@ const (
 	attachTrampoline AttachSet = 1<<AttachTraceFEntry | 1<<AttachTraceFExit | 1<<AttachModifyReturn | 1<<AttachLSMMAC
 	attachMulti      AttachSet = 1<<AttachTraceKprobeMulti | 1<<AttachTraceKprobeSession |
 		1<<AttachTraceUprobeMulti | 1<<AttachTraceUprobeSession
-	// attachSockAddrOpt holds the sock_addr hooks from which socket options are within reach.
-	attachSockAddrOpt AttachSet = 1<<AttachCGroupInet4Bind | 1<<AttachCGroupInet6Bind |
-		1<<AttachCGroupInet4Connect | 1<<AttachCGroupInet6Connect | 1<<AttachCGroupUnixConnect |
-		1<<AttachCGroupUDP4Recvmsg | 1<<AttachCGroupUDP6Recvmsg | 1<<AttachCGroupUnixRecvmsg |
-		1<<AttachCGroupUDP4Sendmsg | 1<<AttachCGroupUDP6Sendmsg | 1<<AttachCGroupUnixSendmsg |
-		1<<AttachCGroupInet4Getpeername | 1<<AttachCGroupInet6Getpeername |
-		1<<AttachCGroupInet4Getsockname | 1<<AttachCGroupInet6Getsockname
 	// attachRetval holds every hook but those whose result is no system call's (cgroup_common_func_proto).
 	attachRetval = 1<<(AttachTraceUprobeSession+1) - 1 - (1<<AttachCGroupInetIngress | 1<<AttachCGroupInetEgress |
 		1<<AttachCGroupSockOps |
