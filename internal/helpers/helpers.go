@@ -10,6 +10,7 @@ package helpers
 import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/packet"
 )
 
@@ -29,10 +30,8 @@ type Env struct {
 	Call func(fn, r1, r2, r3, r4, r5 uint64) uint64
 
 	// TailCall is set by bpf_tail_call to the program to continue with; the
-	// engine takes it when the helper returns 0. TailCalls counts those of this
-	// run, isa.MaxTailCalls at most.
-	TailCall  any
-	TailCalls int
+	// engine takes it when the helper returns 0, if the run has tail calls left.
+	TailCall maps.Prog
 
 	// Readable reports whether n bytes at addr are memory of this machine or run,
 	// for helpers that take any address and answer EFAULT (bpf_probe_read_kernel).
@@ -40,6 +39,11 @@ type Env struct {
 
 	// Retval is what bpf_get_retval reads and bpf_set_retval writes.
 	Retval int32
+
+	walkKeys *mem.Block // keys of bpf_for_each_map_elem's walks over arrays
+	walks    int        // how many are under way
+	reserved []reservation
+	text     [maxText]byte
 
 	// Redirect is what bpf_redirect and its kin decided, for the hook to carry out.
 	Redirect Redirect

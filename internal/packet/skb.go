@@ -22,6 +22,7 @@ type skb struct {
 	HashL4  bool   // Hash covers ports, or a program set it
 	HashSW  bool   // Hash was computed or set, not given by a device
 
+	Realm  uint32 // routing realm of its route
 	Tunnel Tunnel
 }
 
@@ -69,6 +70,8 @@ type SKBOptions struct {
 	WireLen, GSOSegs, GSOSize      uint32
 	GSOType                        uint32
 	Hash                           uint32
+	// Realm is what bpf_get_route_realm answers.
+	Realm uint32
 	// VLANProto (host order) and VLANTCI are the tag a device took off the packet; 0: none.
 	VLANProto, VLANTCI uint16
 }
@@ -121,6 +124,7 @@ func (p *Packet) SetSKB(data []byte, o SKBOptions) error {
 	}
 	p.GSOSegs, p.GSOSize, p.GSOType = o.GSOSegs, o.GSOSize, o.GSOType
 	p.Hash = o.Hash
+	p.Realm = o.Realm
 	if o.VLANProto != 0 {
 		p.putTag(uint32(Htons(o.VLANProto)), uint32(o.VLANTCI))
 	}

@@ -1,0 +1,123 @@
+package helpers
+
+import (
+	"runtime"
+	"sync/atomic"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/mem"
+)
+
+// controlFuncs steer the run itself: loops, tail calls, locks, timers.
+var controlFuncs = map[catalog.HelperID]Func{
+	catalog.FnLoop:             loop,
+	catalog.FnTailCall:         tailCall,
+	catalog.FnSpinLock:         spinLock,
+	catalog.FnSpinUnlock:       spinUnlock,
+	catalog.FnKptrXchg:         kptrXchg,
+	catalog.FnTimerInit:        timerInit,
+	catalog.FnTimerSetCallback: func(e *Env, t, fn, _, _, _ uint64) uint64 { return e.Host.Timers().SetCallback(e, t, fn) },
+	catalog.FnTimerStart:       timerStart,
+	catalog.FnTimerCancel:      func(e *Env, t, _, _, _, _ uint64) uint64 { return e.Host.Timers().Cancel(t) },
+	catalog.FnGetRetval:        func(e *Env, _, _, _, _, _ uint64) uint64 { return uint64(int64(e.Retval)) },
+	catalog.FnSetRetval:        setRetval,
+}
+
+// maxLoops bounds bpf_loop (BPF_MAX_LOOPS).
+const maxLoops = 8 << 20
+
+// loop calls a callback with (index, ctx) n times, or until it returns 1; the
+// result is how often it was called.
+func loop(e *Env, n, callback, ctx, flags, _ uint64) uint64 {
+	if flags != 0 {
+		return errno.EINVAL.Ret()
+	}
+	count := uint64(uint32(n))
+	if count > maxLoops {
+		return errno.E2BIG.Ret()
+	}
+	for i := range count {
+		if e.Call(callback, i, ctx, 0, 0, 0) != 0 {
+			return i + 1
+		}
+	}
+	return count
+}
+
+// progArray is what a prog_array offers tail calls.
+type progArray interface {
+	maps.Map
+	// ProgAt returns the program at an index, or nil.
+	ProgAt(index uint32) maps.Prog
+}
+
+// tailCall leaves the program to go on with in e.TailCall and returns 0. An
+// error is what R0 holds when the caller goes on instead.
+func tailCall(e *Env, _, m, index, _, _ uint64) uint64 {
+	pa, ok := e.Host.Map(m).(progArray)
+	if !ok {
+		panic("BUG: tail call through a map that holds no programs")
+	}
+	p := pa.ProgAt(uint32(index))
+	if p == nil {
+		return errno.ENOENT.Ret()
+	}
+	e.TailCall = p
+	return 0
+}
+
+// lockWord returns the word of the struct bpf_spin_lock at addr.
+func lockWord(addr uint64) *uint32 {
+	// Sound: map values are off-heap, alive for the run, and the verifier
+	// demands that locks are four-byte aligned.
+	return (*uint32)(mem.Ptr(addr))
+}
+
+// spinLock takes the lock at addr. The holder may be another vCPU or a user's
+// update with BPF_F_LOCK; both run on Go threads, so waiting yields.
+func spinLock(_ *Env, addr, _, _, _, _ uint64) uint64 {
+	for !atomic.CompareAndSwapUint32(lockWord(addr), 0, 1) {
+		runtime.Gosched()
+	}
+	return 0
+}
+
+func spinUnlock(_ *Env, addr, _, _, _, _ uint64) uint64 {
+	atomic.StoreUint32(lockWord(addr), 0)
+	return 0
+}
+
+// kptrXchg puts a pointer into a map value and returns the old one.
+func kptrXchg(_ *Env, dst, ptr, _, _, _ uint64) uint64 {
+	return atomic.SwapUint64((*uint64)(mem.Ptr(dst)), ptr) // aligned, as lockWord says
+}
+
+// Clocks and flags of timers.
+const (
+	clockMonotonic = 1
+	clockBoottime  = 7
+	timerAbs       = 1 << 0
+	timerCPUPin    = 1 << 1
+)
+
+func timerInit(e *Env, timer, m, flags, _, _ uint64) uint64 {
+	switch flags {
+	case 0, clockMonotonic, clockBoottime: // 0 is CLOCK_REALTIME
+		return e.Host.Timers().Init(timer, e.Host.Map(m), flags)
+	}
+	return errno.EINVAL.Ret()
+}
+
+func timerStart(e *Env, timer, nsecs, flags, _, _ uint64) uint64 {
+	if flags&^uint64(timerAbs|timerCPUPin) != 0 {
+		return errno.EINVAL.Ret()
+	}
+	return e.Host.Timers().Start(timer, nsecs, flags)
+}
+
+func setRetval(e *Env, v, _, _, _, _ uint64) uint64 {
+	e.Retval = int32(v)
+	return 0
+}

@@ -1,0 +1,201 @@
+package helpers
+
+import (
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/mem"
+)
+
+// KfuncTable holds the kernel functions programs may call by name. Those whose
+// meaning needs no state of the kernel are here; a program that names another
+// is refused when it is loaded.
+var KfuncTable = map[string]Func{
+	"bpf_iter_num_new":     iterNumNew,
+	"bpf_iter_num_next":    iterNumNext,
+	"bpf_iter_num_destroy": iterNumDestroy,
+
+	"bpf_dynptr_from_skb":   dynptrFromSKB,
+	"bpf_dynptr_from_xdp":   dynptrFromXDP,
+	"bpf_dynptr_slice":      dynptrSlice,
+	"bpf_dynptr_slice_rdwr": dynptrSliceRdwr,
+	"bpf_dynptr_adjust":     dynptrAdjust,
+	"bpf_dynptr_is_null":    func(_ *Env, ptr, _, _, _, _ uint64) uint64 { return b2u(loadDynptr(ptr).data == 0) },
+	"bpf_dynptr_is_rdonly":  dynptrIsRdonly,
+	"bpf_dynptr_size":       dynptrSizeOf,
+	"bpf_dynptr_clone":      dynptrClone,
+	"bpf_dynptr_copy":       dynptrCopy,
+	"bpf_dynptr_memset":     dynptrMemset,
+
+	"bpf_cast_to_kern_ctx": func(_ *Env, obj, _, _, _, _ uint64) uint64 { return obj },
+	"bpf_rdonly_cast":      func(_ *Env, obj, _, _, _, _ uint64) uint64 { return obj },
+	"bpf_rcu_read_lock":    nothing,
+	"bpf_rcu_read_unlock":  nothing,
+	"bpf_preempt_disable":  nothing,
+	"bpf_preempt_enable":   nothing,
+
+	"bpf_xdp_metadata_rx_timestamp": noMetadata,
+	"bpf_xdp_metadata_rx_hash":      noMetadata,
+	"bpf_xdp_metadata_rx_vlan_tag":  noMetadata,
+}
+
+// nothing serves kfuncs that only mark a region: a run is never preempted on its
+// vCPU, and map memory is not reused before it ends.
+func nothing(*Env, uint64, uint64, uint64, uint64, uint64) uint64 { return 0 }
+
+// noMetadata answers as a device without hints.
+func noMetadata(*Env, uint64, uint64, uint64, uint64, uint64) uint64 { return errno.EOPNOTSUPP.Ret() }
+
+// A numeric iterator takes eight bytes: the number before the next one, and the end.
+const iterEnd = 4
+
+// iterNumNew starts a walk over the numbers from start up to, not including, end.
+func iterNumNew(_ *Env, it, start, end, _, _ uint64) uint64 {
+	from, to := int32(start), int32(end)
+	mem.Store64(it, 0)
+	switch {
+	case from > to:
+		return errno.EINVAL.Ret()
+	case int64(to)-int64(from) > maxLoops:
+		return errno.E2BIG.Ret()
+	}
+	mem.Store32(it, uint32(from-1))
+	mem.Store32(it+iterEnd, uint32(to))
+	return 0
+}
+
+// iterNumNext returns the address of the next number, or 0 at the end.
+func iterNumNext(_ *Env, it, _, _, _, _ uint64) uint64 {
+	next := int32(mem.Load32(it)) + 1 // wraps, for a walk from the least number
+	if next >= int32(mem.Load32(it+iterEnd)) {
+		mem.Store64(it, 0)
+		return 0
+	}
+	mem.Store32(it, uint32(next))
+	return it
+}
+
+func iterNumDestroy(_ *Env, it, _, _, _, _ uint64) uint64 {
+	mem.Store64(it, 0)
+	return 0
+}
+
+// dynptrFromSKB makes a dynptr over the packet; programs that may not write
+// packets get one to read.
+func dynptrFromSKB(e *Env, skb, flags, ptr, _, _ uint64) uint64 {
+	if flags != 0 {
+		dynptr{}.store(ptr)
+		return errno.EINVAL.Ret()
+	}
+	d := dynptr{data: skb, size: uint64(e.Pkt.Len), kind: dynSKB}
+	switch e.Prog.Type {
+	case catalog.ProgSchedCls, catalog.ProgSchedAct, catalog.ProgLWTXmit, catalog.ProgSkSKB:
+	default:
+		d.rdonly = true
+	}
+	d.store(ptr)
+	return 0
+}
+
+func dynptrFromXDP(e *Env, xdp, flags, ptr, _, _ uint64) uint64 {
+	if flags != 0 {
+		dynptr{}.store(ptr)
+		return errno.EINVAL.Ret()
+	}
+	dynptr{data: xdp, size: e.Pkt.Size(), kind: dynXDP}.store(ptr)
+	return 0
+}
+
+func dynptrSlice(e *Env, ptr, off, buf, n, _ uint64) uint64 {
+	return e.slice(loadDynptr(ptr), uint32(off), uint32(n), buf)
+}
+
+func dynptrSliceRdwr(e *Env, ptr, off, buf, n, _ uint64) uint64 {
+	d := loadDynptr(ptr)
+	if d.rdonly {
+		return 0
+	}
+	return e.slice(d, uint32(off), uint32(n), buf)
+}
+
+// dynptrAdjust narrows a dynptr to its bytes from start up to end.
+func dynptrAdjust(_ *Env, ptr, start, end, _, _ uint64) uint64 {
+	d := loadDynptr(ptr)
+	from, to := uint64(uint32(start)), uint64(uint32(end))
+	switch {
+	case d.data == 0 || from > to:
+		return errno.EINVAL.Ret()
+	case to > d.size:
+		return errno.ERANGE.Ret()
+	}
+	d.off += from
+	d.size = to - from
+	d.store(ptr)
+	return 0
+}
+
+func dynptrIsRdonly(_ *Env, ptr, _, _, _, _ uint64) uint64 {
+	d := loadDynptr(ptr)
+	return b2u(d.data != 0 && d.rdonly)
+}
+
+func dynptrSizeOf(_ *Env, ptr, _, _, _, _ uint64) uint64 {
+	d := loadDynptr(ptr)
+	if d.data == 0 {
+		return uint64(uint32(errno.EINVAL.Ret())) // the kernel returns it as __u32
+	}
+	return d.size
+}
+
+func dynptrClone(_ *Env, ptr, clone, _, _, _ uint64) uint64 {
+	d := loadDynptr(ptr)
+	if d.data == 0 {
+		dynptr{}.store(clone)
+		return errno.EINVAL.Ret()
+	}
+	d.store(clone)
+	return 0
+}
+
+// dynptrCopy copies size bytes between two dynptrs that may overlap.
+func dynptrCopy(e *Env, dst, dstOff, src, srcOff, size uint64) uint64 {
+	from, to := loadDynptr(src), loadDynptr(dst)
+	n := uint32(size)
+	switch {
+	case to.data == 0 || to.rdonly || from.data == 0:
+		return errno.EINVAL.Ret()
+	case !to.holds(uint32(dstOff), n) || !from.holds(uint32(srcOff), n):
+		return errno.E2BIG.Ret()
+	}
+	copy(e.dynBytes(to, uint32(dstOff), n), e.dynBytes(from, uint32(srcOff), n))
+	return 0
+}
+
+// dynBytes returns bytes of a dynptr that holds them; a paged part of an skb is
+// pulled, as a write does.
+func (e *Env) dynBytes(d dynptr, off, n uint32) []byte {
+	if d.local() {
+		return mem.Bytes(d.data+d.off+uint64(off), int(n))
+	}
+	at := d.off + uint64(off)
+	if d.kind == dynSKB {
+		e.Pkt.MayPull(at + uint64(n))
+	}
+	return mem.Bytes(e.Pkt.Data+at, int(n))
+}
+
+// dynptrMemset fills size bytes of a dynptr with one value.
+func dynptrMemset(e *Env, ptr, off, size, val, _ uint64) uint64 {
+	d := loadDynptr(ptr)
+	n := uint32(size)
+	switch {
+	case d.data == 0 || d.rdonly:
+		return errno.EINVAL.Ret()
+	case !d.holds(uint32(off), n):
+		return errno.E2BIG.Ret()
+	}
+	b := e.dynBytes(d, uint32(off), n)
+	for i := range b {
+		b[i] = byte(val)
+	}
+	return 0
+}

@@ -1,0 +1,69 @@
+package helpers
+
+import (
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/mem"
+)
+
+// probeFuncs read memory a program has only the address of. Here that is
+// memory of the machine and the run; everything else faults, as a kernel
+// program's read of an unmapped page does. User and kernel space are one.
+var probeFuncs = map[catalog.HelperID]Func{
+	catalog.FnProbeRead:          probeRead,
+	catalog.FnProbeReadUser:      probeRead,
+	catalog.FnProbeReadKernel:    probeRead,
+	catalog.FnCopyFromUser:       probeRead,
+	catalog.FnProbeReadStr:       probeReadStr,
+	catalog.FnProbeReadUserStr:   probeReadStr,
+	catalog.FnProbeReadKernelStr: probeReadStr,
+}
+
+// readable reports whether n bytes at addr may be read.
+func (e *Env) readable(addr, n uint64) bool {
+	return n == 0 || e.Readable != nil && addr+n > addr && e.Readable(addr, n)
+}
+
+func probeRead(e *Env, dst, size, src, _, _ uint64) uint64 {
+	n := uint64(uint32(size))
+	to := mem.Bytes(dst, int(n))
+	if !e.readable(src, n) {
+		clear(to)
+		return errno.EFAULT.Ret()
+	}
+	copy(to, mem.Bytes(src, int(n)))
+	return 0
+}
+
+// probeReadStr copies a string, its zero byte included, and returns its length
+// with that; a longer string is cut (bpf_probe_read_kernel_str).
+func probeReadStr(e *Env, dst, size, src, _, _ uint64) uint64 {
+	to := mem.Bytes(dst, int(uint32(size)))
+	if len(to) == 0 {
+		return 0
+	}
+	n, ok := e.copyString(to, src)
+	if !ok {
+		clear(to)
+		return errno.EFAULT.Ret()
+	}
+	return uint64(n)
+}
+
+// copyString copies the string at src into to, cut to fit, and ends it with a
+// zero byte; n counts that. It is false when the string runs into memory that
+// cannot be read (strncpy_from_kernel_nofault).
+func (e *Env) copyString(to []byte, src uint64) (n int, ok bool) {
+	whole := e.readable(src, uint64(len(to)))
+	for i := range to {
+		if !whole && !e.readable(src+uint64(i), 1) {
+			return 0, false
+		}
+		to[i] = mem.Load8(src + uint64(i))
+		if to[i] == 0 {
+			return i + 1, true
+		}
+	}
+	to[len(to)-1] = 0
+	return len(to), true
+}

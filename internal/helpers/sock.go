@@ -1,0 +1,188 @@
+package helpers
+
+import (
+	"math"
+	"net/netip"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/mem"
+	"github.com/skep-bpf/skep/internal/packet"
+)
+
+// sockFuncs find sockets and tell of them and their cgroups (net/core/filter.c).
+// Sockets live as long as the network they are in, so a reference is just the
+// address of a [packet.Sock].
+var sockFuncs = map[catalog.HelperID]Func{
+	catalog.FnSkLookupTcp:     skLookupTCP,
+	catalog.FnSkLookupUdp:     skLookupUDP,
+	catalog.FnSkcLookupTcp:    skcLookupTCP,
+	catalog.FnSkRelease:       func(*Env, uint64, uint64, uint64, uint64, uint64) uint64 { return 0 },
+	catalog.FnSkFullsock:      skFullsock,
+	catalog.FnTcpSock:         tcpSock,
+	catalog.FnGetListenerSock: getListenerSock,
+
+	catalog.FnGetSocketCookie:  getSocketCookie,
+	catalog.FnGetSocketUid:     getSocketUID,
+	catalog.FnGetNetnsCookie:   func(e *Env, _, _, _, _, _ uint64) uint64 { return e.Host.Net().NetnsCookie() },
+	catalog.FnGetCGroupClassid: getCGroupClassid,
+	catalog.FnSKBCGroupClassid: skbCGroupClassid,
+	catalog.FnSKBCGroupID:      skbCGroupID,
+	catalog.FnSkCGroupID:       func(_ *Env, sk, _, _, _, _ uint64) uint64 { return sockAt(sk).CGroupID },
+	catalog.FnSKBUnderCGroup:   skbUnderCGroup,
+	catalog.FnGetRouteRealm:    func(e *Env, _, _, _, _, _ uint64) uint64 { return uint64(e.Pkt.Realm) },
+}
+
+// sockAt returns the socket at an address that a helper or a packet gave.
+func sockAt(addr uint64) *packet.Sock {
+	// Sound: such addresses are those of Socks in blocks that outlive the run.
+	return (*packet.Sock)(mem.Ptr(addr))
+}
+
+// sock returns the packet's socket if it has a full one, else nil.
+func (e *Env) sock() *packet.Sock {
+	if e.Pkt == nil || e.Pkt.Sock == 0 {
+		return nil
+	}
+	if s := sockAt(e.Pkt.Sock); s.Full() {
+		return s
+	}
+	return nil
+}
+
+// Sizes of the two forms of struct bpf_sock_tuple, in bytes: addresses, then ports.
+const (
+	tuple4 = 12
+	tuple6 = 36
+)
+
+// IP protocols sockets are looked up for.
+const (
+	protoTCP = 6
+	protoUDP = 17
+)
+
+// findSocket looks for the socket of a struct bpf_sock_tuple; whatever is wrong
+// with the question, the answer is 0 (__bpf_skc_lookup).
+func (e *Env) findSocket(proto uint8, tuple, size, netns, flags uint64) uint64 {
+	if flags != 0 || int32(netns) >= 0 && netns > math.MaxInt32 {
+		return 0
+	}
+	var src, dst netip.Addr
+	ports := tuple
+	switch uint32(size) {
+	case tuple4:
+		src = netip.AddrFrom4([4]byte(mem.Bytes(tuple, 4)))
+		dst = netip.AddrFrom4([4]byte(mem.Bytes(tuple+4, 4)))
+		ports += 8
+	case tuple6:
+		src = netip.AddrFrom16([16]byte(mem.Bytes(tuple, 16)))
+		dst = netip.AddrFrom16([16]byte(mem.Bytes(tuple+16, 16)))
+		ports += 32
+	default:
+		return 0
+	}
+	q := packet.SocketQuery{
+		Proto:   proto,
+		Src:     netip.AddrPortFrom(src, packet.Htons(mem.Load16(ports))),
+		Dst:     netip.AddrPortFrom(dst, packet.Htons(mem.Load16(ports+2))),
+		Ifindex: e.Pkt.Ifindex,
+		Netns:   int32(netns),
+	}
+	if e.Pkt.Kind() == packet.KindXDP {
+		q.Ifindex = e.Pkt.RxIfindex
+	}
+	return e.Host.Net().Socket(&q)
+}
+
+// fullOnly returns the address of a socket that is full, else 0.
+func fullOnly(sk uint64) uint64 {
+	if sk == 0 || !sockAt(sk).Full() {
+		return 0
+	}
+	return sk
+}
+
+func skLookupTCP(e *Env, _, tuple, size, netns, flags uint64) uint64 {
+	return fullOnly(e.findSocket(protoTCP, tuple, size, netns, flags))
+}
+
+func skLookupUDP(e *Env, _, tuple, size, netns, flags uint64) uint64 {
+	return fullOnly(e.findSocket(protoUDP, tuple, size, netns, flags))
+}
+
+func skcLookupTCP(e *Env, _, tuple, size, netns, flags uint64) uint64 {
+	return e.findSocket(protoTCP, tuple, size, netns, flags)
+}
+
+func skFullsock(_ *Env, sk, _, _, _, _ uint64) uint64 { return fullOnly(sk) }
+
+func tcpSock(_ *Env, sk, _, _, _, _ uint64) uint64 {
+	if s := sockAt(sk); s.Full() && s.Protocol == protoTCP {
+		return s.TCP
+	}
+	return 0
+}
+
+func getListenerSock(_ *Env, sk, _, _, _, _ uint64) uint64 {
+	if sockAt(sk).State == packet.TCPListen {
+		return sk
+	}
+	return 0
+}
+
+// getSocketCookie takes the context of a packet, or a socket.
+func getSocketCookie(e *Env, ctx, _, _, _, _ uint64) uint64 {
+	sk := ctx
+	if e.Pkt != nil {
+		sk = e.Pkt.Sock
+	}
+	if sk == 0 {
+		return 0
+	}
+	return sockAt(sk).Cookie
+}
+
+// overflowUID stands for a user that cannot be told.
+const overflowUID = 65534
+
+func getSocketUID(e *Env, _, _, _, _, _ uint64) uint64 {
+	if s := e.sock(); s != nil {
+		return uint64(s.UID)
+	}
+	return overflowUID
+}
+
+// getCGroupClassid returns the net_cls class of the packet's socket, or that of
+// the process if the socket has none.
+func getCGroupClassid(e *Env, _, _, _, _, _ uint64) uint64 {
+	if s := e.sock(); s != nil && s.ClassID != 0 {
+		return uint64(s.ClassID)
+	}
+	return uint64(e.Host.Process().ClassID)
+}
+
+func skbCGroupClassid(e *Env, _, _, _, _, _ uint64) uint64 {
+	if s := e.sock(); s != nil {
+		return uint64(s.ClassID)
+	}
+	return 0
+}
+
+func skbCGroupID(e *Env, _, _, _, _, _ uint64) uint64 {
+	if s := e.sock(); s != nil {
+		return s.CGroupID
+	}
+	return 0
+}
+
+// skbUnderCGroup looks at a cgroup_array, in which nothing can be stored here.
+func skbUnderCGroup(e *Env, _, m, index, _, _ uint64) uint64 {
+	switch {
+	case e.sock() == nil:
+		return errno.ENOENT.Ret()
+	case uint32(index) >= e.Host.Map(m).Def().MaxEntries:
+		return errno.E2BIG.Ret()
+	}
+	return errno.EAGAIN.Ret()
+}

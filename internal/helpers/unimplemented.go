@@ -1,0 +1,134 @@
+package helpers
+
+import "github.com/skep-bpf/skep/internal/catalog"
+
+// Why a helper has no implementation.
+const (
+	whyPerf    = "reads hardware counters or perf records of a traced kernel"
+	whyStack   = "walks the stack of a traced task"
+	whyTask    = "hands out a task_struct, and there is no kernel that has one"
+	whyTraced  = "serves tracing programs attached to kernel functions, which do not run here"
+	whySockMap = "needs sockmap and sockhash, whose programs do not run here"
+	whySkMsg   = "serves sk_msg programs, which do not run here"
+	whySockOps = "serves sock_ops programs, which do not run here"
+	whySockOpt = "changes or reads options of a live TCP socket"
+	whyCGroup  = "needs a hierarchy of cgroups"
+	whyStorage = "needs local storage maps (socket, task, inode, cgroup), which are not among the map types"
+	whyLWT     = "encapsulates in the kernel's routing code"
+	whyInfra   = "serves infrared decoders"
+	whyReuse   = "serves sk_reuseport programs, which do not run here"
+	whyCookie  = "needs the secret of a live TCP stack's SYN cookies"
+	whySysctl  = "serves sysctl programs, which do not run here"
+	whySignal  = "would send a signal to the process that hosts the machine"
+	whyPidNS   = "needs pid namespaces"
+	whySteer   = "steers a packet to a live socket"
+	whySeq     = "serves iterator programs, which do not run here"
+	whyCast    = "casts to a kernel socket structure, and there is no kernel that has one"
+	whyFS      = "needs the kernel's file system structures"
+	whyBTFText = "prints an object by the kernel's BTF"
+	whySyscall = "serves syscall programs, which do not run here"
+	whyKallsym = "needs the kernel's symbol table"
+	whyUserRB  = "needs the user ring buffer, which is not among the map types"
+)
+
+// Unimplemented lists the helpers of the kernel that skep has not, with the
+// reason. A program that calls one is refused when it is loaded.
+var Unimplemented = map[catalog.HelperID]string{
+	catalog.FnPerfEventRead:              whyPerf,
+	catalog.FnPerfEventReadValue:         whyPerf,
+	catalog.FnPerfProgReadValue:          whyPerf,
+	catalog.FnReadBranchRecords:          whyPerf,
+	catalog.FnGetBranchSnapshot:          whyPerf,
+	catalog.FnGetStackid:                 whyStack,
+	catalog.FnGetStack:                   whyStack,
+	catalog.FnGetTaskStack:               whyStack,
+	catalog.FnGetCurrentTask:             whyTask,
+	catalog.FnGetCurrentTaskBTF:          whyTask,
+	catalog.FnTaskPtRegs:                 whyTask,
+	catalog.FnFindVma:                    whyTask,
+	catalog.FnCopyFromUserTask:           whyTask,
+	catalog.FnProbeWriteUser:             whyTraced,
+	catalog.FnOverrideReturn:             whyTraced,
+	catalog.FnGetFuncIP:                  whyTraced,
+	catalog.FnGetAttachCookie:            whyTraced,
+	catalog.FnGetFuncArg:                 whyTraced,
+	catalog.FnGetFuncRet:                 whyTraced,
+	catalog.FnGetFuncArgCnt:              whyTraced,
+	catalog.FnSKBOutput:                  whyTraced,
+	catalog.FnXDPOutput:                  whyTraced,
+	catalog.FnBprmOptsSet:                whyTraced,
+	catalog.FnSkRedirectMap:              whySockMap,
+	catalog.FnSkRedirectHash:             whySockMap,
+	catalog.FnSockMapUpdate:              whySockMap,
+	catalog.FnSockHashUpdate:             whySockMap,
+	catalog.FnMsgRedirectMap:             whySkMsg,
+	catalog.FnMsgRedirectHash:            whySkMsg,
+	catalog.FnMsgApplyBytes:              whySkMsg,
+	catalog.FnMsgCorkBytes:               whySkMsg,
+	catalog.FnMsgPullData:                whySkMsg,
+	catalog.FnMsgPushData:                whySkMsg,
+	catalog.FnMsgPopData:                 whySkMsg,
+	catalog.FnSockOpsCbFlagsSet:          whySockOps,
+	catalog.FnLoadHdrOpt:                 whySockOps,
+	catalog.FnStoreHdrOpt:                whySockOps,
+	catalog.FnReserveHdrOpt:              whySockOps,
+	catalog.FnSetsockopt:                 whySockOpt,
+	catalog.FnGetsockopt:                 whySockOpt,
+	catalog.FnBind:                       whySockOpt,
+	catalog.FnTcpSendAck:                 whySockOpt,
+	catalog.FnCurrentTaskUnderCGroup:     whyCGroup,
+	catalog.FnSKBAncestorCGroupID:        whyCGroup,
+	catalog.FnSkAncestorCGroupID:         whyCGroup,
+	catalog.FnGetCurrentAncestorCGroupID: whyCGroup,
+	catalog.FnGetLocalStorage:            whyStorage,
+	catalog.FnSkStorageGet:               whyStorage,
+	catalog.FnSkStorageDelete:            whyStorage,
+	catalog.FnInodeStorageGet:            whyStorage,
+	catalog.FnInodeStorageDelete:         whyStorage,
+	catalog.FnTaskStorageGet:             whyStorage,
+	catalog.FnTaskStorageDelete:          whyStorage,
+	catalog.FnCGrpStorageGet:             whyStorage,
+	catalog.FnCGrpStorageDelete:          whyStorage,
+	catalog.FnLWTPushEncap:               whyLWT,
+	catalog.FnLWTSeg6StoreBytes:          whyLWT,
+	catalog.FnLWTSeg6AdjustSrh:           whyLWT,
+	catalog.FnLWTSeg6Action:              whyLWT,
+	catalog.FnRcRepeat:                   whyInfra,
+	catalog.FnRcKeydown:                  whyInfra,
+	catalog.FnRcPointerRel:               whyInfra,
+	catalog.FnSkSelectReuseport:          whyReuse,
+	catalog.FnTcpCheckSyncookie:          whyCookie,
+	catalog.FnTcpGenSyncookie:            whyCookie,
+	catalog.FnTcpRawGenSyncookieIpv4:     whyCookie,
+	catalog.FnTcpRawGenSyncookieIpv6:     whyCookie,
+	catalog.FnTcpRawCheckSyncookieIpv4:   whyCookie,
+	catalog.FnTcpRawCheckSyncookieIpv6:   whyCookie,
+	catalog.FnSysctlGetName:              whySysctl,
+	catalog.FnSysctlGetCurrentValue:      whySysctl,
+	catalog.FnSysctlGetNewValue:          whySysctl,
+	catalog.FnSysctlSetNewValue:          whySysctl,
+	catalog.FnSendSignal:                 whySignal,
+	catalog.FnSendSignalThread:           whySignal,
+	catalog.FnGetNsCurrentPidTgid:        whyPidNS,
+	catalog.FnSkAssign:                   whySteer,
+	catalog.FnSeqPrintf:                  whySeq,
+	catalog.FnSeqWrite:                   whySeq,
+	catalog.FnSeqPrintfBTF:               whySeq,
+	catalog.FnSkcToTcp6Sock:              whyCast,
+	catalog.FnSkcToTcpSock:               whyCast,
+	catalog.FnSkcToTcpTimewaitSock:       whyCast,
+	catalog.FnSkcToTcpRequestSock:        whyCast,
+	catalog.FnSkcToUDP6Sock:              whyCast,
+	catalog.FnSkcToUnixSock:              whyCast,
+	catalog.FnSkcToMptcpSock:             whyCast,
+	catalog.FnDPath:                      whyFS,
+	catalog.FnImaInodeHash:               whyFS,
+	catalog.FnImaFileHash:                whyFS,
+	catalog.FnSockFromFile:               whyFS,
+	catalog.FnSnprintfBTF:                whyBTFText,
+	catalog.FnSysBpf:                     whySyscall,
+	catalog.FnSysClose:                   whySyscall,
+	catalog.FnBTFFindByNameKind:          whySyscall,
+	catalog.FnKallsymsLookupName:         whyKallsym,
+	catalog.FnUserRingBufDrain:           whyUserRB,
+}
