@@ -30,6 +30,9 @@ type Names struct {
 type Printer struct {
 	Dialect Dialect
 	Names   Names
+	// Source gives what Listing writes as a comment before the instruction at a
+	// slot, a line each; nil: nothing.
+	Source func(slot int) []string
 }
 
 // String returns the instruction in the [Assembly] dialect. Of a 64-bit load it
@@ -295,6 +298,11 @@ func (p *Printer) Listing(out io.Writer, prog []Instruction) error {
 		line = line[:0]
 		if name, ok := labels[pc]; ok {
 			line = append(append(line, name...), ":\n"...)
+		}
+		if p.Source != nil {
+			for _, text := range p.Source(pc) {
+				line = append(append(append(line, "; "...), text...), '\n')
+			}
 		}
 		switch p.Dialect {
 		case Assembly:

@@ -1,7 +1,86 @@
-// Package cli is the skep command: one package per noun below it, joined here.
+// Package cli is the skep command: one package per verb below it, joined here.
+//
+// Exit codes are the same everywhere: 0 all is well; 1 a program was refused, a
+// run failed or input is at fault; 2 the command line is wrong. An error is one
+// line on standard error that begins with the command's name.
 package cli
 
-import "io"
+import (
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skep-bpf/skep/internal/cli/asm"
+	"github.com/skep-bpf/skep/internal/cli/disasm"
+	"github.com/skep-bpf/skep/internal/cli/ui"
+	"github.com/skep-bpf/skep/internal/cli/version"
+)
 
 // Main runs the command line and returns the exit code.
-func Main(args []string, in io.Reader, out, errw io.Writer) int { return 0 }
+func Main(args []string, in io.Reader, out, errw io.Writer) int {
+	// A reader that goes away ends the command through EPIPE, after it has
+	// cleaned up, not through a signal in the middle.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+
+	s := ui.New(in, out, errw)
+	root := New(s)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteC()
+	return ui.Report(errw, cmd.CommandPath(), err)
+}
+
+// New returns the skep command with all others below it.
+func New(s *ui.Streams) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "skep",
+		Short: "Run, verify and look at BPF programs, without root or a kernel",
+		Long: `skep is the Linux kernel's BPF system in user space: it loads the object that
+clang built for Linux, verifies it by the kernel's rules, runs it on packets and
+shows what became of them.
+
+Exit codes: 0 all is well; 1 a program was refused, a run failed or input is at
+fault; 2 the command line is wrong.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return ui.Usagef("there is no command %q: see skep --help", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return ui.Usagef("%w: see %s --help", lowerFirst(err), cmd.CommandPath())
+	})
+	root.AddCommand(
+		disasm.New(s),
+		asm.New(s),
+		version.New(s),
+	)
+	for _, cmd := range root.Commands() {
+		check := cmd.Args
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return ui.Usagef("%w: %s", lowerFirst(err), cmd.UseLine())
+			}
+			return nil
+		}
+	}
+	return root
+}
+
+// lowerFirst fits a library's message into the middle of a line.
+func lowerFirst(err error) error {
+	text := err.Error()
+	return errors.New(strings.ToLower(text[:1]) + text[1:])
+}
