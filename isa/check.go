@@ -29,23 +29,25 @@ func (e *EncodingError) Is(target error) bool { return target == ErrEncoding }
 // what it checks later in [CheckValue].
 func Check(ins Instruction) error {
 	r := Lookup(ins)
-	if r == nil {
+	switch {
+	case isConditional(ins.Op) && ins.Dst > R10: // asked before anything else
+		return noRegister(ins, ins.Dst)
+	case r == nil:
 		return &EncodingError{ins, whyIllegal(ins)}
-	}
-	regs := [2]struct {
-		use Use
-		reg Register
-	}{{r.Src, ins.Src}, {r.Dst, ins.Dst}}
-	if r.IsJump() { // check_cond_jmp_op asks about the left operand first
-		regs[0], regs[1] = regs[1], regs[0]
-	}
-	for _, f := range regs {
-		if f.use&ReadWrite != 0 && f.reg > R10 {
-			return &EncodingError{ins, fmt.Sprintf("R%d is invalid", f.reg)}
-		}
+	case r.Src&ReadWrite != 0 && ins.Src > R10:
+		return noRegister(ins, ins.Src)
+	case r.Dst&ReadWrite != 0 && ins.Dst > R10:
+		return noRegister(ins, ins.Dst)
 	}
 	return nil
 }
+
+func noRegister(ins Instruction, r Register) error {
+	return &EncodingError{ins, fmt.Sprintf("R%d is invalid", r)}
+}
+
+// isConditional reports whether op compares registers to decide a jump.
+func isConditional(op Opcode) bool { return byOp[op] != nil && byOp[op][0].Test != nil }
 
 // CheckValue reports whether the immediate makes sense as a value: no division
 // by a constant zero, no shift by the operand's width or more. The kernel
@@ -110,7 +112,7 @@ func isAtomic(op Opcode) bool { return op.Class() == ClassSTX && op.Mode() == Mo
 // whyIllegal words the kernel's refusal of an instruction that no row matches.
 func whyIllegal(ins Instruction) string {
 	class := ins.Op.Class()
-	if class == ClassLDX {
+	if class == ClassLDX && (ins.Imm != 0 || ins.Op.Mode() != ModeMEM && ins.Op.Mode() != ModeMEMSX) {
 		return "BPF_LDX uses reserved fields"
 	}
 	if byOp[ins.Op] == nil {

@@ -2,6 +2,7 @@ package isa
 
 import (
 	"math"
+	"regexp"
 	"testing"
 )
 
@@ -225,3 +226,7 @@ func rowNamed(t *testing.T, name string) *Row {
 	t.Fatalf("no row %s", name)
 	return nil
 }
+
+// encodingErrors matches every message of Check, CheckValue and CheckProgram.
+var encodingErrors = regexp.MustCompile(`reserved fields|^unknown opcode|^invalid atomic|invalid atomic opcode|` +
+	`^R1[1-5] is invalid|^div by zero|^invalid shift|ld_imm64 insn|^invalid may_goto|addr_space_cast insn can only convert`)
