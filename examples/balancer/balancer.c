@@ -18,9 +18,9 @@ enum real_flags {
 #define GUE_PORT 6080
 #define OUTER_TTL 64
 
-// Destination a packet must have; IPv4 addresses use the first four bytes.
+// Destination a packet must have. IPv4 addresses are mapped into IPv6's here and below.
 struct vip {
-	__u8 addr[16];
+	struct in6_addr addr;
 	__u16 port;
 	__u8 protocol;
 	__u8 pad;
@@ -32,13 +32,13 @@ struct vip_info {
 };
 
 struct real {
-	__u8 addr[16];
+	struct in6_addr addr;
 	__u32 flags; // enum real_flags
 };
 
 struct flow {
-	__u8 saddr[16];
-	__u8 daddr[16];
+	struct in6_addr saddr;
+	struct in6_addr daddr;
 	__u16 sport;
 	__u16 dport;
 	__u8 protocol;
@@ -208,7 +208,7 @@ static __always_inline void outer4(struct iphdr *ip, const struct real *real, __
 	ip->ttl = OUTER_TTL;
 	ip->protocol = protocol;
 	ip->saddr = bpf_htonl(0xac100000) | (h & 0xffff) << 16;
-	memcpy(&ip->daddr, real->addr, 4);
+	ip->daddr = real->addr.s6_addr32[3];
 	ip->check = ip_checksum(ip);
 }
 
@@ -220,9 +220,9 @@ static __always_inline void outer6(struct ipv6hdr *ip, const struct real *real, 
 	ip->payload_len = bpf_htons(payload);
 	ip->nexthdr = protocol;
 	ip->hop_limit = OUTER_TTL;
-	ip->saddr[0] = 1;
-	memcpy(&ip->saddr[12], &h, 4);
-	memcpy(ip->daddr, real->addr, 16);
+	ip->saddr.s6_addr[0] = 1;
+	ip->saddr.s6_addr32[3] = h;
+	ip->daddr = real->addr;
 }
 
 // gue writes the UDP header between the outer and the inner one.
@@ -300,7 +300,7 @@ static __always_inline int balance(struct xdp_md *ctx, struct flow *flow, void *
 	flow->sport = bpf_ntohs(ports->source);
 	flow->dport = bpf_ntohs(ports->dest);
 
-	memcpy(vip.addr, flow->daddr, 16);
+	vip.addr = flow->daddr;
 	vip.port = flow->dport;
 	vip.protocol = flow->protocol;
 	info = bpf_map_lookup_elem(&vips, &vip);
@@ -334,8 +334,8 @@ static __always_inline int balance4(struct xdp_md *ctx, struct ethhdr *eth, void
 	}
 	if (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP)
 		return XDP_PASS;
-	memcpy(flow.saddr, &ip->saddr, 4);
-	memcpy(flow.daddr, &ip->daddr, 4);
+	map4(&flow.saddr, ip->saddr);
+	map4(&flow.daddr, ip->daddr);
 	flow.protocol = ip->protocol;
 	return balance(ctx, &flow, ip + 1, bpf_ntohs(ip->tot_len), IPPROTO_IPIP);
 }
@@ -351,12 +351,12 @@ static __always_inline int balance6(struct xdp_md *ctx, struct ethhdr *eth, void
 	if (ip->nexthdr == IPPROTO_ICMPV6) {
 		if ((void *)(icmp + 1) > data_end || icmp->type != 128 || icmp->code)
 			return XDP_PASS;
-		return answer(eth, ip->saddr, ip->daddr, 16, icmp, 129);
+		return answer(eth, ip->saddr.s6_addr, ip->daddr.s6_addr, 16, icmp, 129);
 	}
 	if (ip->nexthdr != IPPROTO_TCP && ip->nexthdr != IPPROTO_UDP)
 		return XDP_PASS;
-	memcpy(flow.saddr, ip->saddr, 16);
-	memcpy(flow.daddr, ip->daddr, 16);
+	flow.saddr = ip->saddr;
+	flow.daddr = ip->daddr;
 	flow.protocol = ip->nexthdr;
 	return balance(ctx, &flow, ip + 1, sizeof(*ip) + bpf_ntohs(ip->payload_len), IPPROTO_IPV6);
 }

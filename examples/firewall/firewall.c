@@ -19,18 +19,18 @@ struct counter {
 
 struct key4 {
 	__u32 prefixlen; // bits
-	__u8 addr[4];
+	__be32 addr;
 };
 
 struct key6 {
 	__u32 prefixlen;
-	__u8 addr[16];
+	struct in6_addr addr;
 };
 
-// An IPv4 address is in the last four bytes, behind ::ffff.
+// IPv4 addresses are mapped into IPv6's.
 struct flow {
-	__u8 saddr[16];
-	__u8 daddr[16];
+	struct in6_addr saddr;
+	struct in6_addr daddr;
 	__u16 sport;
 	__u16 dport;
 	__u32 protocol;
@@ -97,14 +97,13 @@ static __always_inline __u32 ipv4(void *l3, void *data_end, struct flow *flow)
 
 	if ((void *)(ip + 1) > data_end || ip->version != 4 || ip->ihl < 5)
 		return RULE_MALFORMED;
-	flow->saddr[10] = flow->saddr[11] = flow->daddr[10] = flow->daddr[11] = 0xff;
-	memcpy(&flow->saddr[12], &ip->saddr, 4);
-	memcpy(&flow->daddr[12], &ip->daddr, 4);
+	map4(&flow->saddr, ip->saddr);
+	map4(&flow->daddr, ip->daddr);
 	flow->protocol = ip->protocol;
 	if (!(ip->frag_off & bpf_htons(IP_OFFSET)) && ports(l3 + ip->ihl * 4, data_end, flow))
 		return RULE_MALFORMED;
 
-	memcpy(key.addr, &ip->saddr, 4);
+	key.addr = ip->saddr;
 	rule = bpf_map_lookup_elem(&block4, &key);
 	return rule ? *rule : RULE_PASS;
 }
@@ -117,13 +116,13 @@ static __always_inline __u32 ipv6(void *l3, void *data_end, struct flow *flow)
 
 	if ((void *)(ip + 1) > data_end || ip->version != 6)
 		return RULE_MALFORMED;
-	memcpy(flow->saddr, ip->saddr, 16);
-	memcpy(flow->daddr, ip->daddr, 16);
+	flow->saddr = ip->saddr;
+	flow->daddr = ip->daddr;
 	flow->protocol = ip->nexthdr;
 	if (ports(ip + 1, data_end, flow))
 		return RULE_MALFORMED;
 
-	memcpy(key.addr, ip->saddr, 16);
+	key.addr = ip->saddr;
 	rule = bpf_map_lookup_elem(&block6, &key);
 	return rule ? *rule : RULE_PASS;
 }

@@ -51,15 +51,31 @@ struct iphdr {
 	__be32 daddr;
 };
 
+struct in6_addr {
+	union {
+		__u8 s6_addr[16];
+		__be32 s6_addr32[4];
+	};
+};
+
 struct ipv6hdr {
 	__u8 priority : 4, version : 4;
 	__u8 flow_lbl[3];
 	__be16 payload_len;
 	__u8 nexthdr;
 	__u8 hop_limit;
-	__u8 saddr[16];
-	__u8 daddr[16];
+	struct in6_addr saddr;
+	struct in6_addr daddr;
 };
+
+// map4 writes an IPv4 address as IPv6 does, ::ffff:192.0.2.1 (RFC 4291 section
+// 2.5.5.2), so that one map can hold both.
+static __always_inline void map4(struct in6_addr *to, __be32 addr)
+{
+	to->s6_addr32[0] = to->s6_addr32[1] = 0;
+	to->s6_addr32[2] = bpf_htonl(0xffff);
+	to->s6_addr32[3] = addr;
+}
 
 struct tcphdr {
 	__be16 source;
