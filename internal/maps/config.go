@@ -28,8 +28,9 @@ type Config struct {
 	// Errors that are not errno.Errno count as EBADF.
 	Map  func(fd uint32) (Map, error)
 	Prog func(fd uint32) (Prog, error)
-	// XSK resolves an AF_XDP socket.
-	XSK func(fd uint32) (any, error)
+	// PerfBuffer resolves the perf event descriptors a perf_event_array is given, XSK an AF_XDP socket.
+	PerfBuffer func(fd uint32) (*PerfBuffer, error)
+	XSK        func(fd uint32) (any, error)
 	// Device reports whether a network device exists; nil accepts every index.
 	Device func(ifindex uint32) bool
 
@@ -71,6 +72,8 @@ func (c *Config) retire(free func()) {
 type kind struct {
 	// check refuses sizes and flags as the type's map_alloc_check and map_alloc do.
 	check func(cfg *Config, def *catalog.MapDef) errno.Errno
+	// settle changes sizes and flags as the type's map_alloc does; nil: not at all.
+	settle func(cfg *Config, def *catalog.MapDef)
 	// make builds the map; c is ready but for its header and impl.
 	make func(c *core) (Map, errno.Errno)
 	// ops are the operations of the control side that are not answered by ENOTSUPP.

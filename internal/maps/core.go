@@ -16,10 +16,18 @@ type impl interface {
 	update(key, value []byte, flags uint64) errno.Errno
 	delete(key []byte) errno.Errno
 	nextKey(key, next []byte) errno.Errno // key nil: the first
+	// free gives the memory back; no program can reach it any more.
 	free()
 }
 
-// popper is implemented by the types that can look up and delete in one step.
+// releaser is implemented by types that hold references to programs and maps:
+// release gives them back as soon as nobody new can come, while free waits for
+// the programs that run. What release closes waits likewise.
+type releaser interface {
+	release()
+}
+
+// popper is implemented by the types that offer OpLookupDelete.
 type popper interface {
 	pop(key, value []byte, flags uint64) errno.Errno
 }
@@ -39,7 +47,7 @@ type core struct {
 	vals valueLayout
 	impl impl
 
-	head *mem.Block // nil when the header is part of a larger block (ring buffers)
+	ownHeader bool // the header is from headers, not part of a larger block (ring buffers)
 
 	refs     atomic.Int64
 	writers  atomic.Int64 // writes of the control side under way (map->writecnt)
@@ -71,10 +79,13 @@ func (c *core) Close() {
 	} else if n < 0 {
 		panic("BUG: map closed more often than acquired")
 	}
+	if r, ok := c.impl.(releaser); ok {
+		r.release()
+	}
 	c.cfg.retire(func() {
 		c.impl.free()
-		if c.head != nil {
-			c.head.Free()
+		if c.ownHeader {
+			headers.Put(c.def.Ptr)
 		}
 	})
 }
@@ -198,8 +209,8 @@ func (c *core) LookupAndDelete(key, value []byte, flags uint64) error {
 		e = c.elem(key, value)
 	}
 	if e == 0 {
-		if p, ok := c.impl.(popper); ok {
-			e = p.pop(key, value, flags)
+		if c.kind.ops&catalog.OpLookupDelete != 0 {
+			e = c.impl.(popper).pop(key, value, flags)
 		} else {
 			e = errno.ENOTSUPP
 		}

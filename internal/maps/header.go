@@ -1,6 +1,7 @@
 package maps
 
 import (
+	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/mem"
 )
 
@@ -47,6 +48,20 @@ const (
 	headerSlot       = 72 // the map's place in its Registry
 	HeaderSize       = 80
 )
+
+// headers is where headers come from.
+var headers = mem.NewSlab(HeaderSize, 50)
+
+// newHeader gives the map a header of its own.
+func (c *core) newHeader() errno.Errno {
+	p, err := headers.Get()
+	if err != nil {
+		return errno.ENOMEM
+	}
+	clear(mem.Bytes(p, HeaderSize))
+	c.def.Ptr, c.ownHeader = p, true
+	return 0
+}
 
 // setHeader fills the part of the header that every type has.
 func (c *core) setHeader() {

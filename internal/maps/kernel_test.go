@@ -295,7 +295,7 @@ func refusesCount(d catalog.MapDef) bool {
 	case catalog.MapCPUMap, catalog.MapRingBuf:
 		return true
 	}
-	return d.KeySize == 0
+	return false
 }
 
 func TestArrayAgainstKernel(t *testing.T) {

@@ -3,7 +3,6 @@ package maps
 import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
-	"github.com/skep-bpf/skep/internal/mem"
 )
 
 // Sizes the kernel's allocators bound (x86-64 and arm64 with 4 KiB pages).
@@ -32,8 +31,8 @@ func New(cfg *Config, def catalog.MapDef) (Map, error) {
 	if def.Type != catalog.MapBloomFilter && def.Type != catalog.MapArena && def.Extra != 0 {
 		return nil, errno.EINVAL
 	}
-	access := def.Flags & (catalog.FlagRdonly | catalog.FlagWronly)
-	if access == catalog.FlagRdonly|catalog.FlagWronly {
+	access := def.Flags & flagsFD
+	if access == flagsFD {
 		return nil, errno.EINVAL
 	}
 	if def.Type == catalog.MapUnspec || def.Type >= maxMapType {
@@ -49,18 +48,16 @@ func New(cfg *Config, def catalog.MapDef) (Map, error) {
 	if !validName(def.Name) {
 		return nil, errno.EINVAL
 	}
-	if def.Special == nil && def.Value != nil {
-		fields, err := SpecialFields(def.Value)
-		if err != nil {
-			return nil, err
-		}
-		def.Special = fields
-	}
-	if e := specialAllowed(&def); e != 0 {
+	if e := settle(cfg, &def); e != 0 {
 		return nil, e
 	}
-	def.Flags &^= access // a descriptor's, not the map's
-
+	if def.Inner != nil {
+		inner := *def.Inner
+		if e := settle(cfg, &inner); e != 0 {
+			return nil, e
+		}
+		def.Inner = &inner
+	}
 	c := &core{def: def, kind: k, cfg: cfg, vals: newValueLayout(&def)}
 	c.refs.Store(1)
 	m, e := k.make(c)
@@ -75,14 +72,23 @@ func New(cfg *Config, def catalog.MapDef) (Map, error) {
 	return Open(m, access)
 }
 
-// newHeader gives the map a header block of its own.
-func (c *core) newHeader() errno.Errno {
-	b, err := mem.Alloc(HeaderSize)
-	if err != nil {
-		return errno.ENOMEM
+// flagsFD are the flags of a descriptor, which a map does not keep.
+const flagsFD = catalog.FlagRdonly | catalog.FlagWronly
+
+// settle turns what was asked for into what the map has.
+func settle(cfg *Config, def *catalog.MapDef) errno.Errno {
+	if def.Special == nil && def.Value != nil {
+		fields, err := SpecialFields(def.Value)
+		if err != nil {
+			return asErrno(err)
+		}
+		def.Special = fields
 	}
-	c.head, c.def.Ptr = b, b.Addr()
-	return 0
+	def.Flags &^= flagsFD
+	if k := kinds[def.Type]; k != nil && k.settle != nil {
+		k.settle(cfg, def)
+	}
+	return specialAllowed(def)
 }
 
 // validName follows bpf_obj_name_cpy: letters, digits, '_' and '.', at most 15.
@@ -108,7 +114,7 @@ func accessOK(flags uint32) bool {
 }
 
 // flagsAccess are the access flags a type may allow (BPF_F_ACCESS_MASK).
-const flagsAccess = catalog.FlagRdonly | catalog.FlagWronly | catalog.FlagRdonlyProg | catalog.FlagWronlyProg
+const flagsAccess = flagsFD | catalog.FlagRdonlyProg | catalog.FlagWronlyProg
 
 // metaEqual reports whether m can stand where a map like the template is
 // expected (bpf_map_meta_equal and the types' own additions).

@@ -1,0 +1,120 @@
+package maps
+
+import (
+	"sync/atomic"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/mem"
+)
+
+func init() {
+	bind(catalog.MapPerfEventArray, kind{check: checkFDArray, make: newPerfEventArray, holdsFDs: true,
+		ops: catalog.OpUpdate | catalog.OpDelete | catalog.OpNextKey | catalog.OpFreeze})
+}
+
+// Parts of the flags of bpf_perf_event_output and its kin (uapi).
+const (
+	PerfIndexMask  uint64 = 0xffffffff    // BPF_F_INDEX_MASK
+	PerfCurrentCPU uint64 = 0xffffffff    // BPF_F_CURRENT_CPU, under the mask
+	PerfCtxLenMask uint64 = 0xfffff << 32 // BPF_F_CTXLEN_MASK: how much of the packet follows
+)
+
+// PerfEventArray is BPF_MAP_TYPE_PERF_EVENT_ARRAY: the buffers programs write
+// samples to, usually one per CPU.
+type PerfEventArray struct {
+	*core
+	bufs []atomic.Pointer[PerfBuffer]
+}
+
+func newPerfEventArray(c *core) (Map, errno.Errno) {
+	m := &PerfEventArray{core: c, bufs: make([]atomic.Pointer[PerfBuffer], c.def.MaxEntries)}
+	return m, c.newHeader()
+}
+
+// Set puts a buffer at index, nil takes it away. The map holds no reference: who made the buffer closes it.
+func (m *PerfEventArray) Set(index uint32, b *PerfBuffer) error {
+	if index >= m.def.MaxEntries {
+		return errno.E2BIG
+	}
+	m.bufs[index].Store(b)
+	return nil
+}
+
+// Buffer returns the buffer at index, or nil.
+func (m *PerfEventArray) Buffer(index uint32) *PerfBuffer {
+	if index >= m.def.MaxEntries {
+		return nil
+	}
+	return m.bufs[index].Load()
+}
+
+// ProgOutput writes one sample of size bytes at data, followed by extra (the
+// part of the packet that the flags ask for, already read), to the buffer the
+// flags name (__bpf_perf_event_output). The caller has checked the other bits of the flags.
+func (m *PerfEventArray) ProgOutput(cpu int, flags, data, size uint64, extra []byte) uint64 {
+	i := flags & PerfIndexMask
+	if i == PerfCurrentCPU {
+		i = uint64(cpu)
+	}
+	if i >= uint64(m.def.MaxEntries) {
+		return ret(errno.E2BIG)
+	}
+	b := m.bufs[i].Load()
+	if b == nil {
+		return ret(errno.ENOENT)
+	}
+	if b.cpu != cpu {
+		return ret(errno.EOPNOTSUPP)
+	}
+	return ret(b.write(mem.Bytes(data, int(size)), extra))
+}
+
+func (m *PerfEventArray) free() {}
+
+// ProgLookup finds nothing: programs only write samples.
+func (m *PerfEventArray) ProgLookup(int, uint64) uint64 { return 0 }
+
+// ProgUpdate is not for programs.
+func (m *PerfEventArray) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
+
+// ProgDelete is not for programs.
+func (m *PerfEventArray) ProgDelete(int, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
+
+// lookup is not offered: there is no number to give for an event.
+func (m *PerfEventArray) lookup(_, _ []byte, _ uint64) errno.Errno { return errno.ENOTSUPP }
+
+// update follows bpf_fd_array_map_update_elem.
+func (m *PerfEventArray) update(key, value []byte, flags uint64) errno.Errno {
+	i := index(key)
+	if flags != catalog.UpdateAny {
+		return errno.EINVAL
+	}
+	if i >= m.def.MaxEntries {
+		return errno.E2BIG
+	}
+	if m.cfg.PerfBuffer == nil {
+		return errno.EBADF
+	}
+	b, err := m.cfg.PerfBuffer(index(value))
+	if err != nil {
+		return asErrno(err)
+	}
+	m.bufs[i].Store(b)
+	return 0
+}
+
+func (m *PerfEventArray) delete(key []byte) errno.Errno {
+	i := index(key)
+	if i >= m.def.MaxEntries {
+		return errno.E2BIG
+	}
+	if m.bufs[i].Swap(nil) == nil {
+		return errno.ENOENT
+	}
+	return 0
+}
+
+func (m *PerfEventArray) nextKey(key, next []byte) errno.Errno {
+	return nextIndex(key, next, m.def.MaxEntries)
+}

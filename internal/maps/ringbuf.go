@@ -1,0 +1,208 @@
+package maps
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/mem"
+)
+
+func init() {
+	bind(catalog.MapRingBuf, kind{check: checkRingBuf, make: newRingBuf, ops: catalog.OpFreeze | catalog.OpMmap})
+}
+
+// RingBuf is BPF_MAP_TYPE_RINGBUF: one queue of records that all CPUs write and
+// one reader empties. Its memory has the kernel's layout, so that it could be
+// mapped by a foreign reader:
+//
+//	page 0       page 1         page 2           data pages        the same again
+//	┌──────────┬──────────────┬────────────────┬─ ─ ─ ─ ─ ─ ─ ─ ─┬─ ─ ─ ─ ─ ─ ─ ─ ─┐
+//	│ header   │ consumer pos │ producer pos   │ records          │ records          │
+//	└──────────┴──────────────┴────────────────┴─ ─ ─ ─ ─ ─ ─ ─ ─┴─ ─ ─ ─ ─ ─ ─ ─ ─┘
+//
+// Positions count bytes since the beginning. A record is never torn at the
+// end of the data: it goes on in the second copy. Each begins at a multiple of 8 with
+//
+//	  31      30        29        0   31                         0
+//	┌──────┬─────────┬────────────┐ ┌─────────────────────────────┐
+//	│ busy │ discard │ length     │ │ pages from page 0 to here   │
+//	└──────┴─────────┴────────────┘ └─────────────────────────────┘
+//
+// A reserved record is busy until it is submitted or discarded; the reader
+// stops at it. Where there is no room, the writer is told and the record is not written:
+// nothing is overwritten (Linux 6.18 has no BPF_F_RB_OVERWRITE yet).
+type RingBuf struct {
+	*core
+	block   *mem.Block
+	mask    uint64
+	data    uint64 // address of the first record
+	cons    *uint64
+	prod    *uint64
+	mu      sync.Mutex // writers
+	pending uint64     // position of the oldest record that may be busy
+	reading sync.Mutex
+	wake    chan struct{}
+	dropped atomic.Uint64
+}
+
+// Bits of a record's first word (uapi).
+const (
+	ringBusy    = 1 << 31 // BPF_RINGBUF_BUSY_BIT
+	ringDiscard = 1 << 30 // BPF_RINGBUF_DISCARD_BIT
+	ringHdrSize = 8       // BPF_RINGBUF_HDR_SZ
+	ringMaxSize = 1<<30 - 1
+)
+
+// Flags of bpf_ringbuf_submit, _discard and _output, and what bpf_ringbuf_query asks for (uapi).
+const (
+	RingNoWakeup    uint64 = 1 // BPF_RB_NO_WAKEUP
+	RingForceWakeup uint64 = 2 // BPF_RB_FORCE_WAKEUP
+
+	RingAvailData uint64 = 0 // BPF_RB_AVAIL_DATA
+	RingSize      uint64 = 1 // BPF_RB_RING_SIZE
+	RingConsPos   uint64 = 2 // BPF_RB_CONS_POS
+	RingProdPos   uint64 = 3 // BPF_RB_PROD_POS
+)
+
+// checkRingBuf follows ringbuf_map_alloc.
+func checkRingBuf(_ *Config, def *catalog.MapDef) errno.Errno {
+	n := def.MaxEntries
+	if def.Flags&^(catalog.FlagNUMANode) != 0 || def.KeySize != 0 || def.ValueSize != 0 ||
+		n == 0 || n&(n-1) != 0 || uint64(n)%pageSize != 0 {
+		return errno.EINVAL
+	}
+	return 0
+}
+
+func newRingBuf(c *core) (Map, errno.Errno) {
+	b, err := mem.AllocMirrored(3*int(pageSize), int(c.def.MaxEntries))
+	if err != nil {
+		return nil, errno.ENOMEM
+	}
+	base := b.Addr()
+	m := &RingBuf{core: c, block: b, mask: uint64(c.def.MaxEntries) - 1,
+		data: base + 3*pageSize,
+		cons: (*uint64)(mem.Ptr(base + pageSize)), prod: (*uint64)(mem.Ptr(base + 2*pageSize)),
+		wake: make(chan struct{}, 1)}
+	c.def.Ptr = base
+	mem.Store64(base+HeaderBase, m.data)
+	mem.Store32(base+HeaderMask, uint32(m.mask))
+	return m, 0
+}
+
+func (m *RingBuf) free() { m.block.Free() }
+
+// Reserve returns the address of size bytes to fill, or 0 when there is no room
+// (__bpf_ringbuf_reserve; flags must be 0). It ends in Submit or Discard.
+func (m *RingBuf) Reserve(size, flags uint64) uint64 {
+	if flags != 0 || size > ringMaxSize {
+		return 0
+	}
+	length := (size + ringHdrSize + 7) &^ 7
+	if length > m.mask+1 {
+		return 0
+	}
+	cons := atomic.LoadUint64(m.cons)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	prod := *m.prod
+	for m.pending < prod {
+		h := atomic.LoadUint32(m.header(m.pending))
+		if h&ringBusy != 0 {
+			break
+		}
+		m.pending += (uint64(h&^ringDiscard) + ringHdrSize + 7) &^ 7
+	}
+	next := prod + length
+	if next-cons > m.mask || next-m.pending > m.mask {
+		m.dropped.Add(1)
+		return 0
+	}
+	hdr := m.data + prod&m.mask
+	mem.Store32(hdr+4, uint32((hdr-m.def.Ptr)/pageSize))
+	atomic.StoreUint32((*uint32)(mem.Ptr(hdr)), uint32(size)|ringBusy)
+	atomic.StoreUint64(m.prod, next)
+	return hdr + ringHdrSize
+}
+
+// header returns the first word of the record at a position.
+func (m *RingBuf) header(pos uint64) *uint32 { return (*uint32)(mem.Ptr(m.data + pos&m.mask)) }
+
+// Submit hands a reserved record to the reader.
+func (m *RingBuf) Submit(sample, flags uint64) { m.commit(sample, flags, 0) }
+
+// Discard gives a reserved record up; the reader skips it.
+func (m *RingBuf) Discard(sample, flags uint64) { m.commit(sample, flags, ringDiscard) }
+
+// commit follows bpf_ringbuf_commit: the reader is woken if it waits for this very record.
+func (m *RingBuf) commit(sample, flags uint64, discard uint32) {
+	hdr := sample - ringHdrSize
+	word := (*uint32)(mem.Ptr(hdr))
+	atomic.StoreUint32(word, *word&^ringBusy|discard)
+	switch {
+	case flags&RingForceWakeup != 0:
+	case flags&RingNoWakeup == 0 && atomic.LoadUint64(m.cons)&m.mask == hdr-m.data:
+	default:
+		return
+	}
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Output copies size bytes at data into a record of their own and returns R0
+// (bpf_ringbuf_output).
+func (m *RingBuf) Output(data, size, flags uint64) uint64 {
+	if flags&^(RingNoWakeup|RingForceWakeup) != 0 {
+		return ret(errno.EINVAL)
+	}
+	at := m.Reserve(size, 0)
+	if at == 0 {
+		return ret(errno.EAGAIN)
+	}
+	copy(mem.Bytes(at, int(size)), mem.Bytes(data, int(size)))
+	m.Submit(at, flags)
+	return 0
+}
+
+// Query follows bpf_ringbuf_query.
+func (m *RingBuf) Query(what uint64) uint64 {
+	switch what {
+	case RingAvailData:
+		return m.Avail()
+	case RingSize:
+		return m.mask + 1
+	case RingConsPos:
+		return atomic.LoadUint64(m.cons)
+	case RingProdPos:
+		return atomic.LoadUint64(m.prod)
+	}
+	return 0
+}
+
+// RingBufOf returns the header address of the ring buffer a reserved record
+// belongs to, for helpers that are given nothing else.
+func RingBufOf(sample uint64) uint64 {
+	hdr := sample - ringHdrSize
+	return hdr&^(pageSize-1) - uint64(mem.Load32(hdr+4))*pageSize
+}
+
+// ProgLookup finds nothing: programs reserve.
+func (m *RingBuf) ProgLookup(int, uint64) uint64 { return 0 }
+
+// ProgUpdate is refused.
+func (m *RingBuf) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret(errno.ENOTSUPP) }
+
+// ProgDelete is refused.
+func (m *RingBuf) ProgDelete(int, uint64) uint64 { return ret(errno.ENOTSUPP) }
+
+func (m *RingBuf) lookup(_, _ []byte, _ uint64) errno.Errno { return errno.ENOTSUPP }
+
+func (m *RingBuf) update(_, _ []byte, _ uint64) errno.Errno { return errno.ENOTSUPP }
+
+func (m *RingBuf) delete([]byte) errno.Errno { return errno.ENOTSUPP }
+
+func (m *RingBuf) nextKey(_, _ []byte) errno.Errno { return errno.ENOTSUPP }

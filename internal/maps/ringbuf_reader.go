@@ -1,0 +1,44 @@
+package maps
+
+import (
+	"sync/atomic"
+
+	"github.com/skep-bpf/skep/internal/mem"
+)
+
+// Consume calls f with each finished record, oldest first, until there is none,
+// one is still busy, or f returns false; discarded ones are skipped. It returns how many f saw.
+// A record is valid until f returns; then its room is given back. Readers take turns.
+func (m *RingBuf) Consume(f func(sample []byte) bool) int {
+	m.reading.Lock()
+	defer m.reading.Unlock()
+	n := 0
+	cons := atomic.LoadUint64(m.cons)
+	for more := true; more && cons < atomic.LoadUint64(m.prod); {
+		h := atomic.LoadUint32(m.header(cons))
+		if h&ringBusy != 0 {
+			break
+		}
+		size := uint64(h &^ ringDiscard)
+		if h&ringDiscard == 0 {
+			n++
+			more = f(mem.Bytes(m.data+cons&m.mask+ringHdrSize, int(size)))
+		}
+		cons += (size + ringHdrSize + 7) &^ 7
+		atomic.StoreUint64(m.cons, cons)
+	}
+	return n
+}
+
+// Wake receives when the kernel would wake a poll on the map, at least once
+// after the last such moment.
+func (m *RingBuf) Wake() <-chan struct{} { return m.wake }
+
+// Avail returns how many bytes lie between reader and writers, headers included.
+func (m *RingBuf) Avail() uint64 {
+	cons := atomic.LoadUint64(m.cons)
+	return atomic.LoadUint64(m.prod) - cons
+}
+
+// Dropped returns how many records found no room since the map was made.
+func (m *RingBuf) Dropped() uint64 { return m.dropped.Load() }
