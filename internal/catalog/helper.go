@@ -12,6 +12,7 @@ type Helper struct {
 	RetSize uint32 // for RetMem with a size the row fixes
 	Flags   HelperFlag
 
+	Maps   MapSet    // map types its map argument may have; 0: any that allows the helper
 	Progs  ProgSet   // program types that may call it
 	Attach AttachSet // expected attach types it is limited to; 0: any
 	Needs  Need      // what the loader must be capable of

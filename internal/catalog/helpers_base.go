@@ -34,6 +34,7 @@ var baseHelpers = [...]Helper{
 		Doc:  "Jumps into the program at an index of a program array; returns only when it cannot.",
 		Args: [5]Arg{{Type: argCtx}, {Type: argMap}, {Type: argAny}},
 		Ret:  RetVoid, Flags: ChangesPkt,
+		Maps:  onProgArray,
 		Progs: inBase | inLircMode2,
 	},
 	{

@@ -20,6 +20,7 @@ var cgroupHelpers = [...]Helper{
 		Doc:   "Says whether the packet's socket belongs to a cgroup of a cgroup array or below it.",
 		Args:  [5]Arg{{Type: argCtx}, {Type: argMap}, {Type: argAny}},
 		Ret:   RetInteger,
+		Maps:  onCGroupArray,
 		Progs: inLWT | inTC,
 	},
 	{
@@ -27,6 +28,7 @@ var cgroupHelpers = [...]Helper{
 		Doc:   "Says whether the current task belongs to a cgroup of a cgroup array or below it.",
 		Args:  [5]Arg{{Type: argMap}, {Type: argAny}},
 		Ret:   RetInteger,
+		Maps:  onCGroupArray,
 		Progs: inBase, Needs: NeedBPF,
 	},
 	{
@@ -47,6 +49,7 @@ var cgroupHelpers = [...]Helper{
 		Doc:   "Returns the address of the cgroup storage the program has at its attach point.",
 		Args:  [5]Arg{{Type: argMap}, {Type: argAny}},
 		Ret:   RetMapValue,
+		Maps:  onCGroupStorage | onPerCPUCGroupStorage,
 		Progs: inCGroupSKB | inCGroupSock | inSockOps | inCGroupDevice | inCGroupSockAddr | inCGroupSysctl | inCGroupSockopt,
 	},
 	{
@@ -54,6 +57,7 @@ var cgroupHelpers = [...]Helper{
 		Doc:   "Returns the address of the cgroup storage the program has at its attach point.",
 		Args:  [5]Arg{{Type: argMap}, {Type: argAny}},
 		Ret:   RetMapValue,
+		Maps:  onCGroupStorage | onPerCPUCGroupStorage,
 		Progs: inLSM, Attach: 1 << AttachLSMCGroup,
 	},
 	{

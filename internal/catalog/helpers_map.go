@@ -29,6 +29,7 @@ var mapHelpers = [...]Helper{
 		Doc:  "Adds a value to a queue, stack or bloom filter.",
 		Args: [5]Arg{{Type: argMap}, {Type: argValue}, {Type: argAny}},
 		Ret:  RetInteger, Flags: PktAccess,
+		Maps:  onQueue | onStack | onBloomFilter,
 		Progs: inBase | inLircMode2,
 	},
 	{
@@ -36,6 +37,7 @@ var mapHelpers = [...]Helper{
 		Doc:   "Takes a value off a queue or stack.",
 		Args:  [5]Arg{{Type: argMap}, {Type: argValueOut}},
 		Ret:   RetInteger,
+		Maps:  onQueue | onStack,
 		Progs: inBase | inLircMode2,
 	},
 	{
@@ -43,6 +45,7 @@ var mapHelpers = [...]Helper{
 		Doc:   "Reads the next value of a queue or stack, or asks a bloom filter for a value.",
 		Args:  [5]Arg{{Type: argMap}, {Type: argValueOut}},
 		Ret:   RetInteger,
+		Maps:  onQueue | onStack | onBloomFilter,
 		Progs: inBase | inLircMode2,
 	},
 	{
@@ -57,6 +60,7 @@ var mapHelpers = [...]Helper{
 		Doc:  "Finds the value of a key on a given CPU of a per-CPU map.",
 		Args: [5]Arg{{Type: argMap}, {Type: argKey}, {Type: argAny}},
 		Ret:  RetMapValueOrNull, Flags: PktAccess,
+		Maps:  onPerCPUArray | onPerCPUHash | onLRUPerCPUHash,
 		Progs: inBase,
 	},
 	{
@@ -64,6 +68,7 @@ var mapHelpers = [...]Helper{
 		Doc:   "Copies data into a ring buffer record.",
 		Args:  [5]Arg{{Type: argMap}, {Type: argMemIn}, {Type: argSizeOrZero}, {Type: argAny}},
 		Ret:   RetInteger,
+		Maps:  onRingBuf,
 		Progs: inBase,
 	},
 	{
@@ -71,6 +76,7 @@ var mapHelpers = [...]Helper{
 		Doc:  "Reserves a ring buffer record and returns its address, or NULL.",
 		Args: [5]Arg{{Type: argMap}, {Type: argAllocSize}, {Type: argAny}},
 		Ret:  RetRingBufMemOrNull, Flags: Acquires,
+		Maps:  onRingBuf,
 		Progs: inBase,
 	},
 	{
@@ -92,6 +98,7 @@ var mapHelpers = [...]Helper{
 		Doc:   "Returns a figure of a ring buffer: available data, size, consumer or producer position.",
 		Args:  [5]Arg{{Type: argMap}, {Type: argAny}},
 		Ret:   RetInteger,
+		Maps:  onRingBuf,
 		Progs: inBase,
 	},
 	{
@@ -99,6 +106,7 @@ var mapHelpers = [...]Helper{
 		Doc:   "Reserves a ring buffer record of a size known only at run time, as a dynptr.",
 		Args:  [5]Arg{{Type: argMap}, {Type: argAny}, {Type: argAny}, {Type: argDynptrNewRecord}},
 		Ret:   RetInteger,
+		Maps:  onRingBuf,
 		Progs: inBase, Needs: NeedBPF,
 	},
 	{
@@ -120,6 +128,7 @@ var mapHelpers = [...]Helper{
 		Doc:   "Calls a function of the program for each record user space put into a user ring buffer.",
 		Args:  [5]Arg{{Type: argMap}, {Type: argFunc}, {Type: argStackOrNull}, {Type: argAny}},
 		Ret:   RetInteger,
+		Maps:  onUserRingBuf,
 		Progs: inBase, Needs: NeedBPF,
 	},
 	{
@@ -127,6 +136,7 @@ var mapHelpers = [...]Helper{
 		Doc:   "Returns the address of a socket's storage in a map, creating it when asked.",
 		Args:  [5]Arg{{Type: argMap}, {Type: argBTFSock}, {Type: argValueOrNull}, {Type: argAny}},
 		Ret:   RetMapValueOrNull,
+		Maps:  onSkStorage,
 		Progs: inTC | inCGroupSKB | inSockOps | inSkMsg | inCGroupSockAddr | inCGroupSockopt | inStructOps | inLSM,
 	},
 	{
@@ -134,6 +144,7 @@ var mapHelpers = [...]Helper{
 		Doc:   "Returns the address of a socket's storage in a map, creating it when asked.",
 		Args:  [5]Arg{{Type: argMap}, {Type: argCtx}, {Type: argValueOrNull}, {Type: argAny}},
 		Ret:   RetMapValueOrNull,
+		Maps:  onSkStorage,
 		Progs: inCGroupSock,
 	},
 	{
@@ -141,6 +152,7 @@ var mapHelpers = [...]Helper{
 		Doc:  "Returns the address of a socket's storage in a map, creating it when asked.",
 		Args: [5]Arg{{Type: argMap}, {Type: ArgBTFID | ArgType(MaybeNull), BTF: "sock_common"}, {Type: argValueOrNull}, {Type: argAny}},
 		Ret:  RetMapValueOrNull, Flags: AttachAllowed,
+		Maps:  onSkStorage,
 		Progs: inTracing | inSyscall,
 	},
 	{
@@ -148,6 +160,7 @@ var mapHelpers = [...]Helper{
 		Doc:   "Removes a socket's storage from a map.",
 		Args:  [5]Arg{{Type: argMap}, {Type: argBTFSock}},
 		Ret:   RetInteger,
+		Maps:  onSkStorage,
 		Progs: inTC | inCGroupSKB | inSockOps | inSkMsg | inCGroupSockAddr | inCGroupSockopt | inStructOps | inLSM,
 	},
 	{
@@ -155,6 +168,7 @@ var mapHelpers = [...]Helper{
 		Doc:  "Removes a socket's storage from a map.",
 		Args: [5]Arg{{Type: argMap}, {Type: ArgBTFID | ArgType(MaybeNull), BTF: "sock_common"}},
 		Ret:  RetInteger, Flags: AttachAllowed,
+		Maps:  onSkStorage,
 		Progs: inTracing | inSyscall,
 	},
 	{
@@ -162,6 +176,7 @@ var mapHelpers = [...]Helper{
 		Doc:   "Returns the address of an inode's storage in a map, creating it when asked.",
 		Args:  [5]Arg{{Type: argMap}, {Type: ArgBTFID | ArgType(MaybeNull), BTF: "inode"}, {Type: argValueOrNull}, {Type: argAny}},
 		Ret:   RetMapValueOrNull,
+		Maps:  onInodeStorage,
 		Progs: inLSM,
 	},
 	{
@@ -169,6 +184,7 @@ var mapHelpers = [...]Helper{
 		Doc:   "Removes an inode's storage from a map.",
 		Args:  [5]Arg{{Type: argMap}, {Type: ArgBTFID | ArgType(MaybeNull), BTF: "inode"}},
 		Ret:   RetInteger,
+		Maps:  onInodeStorage,
 		Progs: inLSM,
 	},
 	{
@@ -176,6 +192,7 @@ var mapHelpers = [...]Helper{
 		Doc:   "Returns the address of a task's storage in a map, creating it when asked.",
 		Args:  [5]Arg{{Type: argMap}, {Type: ArgBTFID | ArgType(MaybeNull), BTF: "task_struct"}, {Type: argValueOrNull}, {Type: argAny}},
 		Ret:   RetMapValueOrNull,
+		Maps:  onTaskStorage,
 		Progs: inBase, Needs: NeedBPF,
 	},
 	{
@@ -183,6 +200,7 @@ var mapHelpers = [...]Helper{
 		Doc:   "Removes a task's storage from a map.",
 		Args:  [5]Arg{{Type: argMap}, {Type: ArgBTFID | ArgType(MaybeNull), BTF: "task_struct"}},
 		Ret:   RetInteger,
+		Maps:  onTaskStorage,
 		Progs: inBase, Needs: NeedBPF,
 	},
 	{
@@ -190,6 +208,7 @@ var mapHelpers = [...]Helper{
 		Doc:   "Returns the address of a cgroup's storage in a map, creating it when asked.",
 		Args:  [5]Arg{{Type: argMap}, {Type: ArgBTFID | ArgType(MaybeNull), BTF: "cgroup"}, {Type: argValueOrNull}, {Type: argAny}},
 		Ret:   RetMapValueOrNull,
+		Maps:  onCGrpStorage,
 		Progs: inBase, Needs: NeedBPF,
 	},
 	{
@@ -197,6 +216,7 @@ var mapHelpers = [...]Helper{
 		Doc:   "Removes a cgroup's storage from a map.",
 		Args:  [5]Arg{{Type: argMap}, {Type: ArgBTFID | ArgType(MaybeNull), BTF: "cgroup"}},
 		Ret:   RetInteger,
+		Maps:  onCGrpStorage,
 		Progs: inBase, Needs: NeedBPF,
 	},
 }

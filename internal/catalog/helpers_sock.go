@@ -113,6 +113,7 @@ var sockHelpers = [...]Helper{
 		Doc:   "Chooses the socket of a reuseport array that gets the packet.",
 		Args:  [5]Arg{{Type: argCtx}, {Type: argMap}, {Type: argKey}, {Type: argAny}},
 		Ret:   RetInteger,
+		Maps:  onReuseportSockarray | onSockMap | onSockHash,
 		Progs: inSkReuseport,
 	},
 	{
@@ -337,6 +338,7 @@ var sockHelpers = [...]Helper{
 		Doc:   "Sends the stream's data to the socket at an index of a sockmap.",
 		Args:  [5]Arg{{Type: argCtx}, {Type: argMap}, {Type: argAny}, {Type: argAny}},
 		Ret:   RetInteger,
+		Maps:  onSockMap,
 		Progs: inSkSKB,
 	},
 	{
@@ -344,6 +346,7 @@ var sockHelpers = [...]Helper{
 		Doc:  "Puts the connection's socket into a sockmap.",
 		Args: [5]Arg{{Type: argCtx}, {Type: argMap}, {Type: argKey}, {Type: argAny}},
 		Ret:  RetInteger, Flags: PktAccess,
+		Maps:  onSockMap,
 		Progs: inSockOps,
 	},
 	{
@@ -351,6 +354,7 @@ var sockHelpers = [...]Helper{
 		Doc:   "Sends the message to the socket at an index of a sockmap.",
 		Args:  [5]Arg{{Type: argCtx}, {Type: argMap}, {Type: argAny}, {Type: argAny}},
 		Ret:   RetInteger,
+		Maps:  onSockMap,
 		Progs: inSkMsg,
 	},
 	{
@@ -379,6 +383,7 @@ var sockHelpers = [...]Helper{
 		Doc:  "Puts the connection's socket into a sockhash.",
 		Args: [5]Arg{{Type: argCtx}, {Type: argMap}, {Type: argKey}, {Type: argAny}},
 		Ret:  RetInteger, Flags: PktAccess,
+		Maps:  onSockHash,
 		Progs: inSockOps,
 	},
 	{
@@ -386,6 +391,7 @@ var sockHelpers = [...]Helper{
 		Doc:   "Sends the message to the socket at a key of a sockhash.",
 		Args:  [5]Arg{{Type: argCtx}, {Type: argMap}, {Type: argKey}, {Type: argAny}},
 		Ret:   RetInteger,
+		Maps:  onSockHash,
 		Progs: inSkMsg,
 	},
 	{
@@ -393,6 +399,7 @@ var sockHelpers = [...]Helper{
 		Doc:   "Sends the stream's data to the socket at a key of a sockhash.",
 		Args:  [5]Arg{{Type: argCtx}, {Type: argMap}, {Type: argKey}, {Type: argAny}},
 		Ret:   RetInteger,
+		Maps:  onSockHash,
 		Progs: inSkSKB,
 	},
 	{

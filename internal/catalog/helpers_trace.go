@@ -14,6 +14,7 @@ var traceHelpers = [...]Helper{
 		Doc:  "Reads the counter of a perf event kept in a perf event array.",
 		Args: [5]Arg{{Type: argMap}, {Type: argAny}},
 		Ret:  RetInteger, Flags: GPLOnly,
+		Maps:  onPerfEventArray,
 		Progs: inBase, Needs: NeedPerfmon,
 	},
 	{
@@ -21,6 +22,7 @@ var traceHelpers = [...]Helper{
 		Doc:  "Writes a sample with the program's data to the perf event of a CPU.",
 		Args: [5]Arg{{Type: argCtx}, {Type: argMap}, {Type: argAny}, {Type: argMemIn}, {Type: argSizeOrZero}},
 		Ret:  RetInteger, Flags: GPLOnly,
+		Maps:  onPerfEventArray,
 		Progs: inTrace | inLWT | inTC | inSocketFilter | inXDP | inCGroupSKB | inCGroupSock | inSockOps | inSkSKB | inCGroupDevice | inSkMsg | inCGroupSockAddr | inCGroupSysctl | inCGroupSockopt | inSkLookup,
 	},
 	{
@@ -28,6 +30,7 @@ var traceHelpers = [...]Helper{
 		Doc:  "Walks the stack, stores it in a stack trace map and returns its id.",
 		Args: [5]Arg{{Type: argCtx}, {Type: argMap}, {Type: argAny}},
 		Ret:  RetInteger, Flags: GPLOnly,
+		Maps:  onStackTrace,
 		Progs: inTyped | inKprobe | inTracepoint | inRawTracepoint | inRawTracepointWritable,
 	},
 	{
@@ -35,6 +38,7 @@ var traceHelpers = [...]Helper{
 		Doc:   "Walks the stack, stores it in a stack trace map and returns its id.",
 		Args:  [5]Arg{{Type: argCtx}, {Type: argMap}, {Type: argAny}},
 		Ret:   RetInteger,
+		Maps:  onStackTrace,
 		Progs: inPerfEvent,
 	},
 	{
@@ -56,6 +60,7 @@ var traceHelpers = [...]Helper{
 		Doc:  "Reads counter, enabled and running time of a perf event of a perf event array.",
 		Args: [5]Arg{{Type: argMap}, {Type: argAny}, {Type: argMemOut}, {Type: argSize}},
 		Ret:  RetInteger, Flags: GPLOnly,
+		Maps:  onPerfEventArray,
 		Progs: inBase, Needs: NeedPerfmon,
 	},
 	{
@@ -98,6 +103,7 @@ var traceHelpers = [...]Helper{
 		Doc:  "Writes a sample with part of a packet, given as a kernel pointer, to a perf event.",
 		Args: [5]Arg{{Type: ArgBTFID, BTF: "sk_buff"}, {Type: argMap}, {Type: argAny}, {Type: argMemIn}, {Type: argSizeOrZero}},
 		Ret:  RetInteger, Flags: GPLOnly,
+		Maps:  onPerfEventArray,
 		Progs: inTyped,
 	},
 	{
@@ -140,6 +146,7 @@ var traceHelpers = [...]Helper{
 		Doc:  "Writes a sample with part of an XDP packet, given as a kernel pointer, to a perf event.",
 		Args: [5]Arg{{Type: ArgBTFID, BTF: "xdp_buff"}, {Type: argMap}, {Type: argAny}, {Type: argMemIn}, {Type: argSizeOrZero}},
 		Ret:  RetInteger, Flags: GPLOnly,
+		Maps:  onPerfEventArray,
 		Progs: inTyped,
 	},
 	{

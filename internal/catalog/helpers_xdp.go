@@ -14,6 +14,7 @@ var xdpHelpers = [...]Helper{
 		Doc:   "Asks for the packet to be sent to the device, CPU or socket at a key of a map.",
 		Args:  [5]Arg{{Type: argMap}, {Type: argAny}, {Type: argAny}},
 		Ret:   RetInteger,
+		Maps:  onDevMap | onDevMapHash | onCPUMap | onXSKMap,
 		Progs: inXDP,
 	},
 	{

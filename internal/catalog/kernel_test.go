@@ -174,6 +174,15 @@ func TestNumbers(t *testing.T) {
 	}
 	compare("program type", got, want)
 
+	got, want = map[string]uint64{}, enum("bpf_map_type", "BPF_MAP_TYPE_")
+	for _, old := range []string{"unspec", "cgroup_storage_deprecated", "percpu_cgroup_storage_deprecated"} {
+		delete(want, old)
+	}
+	for _, m := range MapKinds() {
+		got[m.Name] = uint64(m.Type)
+	}
+	compare("map type", got, want)
+
 	got, want = map[string]uint64{}, enum("bpf_attach_type", "BPF_")
 	for a := AttachType(0); a.String() != "unknown"; a++ {
 		got[a.String()] = uint64(a)

@@ -21,54 +21,47 @@ const (
 // MapKind is the row of one map type. Rules that need more than numbers live in
 // internal/maps beside the code (alloc_check).
 type MapKind struct {
-	Type      MapType
-	Name      string // as bpftool prints it: "percpu_hash"
-	KeySize   SizeRule
-	ValueSize SizeRule
-	Flags     uint32 // legal map_flags
-	Ops       MapOp
-	PerCPU    bool
-	// Helpers that may be called with such a map; nil means only those that take any map.
+	Type       MapType
+	Name       string // as bpftool prints it: "percpu_hash"
+	KeySize    SizeRule
+	ValueSize  SizeRule
+	MaxEntries SizeRule
+	Flags      uint32 // legal map_flags
+	MustFlags  uint32 // map_flags that must be set
+	Ops        MapOp  // what the control side can do
+	Traits     MapTrait
+	// Helpers lists the helpers that may be called with such a map; nil means
+	// every helper whose row does not name other types. [ProgKind.HelperTakesMap] asks both.
 	Helpers []HelperID
 	Since   string
 	Doc     string
 }
 
-// SizeRule bounds a key or value size, in bytes. Zero Max means no upper bound but the kernel's general one.
+// MapTrait says what a map type is and where it can be used.
+type MapTrait uint8
+
+// Traits of map types.
+const (
+	PerCPU         MapTrait = 1 << iota // one value per CPU
+	Inner                               // can be the inner map of a map of maps (has map_meta_equal)
+	DirectValue                         // programs may hold value addresses from load time on (map_direct_value_addr)
+	ForEach                             // bpf_for_each_map_elem walks it
+	SleepableProgs                      // sleepable programs may use it (check_map_prog_compatibility)
+	NeedsBTF                            // must be created with key and value types
+)
+
+// SizeRule bounds a key size, value size or number of entries. The zero rule
+// allows 0 alone; otherwise a Max of 0 means no upper bound but the kernel's general one.
 type SizeRule struct {
 	Min, Max uint32
 	Multiple uint32 // 0 or 1: any
+	Pow2     bool   // a power of two
 }
 
-// SpecialKind is a field inside a map value or allocated object that programs
-// reach only through helpers (enum btf_field_type).
-type SpecialKind uint8
-
-// Kinds of special fields.
-const (
-	SpecialSpinLock SpecialKind = iota + 1
-	SpecialResSpinLock
-	SpecialTimer
-	SpecialWorkqueue
-	SpecialTaskWork
-	SpecialKptrUnref
-	SpecialKptrRef
-	SpecialKptrPerCPU
-	SpecialUptr
-	SpecialListHead
-	SpecialListNode
-	SpecialRBRoot
-	SpecialRBNode
-	SpecialRefcount
-)
-
-// SpecialField is where one special field lies in a value.
-type SpecialField struct {
-	Kind SpecialKind
-	Off  uint32
-	Size uint32
-	BTF  string // pointee or node type, where the kind has one
-	Node string // "__contains" member, for heads and roots
+// OK reports whether n keeps the rule.
+func (r SizeRule) OK(n uint32) bool {
+	return n >= r.Min && (r.Max == 0 && r.Min != 0 || n <= r.Max) && (r.Multiple < 2 || n%r.Multiple == 0) &&
+		(!r.Pow2 || n&(n-1) == 0)
 }
 
 // Map flags of BPF_MAP_CREATE (uapi).

@@ -12,6 +12,49 @@ type AttachSet uint64
 // Has reports whether t is in the set.
 func (s AttachSet) Has(t AttachType) bool { return t < 64 && s>>t&1 != 0 }
 
+// MapSet is a set of map types, bit n for type n.
+type MapSet uint64
+
+// Has reports whether t is in the set.
+func (s MapSet) Has(t MapType) bool { return t < 64 && s>>t&1 != 0 }
+
+// Sets of one map type each.
+const (
+	onHash MapSet = 1 << (iota + MapHash)
+	onArray
+	onProgArray
+	onPerfEventArray
+	onPerCPUHash
+	onPerCPUArray
+	onStackTrace
+	onCGroupArray
+	onLRUHash
+	onLRUPerCPUHash
+	onLPMTrie
+	onArrayOfMaps
+	onHashOfMaps
+	onDevMap
+	onSockMap
+	onCPUMap
+	onXSKMap
+	onSockHash
+	onCGroupStorage
+	onReuseportSockarray
+	onPerCPUCGroupStorage
+	onQueue
+	onStack
+	onSkStorage
+	onDevMapHash
+	onStructOps
+	onRingBuf
+	onInodeStorage
+	onTaskStorage
+	onBloomFilter
+	onUserRingBuf
+	onCGrpStorage
+	onArena
+)
+
 // Sets of one program type each.
 const (
 	inSocketFilter ProgSet = 1 << (iota + ProgSocketFilter)
