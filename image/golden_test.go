@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf/btf"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/skep-bpf/skep/internal/oracle"
 	"github.com/skep-bpf/skep/isa"
@@ -122,8 +123,8 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got != string(want) {
-				t.Errorf("%s\n--- got\n%s", file, got)
+			if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", file, diff)
 			}
 		})
 	}
