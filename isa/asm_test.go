@@ -155,14 +155,14 @@ func TestRoundTrip(t *testing.T) {
 		for _, ins := range instances(r) {
 			prog := []Instruction{ins}
 			if r.Slots() == 2 {
-				prog = append(prog, Instruction{Imm: -7})
-				if r.Src == Selector && (r.SrcIs == PseudoMapFD || r.SrcIs == PseudoMapIdx || r.SrcIs == PseudoFunc) {
-					prog[1].Imm = 0
+				prog = append(prog, Instruction{})
+				if r.showsBoth() {
+					prog[1].Imm = ins.Imm / 3
 				}
 			}
 			for d := range Dialect(dialects) {
 				p := Printer{Dialect: d}
-				if !faithful(r, ins, d) {
+				if !faithful(r, prog, d) {
 					continue
 				}
 				text := p.Text(prog, 0)
@@ -177,15 +177,18 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// faithful reports whether the text of r's instance ins tells everything.
-func faithful(r *Row, ins Instruction, d Dialect) bool {
-	switch d {
-	case Assembly:
+// faithful reports whether the text of r's instance, a program of its own,
+// tells everything.
+func faithful(r *Row, prog []Instruction, d Dialect) bool {
+	switch {
+	case d == Assembly:
 		return true
-	case LLVM, LLVMALU32: // calls look alike, pseudo loads lose an immediate
-		return r.Name == "call_helper" || r.Op != Opcode(ClassJMP)|Call && (r.Op != LoadImm64 || r.SrcIs == 0) && !r.loses(ins)
-	case Kernel: // pseudo loads look alike, offsets of kernel functions are not shown
-		return (r.Op != LoadImm64 || r.SrcIs == 0) && (r.Name != "call_kfunc" || ins.Off == 0) && !r.loses(ins)
+	case r.loses(prog, 0):
+		return false
+	case r.Op == LoadImm64: // LLVM leaves an immediate out, the kernel's pseudo loads look alike
+		return r.SrcIs == 0
+	case r.Op == Opcode(ClassJMP)|Call: // LLVM's calls look alike, the kernel does not show Off
+		return r.SrcIs == CallHelper || d == Kernel && prog[0].Off == 0
 	}
 	return true
 }

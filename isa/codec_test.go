@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -51,9 +54,54 @@ func FuzzDecode(f *testing.F) {
 			if (err == nil) != (len(code)%InsnSize == 0) {
 				t.Fatalf("%d bytes: error %v", len(code), err)
 			}
-			if err == nil && !bytes.Equal(Encode(prog, order), code) {
+			if err != nil {
+				continue
+			}
+			if !bytes.Equal(Encode(prog, order), code) {
 				t.Fatalf("%v: % x does not come back", order, code)
 			}
+			checkTexts(t, prog)
 		}
 	})
+}
+
+// checkTexts prints a program, however illegal, in every dialect, and has our
+// own text assembled to the same again.
+func checkTexts(t *testing.T, prog []Instruction) {
+	t.Helper()
+	var text strings.Builder
+	for d := range Dialect(dialects) {
+		text.Reset()
+		if err := (&Printer{Dialect: d}).Listing(&text, prog); err != nil {
+			t.Fatal(err)
+		}
+		if d != Assembly {
+			continue
+		}
+		back, err := Assemble("text", text.String(), Symbols{})
+		if err != nil || !slices.Equal(back, prog) {
+			t.Fatalf("%+v\nprinted as\n%s\nassembles to %+v, %v", prog, text.String(), back, err)
+		}
+	}
+}
+
+// TestRandomPrograms sends random slots, legal and not, through text and back.
+func TestRandomPrograms(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		prog := make([]Instruction, 100)
+		for i := range prog {
+			v := random.Uint64()
+			prog[i] = Instruction{Opcode(v), Register(v>>8) & 15, Register(v>>12) & 15, int16(v >> 16), int32(v >> 32)}
+			r := &Table[random.IntN(len(Table))]
+			if some := instances(r); i%4 != 0 {
+				prog[i] = some[random.IntN(len(some))]
+			}
+			if i > 0 && prog[i-1].IsLoadImm64() && i%3 != 0 {
+				prog[i] = Instruction{Imm: int32(v)}
+			}
+			prog[i].Off %= 50 // some jumps shall land
+		}
+		checkTexts(t, prog)
+	}
 }

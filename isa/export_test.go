@@ -4,7 +4,5 @@ package isa
 var (
 	Instances      = instances
 	KernelOpcodes  = kernelOpcodes
-	Faithful       = faithful
-	AllDialects    = []Dialect{Assembly, LLVM, LLVMALU32, Kernel}
 	EncodingErrors = encodingErrors
 )

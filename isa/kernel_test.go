@@ -154,6 +154,17 @@ func poked(op isa.Opcode) (out []isa.Instruction) {
 	if isa.Lookup(plain) == nil {
 		legal.Src = 0 // of the register fields, most opcodes without a source have a destination
 	}
+	for i := range isa.Table {
+		if r := &isa.Table[i]; r.Op == op && r.Src != isa.Selector {
+			for _, off := range append(r.Off.Values(), 0)[:1] {
+				for _, imm := range append(r.Imm.Values(), 0)[:1] {
+					ins := legal
+					ins.Off, ins.Imm = int16(off), imm
+					add(ins)
+				}
+			}
+		}
+	}
 	for _, base := range []isa.Instruction{legal, {Op: op}} {
 		for _, off := range pokes.offs {
 			base.Off = off
@@ -175,6 +186,7 @@ func poked(op isa.Opcode) (out []isa.Instruction) {
 func TestKernelChecks(t *testing.T) {
 	needKernel(t)
 	reached, refused := 0, 0
+	rows := map[*isa.Row]bool{}
 	for i := range 256 {
 		if !isa.KernelOpcodes[isa.Opcode(i)] {
 			continue
@@ -202,6 +214,7 @@ func TestKernelChecks(t *testing.T) {
 				continue
 			}
 			reached++
+			rows[isa.Lookup(ins)] = true
 			if got := kernelText.Text(prog, at); got != text && !resolved(ins) {
 				t.Errorf("%+v: printed as\n  %s, kernel:\n  %s", fields(ins), got, text)
 			}
@@ -220,6 +233,12 @@ func TestKernelChecks(t *testing.T) {
 			}
 		}
 	}
+	for i := range isa.Table {
+		// Calls to places that exist and pseudo loads have TestKernelPrograms.
+		if r := &isa.Table[i]; !rows[r] && r.Src != isa.Selector {
+			t.Errorf("%s: the kernel was not asked", r.Name)
+		}
+	}
 	t.Logf("%d instructions reached, %d refused in the same words", reached, refused)
 	if reached < 10000 || refused < 7000 {
 		t.Errorf("only %d reached and %d refused: the programs around them are wrong", reached, refused)
@@ -235,4 +254,45 @@ func resolved(ins isa.Instruction) bool {
 // fields shows an instruction without interpreting it.
 func fields(ins isa.Instruction) string {
 	return fmt.Sprintf("{op %02x dst %d src %d off %d imm %#x}", uint8(ins.Op), ins.Dst, ins.Src, ins.Off, ins.Imm)
+}
+
+// TestKernelPrograms assembles whole programs, has the kernel show them, and
+// compares with our text: what refers to other places, or to the kernel's things.
+func TestKernelPrograms(t *testing.T) {
+	needKernel(t)
+	m, err := linux.NewMap(&catalog.MapDef{Type: catalog.MapArray, KeySize: 4, ValueSize: 16, MaxEntries: 1}, nil)
+	oracle.Need(t, "a map", err)
+	defer m.Close()
+	for _, text := range []string{
+		"call f\nexit\nf: r0 = 0\nexit",
+		"r1 = map_fd[m] ll\nr0 = 0\nexit",
+		"r1 = map_value[m][8] ll\nr0 = *(u32 *)(r1 + 0)\nexit",
+		"r1 = 0x123456789abcdef ll\nr0 = 0\nexit",
+		"r1 = -1 ll\nr0 = 0\nexit",
+		"if w1 == 0 goto x\ngotol out\nx: r0 = 1\nout: r0 = 0\nexit",
+		"again: may_goto out\ngoto again\nout: r0 = 0\nexit",
+		"r6 = r1\nr0 = *(u8 *)skb[23]\nr0 = *(u16 *)skb[r0 + 14]\nr0 = *(u32 *)skb[-1]\nexit",
+	} {
+		prog, err := isa.Assemble("test", text, isa.Symbols{Map: func(string, string) (int32, bool) { return int32(m.FD()), true }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		log, err := load(prog)
+		if err != nil {
+			t.Errorf("%s\n%v", text, err)
+		}
+		for pc := 0; pc < len(prog); pc++ {
+			got := kernelText.Text(prog, pc)
+			want, ok := shown(log, pc)
+			if resolved(prog[pc]) {
+				got, want = got[:len("(18) r1 = 0x")], want[:len("(18) r1 = 0x")]
+			}
+			if ok && got != want {
+				t.Errorf("slot %d: %s\n  kernel: %s", pc, got, want)
+			}
+			if r := isa.Lookup(prog[pc]); r.Slots() == 2 {
+				pc++
+			}
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 )
 
@@ -70,7 +71,7 @@ func (p *Printer) Append(b []byte, prog []Instruction, pc int) ([]byte, int) {
 			return append(b, kernelUnknown(ins)...), 1
 		}
 		b = fmt.Appendf(b, "(%02x) ", uint8(ins.Op))
-	case w.row == nil && p.Dialect == Assembly, p.Dialect == Assembly && w.row.loses(ins):
+	case p.Dialect == Assembly && (w.row == nil || w.row.loses(prog, pc)):
 		return fmt.Appendf(b, ".insn 0x%02x, %d, %d, %d, %d", uint8(ins.Op), ins.Dst, ins.Src, ins.Off, ins.Imm), 1
 	case w.row == nil:
 		return append(b, "<unknown>"...), 1
@@ -91,11 +92,20 @@ func pairAt(prog []Instruction, pc int) bool {
 	return pc+1 < len(prog) && prog[pc+1] == Instruction{Imm: prog[pc+1].Imm}
 }
 
-// loses reports whether ins has something its text would not show: a field
-// nobody looks at, or a register that does not exist.
-func (r *Row) loses(ins Instruction) bool {
+// loses reports whether the instruction at pc has something its text would not
+// show: a field nobody looks at, or a register that does not exist.
+func (r *Row) loses(prog []Instruction, pc int) bool {
+	ins := prog[pc]
+	if r.Slots() == 2 && prog[pc+1].Imm != 0 && !r.showsBoth() {
+		return true
+	}
 	return r.Off.kind == fieldIgnored && ins.Off != 0 ||
 		r.Dst != Reserved && ins.Dst > R10 || r.Src&ReadWrite != 0 && ins.Src > R10
+}
+
+// showsBoth reports whether a 64-bit load's text has its second immediate.
+func (r *Row) showsBoth() bool {
+	return slices.ContainsFunc(r.text[Assembly], func(p piece) bool { return p.blank == blankHi || p.blank == blankImm64 })
 }
 
 // writer fills the blanks of one instruction.

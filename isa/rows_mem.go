@@ -59,29 +59,25 @@ func loadRows() (rows []Row) {
 // our own syntax is faithful.
 func wideRows() (rows []Row) {
 	kinds := []struct {
-		src       Register
-		name      string
-		cpu       CPU
-		value     string
-		sem       func(_, b uint64) uint64
-		group     Group
-		doc       string
-		llvmPlain bool
+		src              Register
+		name, value, doc string
 	}{
-		{src: 0, name: "ld_imm64", cpu: CPUv1, value: "{imm64}", sem: func(_, b uint64) uint64 { return b }, doc: "load a 64-bit immediate", llvmPlain: true},
-		{src: PseudoMapFD, name: "ld_map_fd", cpu: CPUKernel, value: "map_fd[{map}]", doc: "load a map, given by file descriptor"},
-		{src: PseudoMapValue, name: "ld_map_value", cpu: CPUKernel, value: "map_value[{map}][{hi}]", doc: "load the address of a byte in a map's first value, map given by file descriptor"},
-		{src: PseudoBTFID, name: "ld_btf_id", cpu: CPUKernel, value: "btf_id[{lo}][{hi}]", doc: "load the address of a kernel variable, given by BTF id and BTF object"},
-		{src: PseudoFunc, name: "ld_func", cpu: CPUKernel, value: "func[{target}]", doc: "load the address of a subprogram, for a callback"},
-		{src: PseudoMapIdx, name: "ld_map_idx", cpu: CPUKernel, value: "map_idx[{map}]", doc: "load a map, given by its place in fd_array"},
-		{src: PseudoMapIdxValue, name: "ld_map_idx_value", cpu: CPUKernel, value: "map_idx_value[{map}][{hi}]", doc: "load the address of a byte in a map's first value, map given by its place in fd_array"},
+		{0, "ld_imm64", "{imm64}", "load a 64-bit immediate"},
+		{PseudoMapFD, "ld_map_fd", "map_fd[{map}]", "load a map, given by file descriptor"},
+		{PseudoMapValue, "ld_map_value", "map_value[{map}][{hi}]", "load the address of a byte in a map's first value, map given by file descriptor"},
+		{PseudoBTFID, "ld_btf_id", "btf_id[{lo}][{hi}]", "load the address of a kernel variable, given by BTF id and BTF object"},
+		{PseudoFunc, "ld_func", "func[{target}]", "load the address of a subprogram, for a callback"},
+		{PseudoMapIdx, "ld_map_idx", "map_idx[{map}]", "load a map, given by its place in fd_array"},
+		{PseudoMapIdxValue, "ld_map_idx_value", "map_idx_value[{map}][{hi}]", "load the address of a byte in a map's first value, map given by its place in fd_array"},
 	}
 	for _, k := range kinds {
 		r := Row{Name: k.name, Op: LoadImm64, Dst: Write, Src: Selector, SrcIs: k.src, Imm: anything,
-			Width: 64, CPU: k.cpu, Group: GroupBase64, Sem: k.sem, Doc: k.doc,
+			Width: 64, CPU: CPUKernel, Group: GroupBase64, Doc: k.doc,
 			Syntax: "{dst} = " + k.value + " ll", Kernel: "{dst} = {imm64}"}
-		if !k.llvmPlain {
-			r.LLVM = "ld_pseudo {dst}, 0x" + decimal(int32(k.src)) + ", {lo}"
+		if k.src == 0 {
+			r.CPU, r.Sem = CPUv1, func(_, b uint64) uint64 { return b }
+		} else {
+			r.LLVM = "ld_pseudo\t{dst}, 0x" + decimal(int32(k.src)) + ", {lo}"
 		}
 		rows = append(rows, r)
 	}
@@ -149,11 +145,11 @@ func changeRows(s memSize) (rows []Row) {
 	for _, op := range ops {
 		r := row(op.imm, "atomic_"+op.name)
 		r.Src, r.Sem = Read, sem(op.sem)
-		r.Syntax = "lock *" + place + " " + op.symbol + " {src}"
+		r.Syntax = "lock *" + place + " " + op.symbol + " " + reg
+		r.Kernel = "lock *" + place + " " + op.symbol + " {src}"
+		r.LLVM, r.ALU32 = r.Kernel, r.Syntax
 		if op.imm == AtomicAdd {
 			r.CPU = CPUv1
-		} else {
-			r.LLVM = "lock *" + place + " " + op.symbol + " " + reg
 		}
 		r.Doc = "atomically change memory"
 		rows = append(rows, r)
