@@ -46,21 +46,14 @@ func loop(e *Env, n, callback, ctx, flags, _ uint64) uint64 {
 	return count
 }
 
-// progArray is what a prog_array offers tail calls.
-type progArray interface {
-	maps.Map
-	// ProgAt returns the program at an index, or nil.
-	ProgAt(index uint32) maps.Prog
-}
-
 // tailCall leaves the program to go on with in e.TailCall and returns 0. An
 // error is what R0 holds when the caller goes on instead.
 func tailCall(e *Env, _, m, index, _, _ uint64) uint64 {
-	pa, ok := e.Host.Map(m).(progArray)
+	pa, ok := e.Host.Map(m).(*maps.ProgArray)
 	if !ok {
 		panic("BUG: tail call through a map that holds no programs")
 	}
-	p := pa.ProgAt(uint32(index))
+	p := pa.Prog(uint32(index))
 	if p == nil {
 		return errno.ENOENT.Ret()
 	}

@@ -16,12 +16,10 @@ var csumFuncs = map[catalog.HelperID]Func{
 	catalog.FnL4CsumReplace: l4CsumReplace,
 }
 
-// csumDiff returns the 16-bit sum of seed and the words of to, less those of from.
+// csumDiff returns the 16-bit sum of seed and the bytes of to, less those of
+// from. Since Linux 6.13 any sizes will do.
 func csumDiff(_ *Env, from, fromSize, to, toSize, seed uint64) uint64 {
 	fn, tn := uint64(uint32(fromSize)), uint64(uint32(toSize))
-	if (fn|tn)%4 != 0 {
-		return errno.EINVAL.Ret()
-	}
 	sum := uint32(seed)
 	switch {
 	case fn > 0 && tn > 0:

@@ -40,8 +40,8 @@ const (
 	tunZeroCsum  = 1 << 1
 	tunDontFrag  = 1 << 2
 	tunSeqNumber = 1 << 3
-	tunFlags     = 1 << 4
-	tunNoKey     = 1 << 5
+	tunFlags     = 1 << 4 // of reading
+	tunNoKey     = 1 << 4 // of writing
 )
 
 // tunOldSize reports whether n is the size an older form of the structure had.

@@ -67,7 +67,8 @@ type SKBOptions struct {
 	QueueMapping, TCClassID        uint32
 	CB                             [5]uint32
 	Tstamp, HWTstamp               uint64
-	WireLen, GSOSegs, GSOSize      uint32
+	WireLen                        uint32 // OwnLen: the packet's own length
+	GSOSegs, GSOSize               uint32
 	GSOType                        uint32
 	Hash                           uint32
 	// Realm is what bpf_get_route_realm answers.
@@ -75,6 +76,10 @@ type SKBOptions struct {
 	// VLANProto (host order) and VLANTCI are the tag a device took off the packet; 0: none.
 	VLANProto, VLANTCI uint16
 }
+
+// OwnLen as SKBOptions.WireLen stands for the length the packet has, as hooks note
+// it. A test run without a context notes none.
+const OwnLen = ^uint32(0)
 
 // SetSKB makes p a socket buffer of a copy of data, which starts with an
 // Ethernet header (bpf_prog_test_run_skb).
@@ -117,9 +122,9 @@ func (p *Packet) SetSKB(data []byte, o SKBOptions) error {
 	p.CB = o.CB
 	p.Tstamp, p.HWTstamp = o.Tstamp, o.HWTstamp
 	p.WireLen = o.WireLen
-	if o.WireLen == 0 {
+	if o.WireLen == OwnLen {
 		p.WireLen = p.Len
-	} else if o.WireLen < p.Len {
+	} else if o.WireLen != 0 && o.WireLen < p.Len {
 		return &SizeError{"wire length shorter than the packet", int(o.WireLen), int(p.Len)}
 	}
 	p.GSOSegs, p.GSOSize, p.GSOType = o.GSOSegs, o.GSOSize, o.GSOType
@@ -241,13 +246,14 @@ func (p *Packet) IsGSO() bool { return p.GSOSize != 0 }
 // isGSOTCP reports whether it is to be segmented as TCP (skb_is_gso_tcp).
 func (p *Packet) isGSOTCP() bool { return p.GSOType&(GSOTCPv4|GSOTCPv6) != 0 }
 
-// pktType says whom a frame is for, seen from a device (eth_type_trans).
+// pktType says whom a frame is for, seen from a device (eth_type_trans). The
+// loopback device has no broadcast address.
 func pktType(frame []byte, dev [6]byte) uint32 {
 	dst := [6]byte(frame)
 	switch {
 	case dst == dev:
 		return PktHost
-	case dst == [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}:
+	case dst == [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff} && dev != [6]byte{}:
 		return PktBroadcast
 	case dst[0]&1 != 0:
 		return PktMulticast
