@@ -20,7 +20,7 @@ var controlFuncs = map[catalog.HelperID]Func{
 	catalog.FnTimerInit:        timerInit,
 	catalog.FnTimerSetCallback: func(e *Env, t, fn, _, _, _ uint64) uint64 { return e.Host.Timers().SetCallback(e, t, fn) },
 	catalog.FnTimerStart:       timerStart,
-	catalog.FnTimerCancel:      func(e *Env, t, _, _, _, _ uint64) uint64 { return e.Host.Timers().Cancel(t) },
+	catalog.FnTimerCancel:      func(e *Env, t, _, _, _, _ uint64) uint64 { return e.Host.Timers().Cancel(e, t) },
 	catalog.FnGetRetval:        func(e *Env, _, _, _, _, _ uint64) uint64 { return uint64(int64(e.Retval)) },
 	catalog.FnSetRetval:        setRetval,
 }
@@ -107,7 +107,7 @@ func timerStart(e *Env, timer, nsecs, flags, _, _ uint64) uint64 {
 	if flags&^uint64(timerAbs|timerCPUPin) != 0 {
 		return errno.EINVAL.Ret()
 	}
-	return e.Host.Timers().Start(timer, nsecs, flags)
+	return e.Host.Timers().Start(e, timer, nsecs, flags)
 }
 
 func setRetval(e *Env, v, _, _, _, _ uint64) uint64 {

@@ -119,6 +119,8 @@ type Timers interface {
 	Init(timer uint64, m maps.Map, flags uint64) uint64
 	// SetCallback binds fn (a PSEUDO_FUNC value) of the program running on e.
 	SetCallback(e *Env, timer, fn uint64) uint64
-	Start(timer, nsecs, flags uint64) uint64
-	Cancel(timer uint64) uint64
+	// Start arms a timer, to run where e runs.
+	Start(e *Env, timer, nsecs, flags uint64) uint64
+	// Cancel waits for a callback under way on another CPU, but not for e's own.
+	Cancel(e *Env, timer uint64) uint64
 }

@@ -10,7 +10,7 @@ import (
 func (c *Checker) examineCall(vm *VM, f *checkedFrame, p *Program, pc int) *Violation {
 	ins := p.Insns[pc]
 	if ins.IsLocalCall() {
-		c.frames[vm.depth+1] = checkedFrame{prog: p, init: f.init&argRegs | kernelRegs}
+		c.frames[vm.depth+1] = checkedFrame{init: f.init&argRegs | kernelRegs}
 	} else if ins.IsHelperCall() {
 		if v := c.examineHelper(vm, f, p, pc); v != nil {
 			return v

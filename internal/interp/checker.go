@@ -48,7 +48,6 @@ func (r Region) holds(addr uint64, n uint64) bool {
 
 // checkedFrame is what the checker knows of one frame of the VM.
 type checkedFrame struct {
-	prog *Program
 	init isa.RegSet // registers that hold a value
 	call pendingCall
 }
@@ -122,6 +121,12 @@ func (c *Checker) entered(vm *VM, nargs int) {
 	}
 }
 
+// replaced is told that a tail call gave the current frame to another program.
+func (c *Checker) replaced(vm *VM) {
+	c.expect = expectation{}
+	c.open(vm, 1)
+}
+
 // callbackArgs is how many arguments a helper gives its callback.
 func callbackArgs(id catalog.HelperID) int {
 	switch id {
@@ -140,7 +145,7 @@ func (c *Checker) open(vm *VM, nargs int) *checkedFrame {
 	p := vm.frames[vm.depth].prog
 	c.know(p)
 	f := &c.frames[vm.depth]
-	*f = checkedFrame{prog: p, init: kernelRegs | argRegs&(2<<nargs-1)}
+	*f = checkedFrame{init: kernelRegs | argRegs&(2<<nargs-1)}
 	return f
 }
 
@@ -177,10 +182,6 @@ func (c *Checker) grant(r Region) {
 func (c *Checker) before(vm *VM, pc int) error {
 	f := &c.frames[vm.depth]
 	p := vm.frames[vm.depth].prog
-	if f.prog != p { // a tail call took the frame over
-		f = c.open(vm, 1)
-		c.expect = expectation{}
-	}
 	if v := c.settle(vm, pc); v != nil {
 		return v
 	}

@@ -457,5 +457,9 @@ func (vm *VM) tailCall() bool {
 	f := &vm.frames[vm.depth]
 	f.prog, f.mayGoto = next, mayGotoBudget
 	vm.clearFrame(f, 0)
+	if vm.checker != nil {
+		vm.checker.replaced(vm)
+	}
+	vm.services.Running(next)
 	return true
 }

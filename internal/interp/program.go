@@ -22,6 +22,9 @@ import (
 // Program is a rewritten program made ready for the loop.
 type Program struct {
 	*rewrite.Program
+	// Owner is whatever whoever prepared the program wants to find in it again.
+	Owner any
+
 	subprogs []verifier.Subprog
 	// subprogAt is the index of the subprogram that begins at a slot, or -1.
 	subprogAt []int16

@@ -22,8 +22,8 @@ type Services interface {
 	// TailCall gives the program the last bpf_tail_call chose, once, or nil
 	// where it chose none.
 	TailCall() *Program
-	// Running says that p goes on: a tail call from a subprogram has ended and
-	// its caller belongs to another program.
+	// Running says that p goes on: a tail call went through, or one that was made
+	// in a subprogram has ended and its caller belongs to another program.
 	Running(p *Program)
 }
 
@@ -105,31 +105,31 @@ func (vm *VM) Close() { vm.stack.Free() }
 
 // Run runs a program from its start with r1 in R1 and returns R0.
 func (vm *VM) Run(p *Program, r1 uint64, opts Options) (uint64, error) {
-	return vm.start(p, 0, [5]uint64{r1}, 1, opts)
+	return vm.start(p, 0, []uint64{r1}, opts)
 }
 
-// RunCallback runs a subprogram as a run of its own, as a timer does. fn is the
-// value a PSEUDO_FUNC load of p gave.
-func (vm *VM) RunCallback(p *Program, fn uint64, args [5]uint64, opts Options) (uint64, error) {
+// RunCallback runs a subprogram as a run of its own, as timers do, with the
+// three arguments theirs get. fn is the value a PSEUDO_FUNC load of p gave.
+func (vm *VM) RunCallback(p *Program, fn uint64, args [3]uint64, opts Options) (uint64, error) {
 	if err := p.callable(int(fn)); err != nil {
 		return 0, fmt.Errorf("interp: callback %#x: %w", fn, err)
 	}
-	return vm.start(p, int(fn), args, 5, opts)
+	return vm.start(p, int(fn), args[:], opts)
 }
 
-func (vm *VM) start(p *Program, pc int, args [5]uint64, nargs int, opts Options) (uint64, error) {
+func (vm *VM) start(p *Program, pc int, args []uint64, opts Options) (uint64, error) {
 	vm.depth, vm.tailCalls, vm.unwind, vm.fuel = -1, 0, nil, 0
 	vm.checker, vm.done, vm.budget = opts.Checker, opts.Done, opts.Budget
 	if vm.budget == 0 {
 		vm.budget = math.MaxInt64
 	}
-	copy(vm.reg[1:6], args[:])
+	copy(vm.reg[isa.R1:isa.R6], args)
 	if vm.checker != nil {
 		vm.checker.begin(vm, p)
 	}
 	vm.push(p, pc, 0)
 	if vm.checker != nil {
-		vm.checker.entered(vm, nargs)
+		vm.checker.entered(vm, len(args))
 	}
 	vm.exec(pc)
 	switch {

@@ -1,0 +1,180 @@
+package run
+
+import (
+	"math/rand/v2"
+	"sync/atomic"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/helpers"
+	"github.com/skep-bpf/skep/internal/mem"
+	"github.com/skep-bpf/skep/internal/packet"
+)
+
+// CPU is a virtual CPU: whoever has acquired it owns it, and everything in it,
+// until Release (DESIGN D5).
+type CPU struct {
+	busy atomic.Bool
+	_    [63]byte // the flags of neighbours stay off this one's cache line
+
+	id     int
+	m      *Machine
+	vm     vm
+	env    helpers.Env
+	random *rand.Rand
+	pkt    *packet.Packet
+	prog   *Program // the one running
+	ctx    uint64   // what the run began with in R1
+	lent   region   // map value a timer callback is given
+
+	scratch *mem.Block // a few bytes programs may be pointed at
+}
+
+func newCPU(m *Machine, id int) (*CPU, error) {
+	c := &CPU{id: id, m: m, random: rand.New(rand.NewPCG(m.opts.Seed, uint64(id)+1))}
+	vm, err := m.engine.newVM(c)
+	if err != nil {
+		return nil, err
+	}
+	c.vm = vm
+	if c.pkt, err = packet.New(); err != nil {
+		vm.close()
+		return nil, err
+	}
+	if c.scratch, err = mem.Alloc(64); err != nil {
+		vm.close()
+		c.pkt.Free()
+		return nil, err
+	}
+	c.env = helpers.Env{Host: m, CPU: id, Call: vm.call, Readable: readable}
+	return c, nil
+}
+
+func readable(addr, n uint64) bool { return n <= mem.Extent(addr) }
+
+func (c *CPU) close() {
+	c.vm.close()
+	c.pkt.Free()
+	c.scratch.Free()
+}
+
+// Acquire takes a vCPU: the one that goes with the caller's P if it is idle,
+// else any other, else the first that is released.
+func (m *Machine) Acquire() *CPU {
+	// The pin only makes it likely that nobody else wants this vCPU; the swap decides.
+	c := m.cpus[procPin()%len(m.cpus)]
+	ok := c.busy.CompareAndSwap(false, true)
+	procUnpin()
+	if ok {
+		return c
+	}
+	return m.wait(m.cpus)
+}
+
+// AcquireCPU takes the vCPU with the given id, waiting until it is released.
+func (m *Machine) AcquireCPU(id int) *CPU {
+	c := m.cpus[id]
+	if c.busy.CompareAndSwap(false, true) {
+		return c
+	}
+	return m.wait(m.cpus[id : id+1])
+}
+
+// wait takes the first of the given vCPUs that is idle.
+//
+// A waiter counts itself before it looks, a releaser looks for waiters after it
+// has released: one of the two sees the other.
+func (m *Machine) wait(among []*CPU) *CPU {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.waiters.Add(1)
+	defer m.waiters.Add(-1)
+	for {
+		for _, c := range among {
+			if c.busy.CompareAndSwap(false, true) {
+				return c
+			}
+		}
+		m.idle.Wait()
+	}
+}
+
+// Release gives the vCPU back.
+func (c *CPU) Release() {
+	c.busy.Store(false)
+	if c.m.waiters.Load() != 0 {
+		c.m.mu.Lock()
+		c.m.idle.Broadcast()
+		c.m.mu.Unlock()
+	}
+}
+
+// ID is the number programs see as smp_processor_id.
+func (c *CPU) ID() int { return c.id }
+
+// Packet is the vCPU's own packet, for hooks to fill before a run.
+func (c *CPU) Packet() *packet.Packet { return c.pkt }
+
+// Redirect is what the last run decided with bpf_redirect and its kin.
+func (c *CPU) Redirect() *helpers.Redirect { return &c.env.Redirect }
+
+// Retval is the value bpf_set_retval left, or the one Run was given.
+func (c *CPU) Retval() int32 { return c.env.Retval }
+
+// Run runs a program with ctx in R1 and returns R0. pkt is the packet its
+// helpers work on, nil for program types without one. Errors are faults of
+// skep, or the machine's budget; a program by itself cannot fail.
+func (c *CPU) Run(p *Program, ctx uint64, pkt *packet.Packet) (uint64, error) {
+	return c.RunUntil(nil, p, ctx, pkt)
+}
+
+// RunUntil is [CPU.Run] that gives up with [ErrInterrupted] once done is closed.
+func (c *CPU) RunUntil(done <-chan struct{}, p *Program, ctx uint64, pkt *packet.Packet) (uint64, error) {
+	c.m.Epoch.Enter(c.id)
+	start := c.begin(p, ctx, pkt)
+	r0, err := c.vm.run(p.code, ctx, limits{budget: c.m.opts.Budget, done: done})
+	c.end(p, start)
+	c.m.Epoch.Leave(c.id)
+	return r0, err
+}
+
+// callback runs the callback fn of p for a special field of a value of m. The
+// caller has entered the epoch.
+func (c *CPU) callback(p *Program, fn uint64, m *catalog.MapDef, value uint64) (uint64, error) {
+	start := c.begin(p, 0, nil)
+	c.lent = region{value, uint64(m.ValueSize)}
+	args := [3]uint64{m.Ptr, c.keyOf(m, value), value}
+	r0, err := c.vm.runCallback(p.code, fn, args, limits{budget: c.m.opts.Budget})
+	c.lent = region{}
+	c.end(p, start)
+	return r0, err
+}
+
+// region is a piece of off-heap memory.
+type region struct{ addr, size uint64 }
+
+// begin resets what belongs to a single run. It returns when the run began, or
+// 0 when nobody wants to know.
+func (c *CPU) begin(p *Program, ctx uint64, pkt *packet.Packet) (start int64) {
+	c.ctx = ctx
+	c.env.Pkt = pkt
+	c.running(p)
+	c.env.TailCall, c.env.Redirect, c.env.Retval = nil, helpers.Redirect{}, 0
+	if c.m.stats.Load() {
+		start = nanotime()
+	}
+	return start
+}
+
+// running makes p the program that helpers see.
+func (c *CPU) running(p *Program) {
+	c.prog = p
+	c.env.Prog = &p.Info
+}
+
+func (c *CPU) end(p *Program, start int64) {
+	s := &p.stats[c.id]
+	s.runs.Add(1)
+	if start != 0 {
+		s.time.Add(nanotime() - start)
+	}
+}

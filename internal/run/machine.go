@@ -1,0 +1,222 @@
+// Package run is where programs run: vCPUs, execution contexts, tail calls,
+// timers and statistics. It joins the engines with maps, helpers and packets.
+//
+//	Machine          clocks, chance, maps and programs by id, timers
+//	 └─ CPU          one run at a time: engine state, stack, helpers.Env, packet
+//	     └─ Program  a rewritten program made ready for the engine
+//
+// A caller acquires a CPU, runs programs on it and releases it. With a fixed
+// clock, seed and CPU, what a run does is repeatable bit for bit (DESIGN D14).
+package run
+
+import (
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/helpers"
+	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/mem"
+	"github.com/skep-bpf/skep/internal/packet"
+)
+
+// Options make a Machine. The zero value is a machine with the system's clock,
+// a random seed and as many CPUs as Go uses.
+type Options struct {
+	CPUs    int    // possible CPUs; 0: GOMAXPROCS
+	Clock   Clock  // nil: the system's
+	Seed    uint64 // of get_prandom_u32 and hash seeds, when Seeded
+	Seeded  bool
+	Net     packet.Net       // nil: no network
+	Process *helpers.Process // nil: a process without attributes
+	// Trace takes what trace_printk and trace_vprintk write; nil: it is dropped.
+	Trace func(TraceLine)
+	// Checked runs programs in the interpreter's checked mode.
+	Checked bool
+	// Budget bounds each run, in instructions on backward jumps and calls; 0: none.
+	Budget int64
+	// XSK resolves AF_XDP sockets for xskmaps; nil: there are none.
+	XSK func(fd uint32) (any, error)
+}
+
+// TraceLine is one line a program traced.
+type TraceLine struct {
+	CPU  int
+	Prog *helpers.Prog
+	Time uint64 // monotonic clock, ns
+	Text []byte // valid during the call
+}
+
+// Machine is everything programs share. It is the [helpers.Host] of its CPUs.
+type Machine struct {
+	// Epoch says when memory that programs could reach may be reused.
+	Epoch *mem.Epoch
+	// Maps are the machine's maps by id and address.
+	Maps maps.Registry
+
+	opts   Options
+	clock  Clock
+	config maps.Config
+	engine engine
+	cpus   []*CPU
+	timers *timers
+	stats  atomic.Bool
+
+	waiters atomic.Int32 // callers of Acquire who found every CPU busy
+	mu      sync.Mutex   // with idle, and around progs
+	idle    *sync.Cond
+	progs   map[uint32]*Program
+	lastID  uint32
+}
+
+// New makes a machine.
+func New(o Options) (*Machine, error) {
+	if o.CPUs <= 0 {
+		o.CPUs = runtime.GOMAXPROCS(0)
+	}
+	if o.Clock == nil {
+		o.Clock = SystemClock()
+	}
+	if !o.Seeded {
+		o.Seed = rand.Uint64()
+	}
+	if o.Net == nil {
+		o.Net = packet.NoNet{}
+	}
+	if o.Process == nil {
+		o.Process = &helpers.Process{}
+	}
+	m := &Machine{Epoch: mem.NewEpoch(o.CPUs), opts: o, clock: o.Clock, engine: interpreter{}, progs: map[uint32]*Program{}}
+	m.idle = sync.NewCond(&m.mu)
+	m.timers = newTimers(m)
+	hashSeed := rand.New(rand.NewPCG(o.Seed, 0))
+	var seedLock sync.Mutex
+	m.config = maps.Config{
+		CPUs: o.CPUs, Epoch: m.Epoch, XSK: o.XSK,
+		Seed: func() uint32 {
+			seedLock.Lock()
+			defer seedLock.Unlock()
+			return hashSeed.Uint32()
+		},
+		Map:       m.mapByFD,
+		Prog:      m.progByFD,
+		FreeField: m.freeField,
+	}
+	if dev, ok := o.Net.(*packet.StaticNet); ok {
+		m.config.Device = func(ifindex uint32) bool { return dev.Device(ifindex) != nil }
+	}
+	for id := range o.CPUs {
+		c, err := newCPU(m, id)
+		if err != nil {
+			m.Close()
+			return nil, err
+		}
+		m.cpus = append(m.cpus, c)
+	}
+	return m, nil
+}
+
+// Close stops timers and frees the CPUs. No program may be running any more;
+// maps and programs are closed by whoever made them.
+func (m *Machine) Close() {
+	m.timers.close()
+	for _, c := range m.cpus {
+		c.close()
+	}
+	m.cpus = nil
+}
+
+// NewMap makes a map and gives it an id.
+func (m *Machine) NewMap(def catalog.MapDef) (maps.Map, error) {
+	mp, err := maps.New(&m.config, def)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.Maps.Add(mp); err != nil {
+		mp.Close()
+		return nil, err
+	}
+	return mp, nil
+}
+
+// mapByFD and progByFD resolve what user code writes into maps of maps and
+// program arrays: in one process an id is descriptor enough.
+func (m *Machine) mapByFD(fd uint32) (maps.Map, error) {
+	if mp := m.Maps.ByID(fd); mp != nil {
+		mp.Acquire()
+		return mp, nil
+	}
+	return nil, errno.EBADF
+}
+
+func (m *Machine) progByFD(fd uint32) (maps.Prog, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p := m.progs[fd]; p != nil {
+		p.Acquire()
+		return p, nil
+	}
+	return nil, errno.EBADF
+}
+
+func (m *Machine) freeField(f catalog.SpecialField, addr uint64) {
+	if f.Kind == catalog.SpecialTimer {
+		m.timers.free(addr)
+	}
+}
+
+// CountTime turns the measuring of run times on or off (BPF_ENABLE_STATS). Runs
+// are always counted.
+func (m *Machine) CountTime(on bool) { m.stats.Store(on) }
+
+// The rest makes a Machine a [helpers.Host].
+
+// Map returns the map whose header lies at ptr.
+func (m *Machine) Map(ptr uint64) maps.Map { return m.Maps.ByPtr(ptr) }
+
+// Monotonic reads the clock behind ktime_get_ns.
+func (m *Machine) Monotonic() uint64 { return m.clock.Monotonic() }
+
+// Boot reads the clock behind ktime_get_boot_ns.
+func (m *Machine) Boot() uint64 { return m.clock.Boot() }
+
+// Real reads the wall clock, in nanoseconds since 1970.
+func (m *Machine) Real() uint64 { return m.clock.Real() }
+
+// TAI reads the clock behind ktime_get_tai_ns.
+func (m *Machine) TAI() uint64 { return m.clock.TAI() }
+
+// The jiffies counter: HZ as distributions configure it, and a start five
+// minutes before it would wrap in 32 bits (INITIAL_JIFFIES).
+const (
+	hz             = 250
+	initialJiffies = 1<<32 - 300*hz
+)
+
+// Jiffies reads the tick counter behind jiffies64.
+func (m *Machine) Jiffies() uint64 { return initialJiffies + m.clock.Monotonic()/(1e9/hz) }
+
+// Random returns the next pseudo-random number of a vCPU.
+func (m *Machine) Random(cpu int) uint32 { return m.cpus[cpu].random.Uint32() }
+
+// CPUs is the number of possible CPUs.
+func (m *Machine) CPUs() int { return m.opts.CPUs }
+
+// Trace takes one line that a program traced.
+func (m *Machine) Trace(cpu int, prog *helpers.Prog, line []byte) {
+	if m.opts.Trace != nil {
+		m.opts.Trace(TraceLine{CPU: cpu, Prog: prog, Time: m.clock.Monotonic(), Text: line})
+	}
+}
+
+// Net is the network around packets.
+func (m *Machine) Net() packet.Net { return m.opts.Net }
+
+// Timers keeps the machine's bpf_timer objects.
+func (m *Machine) Timers() helpers.Timers { return m.timers }
+
+// Process is the process programs are told to run in.
+func (m *Machine) Process() *helpers.Process { return m.opts.Process }

@@ -1,0 +1,215 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/helpers"
+	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/rewrite"
+	"github.com/skep-bpf/skep/isa"
+)
+
+// Program is a program the machine can run. It is shared: the last Close frees it.
+type Program struct {
+	// Info is what helpers know of the program.
+	Info helpers.Prog
+	// Rewritten is what the engine runs.
+	Rewritten *rewrite.Program
+
+	m      *Machine
+	code   code
+	kfuncs map[kfuncKey]helpers.Func
+	maps   []maps.Map
+	frags  bool
+	stats  []progStats // per vCPU
+	refs   atomic.Int64
+}
+
+// progStats is a cache line of its own per vCPU, so that counting costs no traffic.
+type progStats struct {
+	runs atomic.Uint64
+	time atomic.Int64 // ns
+	_    [48]byte
+}
+
+// kfuncKey names a kernel function as a call instruction does.
+type kfuncKey struct {
+	btfID int32
+	fdIdx int16
+}
+
+// flagFrags is BPF_F_XDP_HAS_FRAGS.
+const flagFrags = 1 << 5
+
+// UnsupportedError says that a program needs a kernel function that skep does
+// not have. errors.Is(err, errors.ErrUnsupported) holds.
+type UnsupportedError struct {
+	Slot int    // of the call, as the verifier saw it
+	Name string // "bpf_get_stack"
+	Why  string
+}
+
+func (e *UnsupportedError) Error() string {
+	return fmt.Sprintf("insn %d: %s is not supported in user space: it %s", e.Slot, e.Name, e.Why)
+}
+
+// Is makes every UnsupportedError an errors.ErrUnsupported.
+func (e *UnsupportedError) Is(target error) bool { return target == errors.ErrUnsupported }
+
+// NewProgram makes a rewritten program ready and gives it an id. The program
+// holds a reference to each of the maps until it is freed.
+func (m *Machine) NewProgram(rw *rewrite.Program, used []maps.Map) (*Program, error) {
+	src := rw.Source
+	p := &Program{
+		Info:      helpers.Prog{Name: src.Name, Type: src.Type, Attach: src.Attach},
+		Rewritten: rw, m: m, frags: src.Flags&flagFrags != 0,
+		stats: make([]progStats, m.opts.CPUs), kfuncs: map[kfuncKey]helpers.Func{},
+	}
+	if err := p.bind(); err != nil {
+		return nil, err
+	}
+	var err error
+	if p.code, err = m.engine.compile(rw, p); err != nil {
+		return nil, fmt.Errorf("program %q: %w", src.Name, err)
+	}
+	for _, mp := range used {
+		mp.Acquire()
+		p.maps = append(p.maps, mp)
+	}
+	p.refs.Store(1)
+	return p, m.add(p)
+}
+
+// bind finds what the program's calls name.
+func (p *Program) bind() error {
+	for pc, ins := range p.Rewritten.Insns {
+		slot := pc
+		if p.Rewritten.Orig != nil {
+			slot = int(p.Rewritten.Orig[pc])
+		}
+		switch {
+		case ins.IsHelperCall():
+			id := catalog.HelperID(ins.Imm)
+			if helpers.Lookup(id) == nil {
+				return &UnsupportedError{slot, id.String(), helpers.Unimplemented[id]}
+			}
+		case ins.IsKfuncCall():
+			if err := p.bindKfunc(slot, ins); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// throwName is the kernel function that the engine carries out itself.
+const throwName = "bpf_throw"
+
+func (p *Program) bindKfunc(slot int, ins isa.Instruction) error {
+	name := fmt.Sprintf("kernel function %d", ins.Imm)
+	if spec := p.Rewritten.Source.KernelBTF; spec != nil {
+		t, err := spec.TypeByID(btf.TypeID(ins.Imm))
+		if f, ok := t.(*btf.Func); err == nil && ok {
+			name = f.Name
+		}
+	}
+	f := helpers.KfuncTable[name]
+	if f == nil && name != throwName {
+		return &UnsupportedError{slot, name, "is not among the kernel functions skep has"}
+	}
+	p.kfuncs[kfuncKey{ins.Imm, ins.Off}] = f
+	return nil
+}
+
+// add gives the program the next free id (idr_alloc_cyclic).
+func (m *Machine) add(p *Program) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.progs) >= math.MaxInt32-1 {
+		return errno.ENOSPC
+	}
+	for taken := true; taken; {
+		m.lastID++
+		if m.lastID >= math.MaxInt32 {
+			m.lastID = 1
+		}
+		_, taken = m.progs[m.lastID]
+	}
+	p.Info.ID = m.lastID
+	m.progs[p.Info.ID] = p
+	return nil
+}
+
+// Program returns the program with an id, with a reference for the caller, or nil.
+func (m *Machine) Program(id uint32) *Program {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.progs[id]
+	if p != nil {
+		p.Acquire()
+	}
+	return p
+}
+
+// NextProgram returns the smallest id above id that is in use
+// (BPF_PROG_GET_NEXT_ID).
+func (m *Machine) NextProgram(id uint32) (next uint32, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.progs {
+		if i > id && (!ok || i < next) {
+			next, ok = i, true
+		}
+	}
+	return next, ok
+}
+
+// ID is the program's id in its machine.
+func (p *Program) ID() uint32 { return p.Info.ID }
+
+// Owner says with which programs this one may share a prog_array, devmap or cpumap.
+func (p *Program) Owner() maps.ProgOwner {
+	return maps.ProgOwner{Type: p.Info.Type, Attach: p.Info.Attach, Frags: p.frags}
+}
+
+// Maps are the maps the program uses; they stay the program's.
+func (p *Program) Maps() []maps.Map { return p.maps }
+
+// Acquire takes another reference.
+func (p *Program) Acquire() { p.refs.Add(1) }
+
+// Close gives a reference back; the last one drops the program and its maps.
+func (p *Program) Close() {
+	p.m.mu.Lock()
+	left := p.refs.Add(-1)
+	if left == 0 {
+		delete(p.m.progs, p.Info.ID)
+	}
+	p.m.mu.Unlock()
+	if left < 0 {
+		panic("BUG: program closed more often than acquired")
+	}
+	if left == 0 {
+		for _, mp := range p.maps {
+			mp.Close()
+		}
+	}
+}
+
+// Stats returns how often the program ran and, as far as [Machine.CountTime]
+// was on, how long. Tail calls count for the program a run began with.
+func (p *Program) Stats() (runs uint64, took time.Duration) {
+	for i := range p.stats {
+		runs += p.stats[i].runs.Load()
+		took += time.Duration(p.stats[i].time.Load())
+	}
+	return runs, took
+}

@@ -1,0 +1,131 @@
+package run
+
+import (
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/packet"
+	"github.com/skep-bpf/skep/internal/verifier"
+	"github.com/skep-bpf/skep/isa"
+)
+
+var packetOptions = packet.XDPOptions{}
+
+// A value is { u64 fired; u64 key; struct bpf_timer timer }.
+const (
+	firedOff = 0
+	keyOff   = 8
+	timerOff = 16
+)
+
+func timerMap(t testing.TB, m *Machine, kind catalog.MapType) maps.Map {
+	return newMap(t, m, catalog.MapDef{
+		Type: kind, KeySize: 4, ValueSize: 32, MaxEntries: 4,
+		Special: []catalog.SpecialField{{Kind: catalog.SpecialTimer, Off: timerOff, Size: 16}},
+	})
+}
+
+// timerProgram looks element 1 up, arms its timer for delay ns and returns what
+// bpf_timer_start said. The callback counts in the value and notes the key.
+func timerProgram(t testing.TB, m *Machine, mp maps.Map, delay int32) *Program {
+	main := isa.Program(
+		isa.StoreImm(isa.W, isa.RFP, -4, 1),
+		isa.LdImm64(isa.R1, mp.Def().Ptr), isa.Mov64Reg(isa.R2, isa.RFP), isa.ALU64Imm(isa.Add, isa.R2, -4),
+		isa.HelperCall(int32(catalog.FnMapLookupElem)),
+		isa.Mov64Reg(isa.R6, isa.R0), isa.ALU64Imm(isa.Add, isa.R6, timerOff),
+		isa.Mov64Reg(isa.R1, isa.R6), isa.LdImm64(isa.R2, mp.Def().Ptr), isa.Mov64Imm(isa.R3, 1),
+		isa.HelperCall(int32(catalog.FnTimerInit)),
+		isa.Mov64Reg(isa.R1, isa.R6), isa.LdFunc(isa.R2, 7),
+		isa.HelperCall(int32(catalog.FnTimerSetCallback)),
+		isa.Mov64Reg(isa.R1, isa.R6), isa.Mov64Imm(isa.R2, delay), isa.Mov64Imm(isa.R3, 0),
+		isa.HelperCall(int32(catalog.FnTimerStart)),
+		isa.ExitInsn(),
+	)
+	callback := isa.Program(
+		isa.LoadMem(isa.W, isa.R4, isa.R2, 0), isa.StoreMem(isa.DW, isa.R3, isa.R4, keyOff),
+		isa.LoadMem(isa.DW, isa.R4, isa.R3, firedOff), isa.ALU64Imm(isa.Add, isa.R4, 1), isa.StoreMem(isa.DW, isa.R3, isa.R4, firedOff),
+		isa.Mov64Imm(isa.R0, 0), isa.ExitInsn(),
+	)
+	n := len(main)
+	return program(t, m, []verifier.Subprog{{Start: 0, End: n, StackDepth: 8}, {Start: n, End: n + len(callback), Callback: true}},
+		isa.Instructions(main), isa.Instructions(callback))
+}
+
+func value(t testing.TB, mp maps.Map) (fired, key uint64) {
+	t.Helper()
+	v := make([]byte, 32)
+	if err := mp.Lookup(u32(1), v, 0); err != nil {
+		t.Fatal(err)
+	}
+	return binary.LittleEndian.Uint64(v[firedOff:]), binary.LittleEndian.Uint64(v[keyOff:])
+}
+
+func TestTimerOnManualClock(t *testing.T) {
+	for _, kind := range []catalog.MapType{catalog.MapArray, catalog.MapHash} {
+		both(t, Options{}, func(t *testing.T, _ *Machine) {
+			clock := NewManualClock(0, time.Unix(0, 0))
+			m := newMachine(t, Options{Clock: clock})
+			mp := timerMap(t, m, kind)
+			if err := mp.Update(u32(1), make([]byte, 32), 0); err != nil {
+				t.Fatal(err)
+			}
+			p := timerProgram(t, m, mp, 1000)
+			if r0 := runOn(t, m, p); r0 != 0 {
+				t.Fatalf("bpf_timer_start: %d", int64(r0))
+			}
+			clock.Advance(999)
+			if fired, _ := value(t, mp); fired != 0 {
+				t.Error("fired too early")
+			}
+			clock.Advance(1)
+			if fired, key := value(t, mp); fired != 1 || key != 1 {
+				t.Errorf("fired %d times for key %d, want once for 1", fired, key)
+			}
+			clock.Advance(time.Hour)
+			if fired, _ := value(t, mp); fired != 1 {
+				t.Errorf("fired %d times, want once", fired)
+			}
+			// Deleting the element disarms it.
+			runOn(t, m, p)
+			if kind == catalog.MapHash {
+				if err := mp.Delete(u32(1)); err != nil {
+					t.Fatal(err)
+				}
+				if err := mp.Update(u32(1), make([]byte, 32), 0); err != nil {
+					t.Fatal(err)
+				}
+				clock.Advance(time.Hour)
+				if fired, _ := value(t, mp); fired != 0 {
+					t.Error("the timer of a deleted element fired")
+				}
+			}
+		})
+	}
+}
+
+func TestTimerOnRealClock(t *testing.T) {
+	traced := make(chan string, 1)
+	m := newMachine(t, Options{Trace: func(l TraceLine) { traced <- string(l.Text) }})
+	mp := timerMap(t, m, catalog.MapArray)
+	p := program(t, m, []verifier.Subprog{{Start: 0, End: 17}, {Start: 17, End: 24, StackDepth: 8}},
+		isa.LdImm64(isa.R6, mp.Def().ValueBase+timerOff),
+		isa.Mov64Reg(isa.R1, isa.R6), isa.LdImm64(isa.R2, mp.Def().Ptr), isa.Mov64Imm(isa.R3, 1),
+		isa.HelperCall(int32(catalog.FnTimerInit)),
+		isa.Mov64Reg(isa.R1, isa.R6), isa.LdFunc(isa.R2, 8),
+		isa.HelperCall(int32(catalog.FnTimerSetCallback)),
+		isa.Mov64Reg(isa.R1, isa.R6), isa.Mov64Imm(isa.R2, 1000), isa.Mov64Imm(isa.R3, 0),
+		isa.HelperCall(int32(catalog.FnTimerStart)),
+		isa.Mov64Imm(isa.R0, 0), isa.ExitInsn(),
+		// trace_printk("!")
+		isa.StoreImm(isa.H, isa.RFP, -8, '!'), isa.Mov64Reg(isa.R1, isa.RFP), isa.ALU64Imm(isa.Add, isa.R1, -8),
+		isa.Mov64Imm(isa.R2, 2), isa.HelperCall(int32(catalog.FnTracePrintk)),
+		isa.Mov64Imm(isa.R0, 0), isa.ExitInsn(),
+	)
+	runOn(t, m, p)
+	if got := <-traced; got != "!" {
+		t.Errorf("the callback traced %q", got)
+	}
+}
