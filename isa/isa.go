@@ -103,7 +103,7 @@ const (
 
 // Op bits of the JMP and JMP32 classes.
 const (
-	Ja    Opcode = 0x00 // JMP: by Off; JMP32 (gotol): by Imm; JMP|SrcX (gotox): through a register
+	Ja    Opcode = 0x00 // JMP: by Off; JMP32 (gotol): by Imm
 	Jeq   Opcode = 0x10
 	Jgt   Opcode = 0x20
 	Jge   Opcode = 0x30

@@ -37,10 +37,11 @@ type ending struct {
 
 var assembly = func() *grammar {
 	root := new(grammar)
-	for i := range Table {
-		r := &Table[i]
-		for d := range r.text {
-			root.add(r, Dialect(d))
+	for _, rows := range [][]Row{Table, Rewritten} {
+		for i := range rows {
+			for d := range rows[i].text {
+				root.add(&rows[i], Dialect(d))
+			}
 		}
 	}
 	return root
@@ -276,7 +277,7 @@ func (m *matcher) register(i int, narrow bool, reg *Register, have *bool) (int, 
 	case m.tokens[i].kind != tokWord || !isReg || err != nil:
 		m.missed(i, kind)
 		return i, false
-	case n > uint64(R10):
+	case n > uint64(AX): // which only rewritten programs may use, but that is for Check to say
 		m.refuse(i, "no register %s: there are %s0–%s10", m.tokens[i].text, letter, letter)
 		return i, false
 	case *have && *reg != Register(n):

@@ -59,6 +59,9 @@ func (p *Printer) Text(prog []Instruction, pc int) string {
 func (p *Printer) Append(b []byte, prog []Instruction, pc int) ([]byte, int) {
 	ins := prog[pc]
 	w := writer{p: p, prog: prog, pc: pc, ins: ins, row: Lookup(ins)}
+	if p.Dialect == Assembly {
+		w.row = LookupRewritten(ins)
+	}
 	if ins.IsLoadImm64() && !pairAt(prog, pc) {
 		w.row = nil // half of a load is not an instruction
 	}
@@ -100,7 +103,7 @@ func (r *Row) loses(prog []Instruction, pc int) bool {
 		return true
 	}
 	return r.Off.kind == fieldIgnored && ins.Off != 0 ||
-		r.Dst != Reserved && ins.Dst > R10 || r.Src&ReadWrite != 0 && ins.Src > R10
+		r.Dst != Reserved && ins.Dst > AX || r.Src&ReadWrite != 0 && ins.Src > AX
 }
 
 // showsBoth reports whether a 64-bit load's text has its second immediate.

@@ -149,21 +149,27 @@ var Table = withTemplates(slices.Concat(
 	aluRows(), moveRows(), swapRows(), jumpRows(), callRows(), loadRows(), storeRows(), atomicRows(),
 ))
 
-// byOp points from opcodes into Table.
-var byOp = func() (index [256][]*Row) {
-	for i := range Table {
-		r := &Table[i]
+var byOp = indexRows(Table)
+
+// indexRows points from opcodes to their rows.
+func indexRows(rows []Row) (index [256][]*Row) {
+	for i := range rows {
+		r := &rows[i]
 		index[r.Op] = append(index[r.Op], r)
 	}
 	return index
-}()
+}
 
 // Lookup returns the row that ins is an instance of, nil if no kernel would
 // accept its opcode with these fields. It does not judge register numbers, nor
 // immediates that are values (see [Check]); of a 64-bit load it sees the first
 // slot only.
 func Lookup(ins Instruction) *Row {
-	for _, r := range byOp[ins.Op] {
+	return findRow(byOp[ins.Op], ins)
+}
+
+func findRow(rows []*Row, ins Instruction) *Row {
+	for _, r := range rows {
 		if r.matches(ins) {
 			return r
 		}

@@ -80,6 +80,25 @@ func TestTableRows(t *testing.T) {
 	}
 }
 
+func TestRewrittenRows(t *testing.T) {
+	names := map[string]bool{}
+	for i := range Rewritten {
+		r := &Rewritten[i]
+		if names[r.Name] {
+			t.Errorf("%s: two rows of that name", r.Name)
+		}
+		names[r.Name] = true
+		for _, ins := range instances(r) {
+			if LookupRewritten(ins) != r || Lookup(ins) != nil || Check(ins) == nil {
+				t.Errorf("%s: %+v is taken for %v, Check: %v", r.Name, ins, LookupRewritten(ins), Check(ins))
+			}
+		}
+	}
+	if len(Rewritten) < 40 {
+		t.Errorf("only %d rows", len(Rewritten))
+	}
+}
+
 // instances returns instructions of a row: registers, offsets and immediates
 // at their bounds and in between.
 func instances(r *Row) (out []Instruction) {
