@@ -48,9 +48,9 @@ type libbpfObject struct {
 const never = 1000
 
 var needs = map[string]int{
-	"exception":    3, // exception callbacks
-	"externs":      2, // poisons calls of kernel functions that are not there
-	"structops":    2, // .struct_ops.link
+	"exception":    3,     // exception callbacks
+	"externs":      2,     // poisons calls of kernel functions that are not there
+	"structops":    never, // libbpf wants the kernel to have every member
 	"arena":        5,
 	"legacy":       never,
 	"iproute2":     never,
