@@ -1,6 +1,18 @@
 // Package rewrite turns a verified program into the one engines run: BPF in,
-// BPF out, by the passes listed in Passes, in order (the kernel's
+// BPF out, by the passes listed in passes, in order (the kernel's
 // convert_ctx_accesses, do_misc_fixups and their kin).
+//
+// Passes work on a list of instructions whose jumps name places, not offsets
+// (code.go), so that a pass may insert and remove at will; offsets are made
+// again at the end. What remains for an engine is in no way different from
+// what the uapi defines, but that context loads reach packet.Frame, that
+// pointers are addresses, that [isa.AX] is in use as a scratch register, and
+// that some loads are of the probing modes.
+//
+// Left to engines, as BPF cannot say it better: division by zero (quotient 0,
+// remainder the dividend), the CPU number, local calls and callbacks (by
+// relative slot, as in the uapi), tail calls, kfunc calls (by BTF id), and
+// legacy packet loads where they are not inlined.
 package rewrite
 
 import (
@@ -12,11 +24,64 @@ import (
 type Program struct {
 	Insns []isa.Instruction
 	// Orig maps every slot to the slot of the verified program it was made from.
+	// What was inserted at the start of a function belongs to its first instruction.
 	Orig []int32
-	// First marks the first slot of each original instruction's expansion.
+	// First marks the first slot of each original instruction's expansion: where
+	// jumps arrive, and where the verifier's claims hold.
 	First    []bool
 	Subprogs []verifier.Subprog // Start and End in rewritten slots
 	// Source is the verified program and Facts what is known of it.
 	Source *verifier.Program
 	Facts  *verifier.Result
+}
+
+// Options choose among ways to say the same.
+type Options struct {
+	// Inline writes array lookups and the fast path of legacy packet loads as
+	// BPF, instead of leaving them to the engine.
+	Inline bool
+}
+
+// pass is one step over the whole program.
+type pass struct {
+	name   string
+	inline bool // only with Options.Inline
+	run    func(c *code)
+}
+
+// passes are carried out in this order: dead code first, so that no other pass
+// spends work on it; may_goto before anything else can move a function's
+// start; lookups and legacy loads after the loads they consist of were
+// resolved, since what they insert is final.
+var passes = []pass{
+	{name: "dead", run: removeDead},
+	{name: "may_goto", run: expandMayGoto},
+	{name: "imm64", run: resolveImmediates},
+	{name: "ctx", run: convertContext},
+	{name: "arena", run: convertArena},
+	{name: "probe", run: probeLoads},
+	{name: "lookup", run: inlineLookup, inline: true},
+	{name: "legacy", run: inlineLegacy, inline: true},
+}
+
+// Rewrite makes a program that the verifier accepted ready for the engines.
+// It fails only where the program names something that does not exist in user
+// space, or where insertions put a conditional jump's target out of its reach.
+func Rewrite(p *verifier.Program, facts *verifier.Result) (*Program, error) {
+	return Options{}.Rewrite(p, facts)
+}
+
+// Rewrite is [Rewrite] with options.
+func (o Options) Rewrite(p *verifier.Program, facts *verifier.Result) (*Program, error) {
+	c := newCode(p, facts)
+	for _, ps := range passes {
+		if ps.inline && !o.Inline {
+			continue
+		}
+		ps.run(c)
+		if c.err != nil {
+			return nil, c.err
+		}
+	}
+	return c.layout()
 }

@@ -1,0 +1,46 @@
+package rewrite
+
+import "github.com/skep-bpf/skep/isa"
+
+// trap is what stands where no run arrives, so that a function of which
+// nothing is left still has an address.
+var trap = isa.Goto(-1)
+
+// removeDead takes out what no path reaches and makes jumps whose outcome is
+// known plain ones (opt_hard_wire_dead_code_branches, opt_remove_dead_code).
+func removeDead(c *code) {
+	dead := make([]bool, len(c.subprogs))
+	for i, s := range c.subprogs {
+		dead[i] = !c.facts.Insns[s.Start].Seen
+	}
+	starts := make(map[int32]int, len(c.subprogs))
+	for i, s := range c.subprogs {
+		starts[int32(s.Start)] = i
+	}
+	c.rewrite(func(x *node) bool {
+		f := c.fact(x)
+		if !f.Seen {
+			if i, ok := starts[x.orig]; ok && dead[i] {
+				c.emit(trap)
+			}
+			return true
+		}
+		if !isConditional(x.ins) {
+			return x.ins == isa.Goto(0)
+		}
+		behind := int(x.orig) + 1
+		switch {
+		case f.AlwaysJumps || behind < len(c.facts.Insns) && !c.facts.Insns[behind].Seen:
+			c.jump(isa.Goto(0), x.to)
+			return true
+		case f.NeverJumps || !c.facts.Insns[x.to].Seen:
+			return true
+		}
+		return false
+	})
+}
+
+// isConditional reports whether ins is a comparison and a jump.
+func isConditional(ins isa.Instruction) bool {
+	return isJump(ins) && ins.Op.JumpOp() != isa.Ja && ins.Op.JumpOp() != isa.Jcond
+}
