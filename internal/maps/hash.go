@@ -267,11 +267,9 @@ func (m *Hash) pop(key, value []byte, flags uint64) errno.Errno {
 func (m *Hash) nextKey(key, next []byte) errno.Errno { return m.t.nextKey(key, next) }
 
 func (m *Hash) batch(b *Batch, remove bool) (int, errno.Errno) {
-	return m.t.batch(b, m.ValueSize(), func(i uint32, value []byte) {
-		m.read(ptr(value), i, b.ElemFlags)
-	}, func(i uint32) {
-		if remove {
-			m.drop(i)
-		}
-	})
+	read := func(i uint32, value []byte) { m.read(ptr(value), i, b.ElemFlags) }
+	if remove {
+		return m.t.batch(b, m.ValueSize(), read, m.drop, nil)
+	}
+	return m.t.batch(b, m.ValueSize(), read, nil, nil)
 }

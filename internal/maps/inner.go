@@ -240,7 +240,7 @@ func (m *HashOfMaps) held(key unsafe.Pointer) Map {
 	if i == none {
 		return nil
 	}
-	return m.inner[*(*uint64)(mem.Ptr(m.t.value(i)))]
+	return m.at(i)
 }
 
 func (m *HashOfMaps) lookup(key, value []byte, _ uint64) errno.Errno {
@@ -304,21 +304,23 @@ func (m *HashOfMaps) delete(key []byte) errno.Errno {
 func (m *HashOfMaps) batch(b *Batch, remove bool) (int, errno.Errno) {
 	var dropped []Map
 	m.mu.Lock()
-	n, e := m.t.batch(b, m.ValueSize(), func(i uint32, value []byte) {
-		in := m.inner[*(*uint64)(mem.Ptr(m.t.value(i)))]
-		*(*uint32)(ptr(value)) = in.Def().ID
-		if remove {
+	read := func(i uint32, value []byte) { *(*uint32)(ptr(value)) = m.at(i).Def().ID }
+	var drop func(i uint32)
+	if remove {
+		drop = func(i uint32) {
+			in := m.at(i)
 			dropped = append(dropped, in)
 			m.unuse(in)
-		}
-	}, func(i uint32) {
-		if remove {
 			m.drop(i)
 		}
-	})
+	}
+	n, e := m.t.batch(b, m.ValueSize(), read, drop, nil)
 	m.mu.Unlock()
 	for _, in := range dropped {
 		in.Close()
 	}
 	return n, e
 }
+
+// at returns the inner map element i holds; m.mu is held.
+func (m *HashOfMaps) at(i uint32) Map { return m.inner[*(*uint64)(mem.Ptr(m.t.value(i)))] }

@@ -254,11 +254,9 @@ func (m *PerCPUHash) pop(key, value []byte, _ uint64) errno.Errno {
 func (m *PerCPUHash) nextKey(key, next []byte) errno.Errno { return m.t.nextKey(key, next) }
 
 func (m *PerCPUHash) batch(b *Batch, remove bool) (int, errno.Errno) {
-	return m.t.batch(b, m.ValueSize(), func(i uint32, value []byte) {
-		m.slots.copyOut(ptr(value), i)
-	}, func(i uint32) {
-		if remove {
-			m.drop(i)
-		}
-	})
+	read := func(i uint32, value []byte) { m.slots.copyOut(ptr(value), i) }
+	if remove {
+		return m.t.batch(b, m.ValueSize(), read, m.drop, nil)
+	}
+	return m.t.batch(b, m.ValueSize(), read, nil, nil)
 }

@@ -6,7 +6,8 @@ import (
 	"github.com/skep-bpf/skep/internal/mem"
 )
 
-// pool hands out the elements of a table. An element that is given back waits
+// pool hands out the elements of a hash table or trie: a run of equal pieces of
+// memory, known by their numbers. An element that is given back waits
 // in a queue until every program that ran at the time is done:
 //
 //	put ──▶ young ──▶ old ──────────────▶ freed ──▶ get
@@ -14,10 +15,13 @@ import (
 //
 // young becomes old when old has passed, so one stamp serves a whole queue.
 // get prefers freed elements, then memory that was never used, and takes a
-// waiting one before its time only when nothing else is left.
+// waiting one before its time only when nothing else is left, if readers bear that.
 type pool struct {
-	t     *table
-	epoch *mem.Epoch // nil: nothing waits
+	base, elemSize uint64
+	linkOff        uint64     // where in an element the pool's links lie
+	epoch          *mem.Epoch // nil: nothing waits
+	// patient: no element is used before its time. get says none instead.
+	patient bool
 
 	mu         sync.Mutex
 	size       uint32 // elements there is memory for
@@ -30,6 +34,13 @@ type pool struct {
 
 // reclaimBatch is how many elements wait before get looks whether they have waited long enough.
 const reclaimBatch = 64
+
+// newPool makes a pool of n elements; all are fresh.
+func newPool(base, elemSize, linkOff uint64, n uint32, epoch *mem.Epoch) pool {
+	empty := list{none, none}
+	return pool{base: base, elemSize: elemSize, linkOff: linkOff, epoch: epoch, size: n,
+		freed: empty, old: empty, young: empty}
+}
 
 // get returns an element, or none.
 func (p *pool) get() uint32 {
@@ -45,13 +56,14 @@ func (p *pool) get() uint32 {
 		p.fresh++
 		return p.fresh - 1
 	}
-	for _, l := range []*list{&p.old, &p.young} {
-		if l.first != none {
-			p.waiting--
-			return p.pop(l)
-		}
+	if p.patient || p.waiting == 0 {
+		return none
 	}
-	return none
+	p.waiting--
+	if p.old.first != none {
+		return p.pop(&p.old)
+	}
+	return p.pop(&p.young)
 }
 
 // put takes an unlinked element back.
@@ -85,10 +97,12 @@ func (p *pool) advance() {
 	}
 }
 
-// list is a queue of elements, linked by ElemFree.
+// list is a queue of elements.
 type list struct{ first, last uint32 }
 
-func (p *pool) link(i uint32) *uint32 { return (*uint32)(mem.Ptr(p.t.addr(i) + ElemFree)) }
+func (p *pool) link(i uint32) *uint32 {
+	return (*uint32)(mem.Ptr(p.base + uint64(i)*p.elemSize + p.linkOff))
+}
 
 func (p *pool) push(l *list, i uint32) {
 	*p.link(i) = none

@@ -83,8 +83,7 @@ func newTable(entries, reserve, keySize uint32, valueSize uint64, seed uint32, e
 		return nil, errno.ENOMEM
 	}
 	t.block, t.buckets, t.elems = b, b.Addr(), b.Addr()+heads
-	empty := list{none, none}
-	t.pool = pool{t: t, epoch: epoch, size: uint32(count), freed: empty, old: empty, young: empty}
+	t.pool = newPool(t.elems, t.elemSize, ElemFree, uint32(count), epoch)
 	for i := range uint32(n) {
 		*t.head(i) = LinkEnd | i
 	}

@@ -9,9 +9,9 @@ import (
 // batch follows __htab_map_lookup_and_delete_batch: whole buckets at a time,
 // from the bucket In names, until a bucket no longer fits. ENOSPC says that
 // not even one does; ENOENT that the last bucket was reached. read copies the
-// value of an element, done is called for it once it is copied; both under the
-// bucket's lock.
-func (t *table) batch(b *Batch, valueSize int, read func(i uint32, value []byte), done func(i uint32)) (int, errno.Errno) {
+// value of an element, then remove, if not nil, takes it out; both under the
+// bucket's lock. after, if not nil, is called for each bucket once it is unlocked.
+func (t *table) batch(b *Batch, valueSize int, read func(i uint32, value []byte), remove func(i uint32), after func()) (int, errno.Errno) {
 	if b.Flags != 0 {
 		return 0, errno.EINVAL
 	}
@@ -34,9 +34,12 @@ func (t *table) batch(b *Batch, valueSize int, read func(i uint32, value []byte)
 	}
 	n, e := 0, errno.Errno(0)
 	for ; bucket <= uint64(t.mask); bucket++ {
-		got := t.batchBucket(uint32(bucket), b, n, valueSize, read, done)
+		got := t.batchBucket(uint32(bucket), b, n, valueSize, read, remove)
 		if got < 0 {
 			break
+		}
+		if got > 0 && after != nil {
+			after()
 		}
 		n += got
 	}
@@ -52,7 +55,7 @@ func (t *table) batch(b *Batch, valueSize int, read func(i uint32, value []byte)
 
 // batchBucket copies one bucket behind the n elements there are and returns
 // its length, or −1 when it does not fit.
-func (t *table) batchBucket(bucket uint32, b *Batch, n, valueSize int, read func(uint32, []byte), done func(uint32)) int {
+func (t *table) batchBucket(bucket uint32, b *Batch, n, valueSize int, read func(uint32, []byte), remove func(uint32)) int {
 	if *t.head(bucket)&LinkEnd != 0 {
 		return 0
 	}
@@ -70,7 +73,9 @@ func (t *table) batchBucket(bucket uint32, b *Batch, n, valueSize int, read func
 		next := *t.next(i)
 		copyWords(ptr(b.Keys[n*int(t.keySize):]), t.key(i), uintptr(t.keySize))
 		read(i, b.Values[n*valueSize:][:valueSize])
-		done(i)
+		if remove != nil {
+			remove(i)
+		}
 		i = next
 	}
 	return size
