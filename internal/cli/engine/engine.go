@@ -1,0 +1,81 @@
+// Package engine runs an image's programs on the engine a command was told:
+// skep's own, or the Linux kernel beneath (DESIGN D11). Both sides of a command
+// that compares them look the same from here.
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/skep-bpf/skep/image"
+)
+
+// Names of the engines, the values of --engine.
+const (
+	Skep  = "skep"
+	Linux = "linux"
+)
+
+// ErrNotRun is what Program.Run wraps when the engine takes programs of this
+// type but not this packet (too short or too long for a test run): the next
+// packet may do.
+var ErrNotRun = errors.New("packet cannot be run")
+
+// Collection is an image's maps, made, and its programs, ready to be loaded.
+type Collection interface {
+	// Load verifies and loads one program, with those that tail calls reach.
+	Load(p *image.Program) (Program, error)
+	// Map returns the map made of m.
+	Map(m *image.Map) Map
+	// SetSlot puts a loaded program into a program array.
+	SetSlot(m *image.Map, key uint32, p Program) error
+	// Traced returns the lines programs printed since the last call.
+	Traced() ([]string, error)
+	Close() error
+}
+
+// Program is a loaded program.
+type Program interface {
+	// Run runs the program on one packet. The result's Data is valid until the next call.
+	Run(packet []byte) (Result, error)
+}
+
+// Result is what became of a packet.
+type Result struct {
+	Ret  uint32
+	Data []byte // the packet afterwards
+	Took time.Duration
+}
+
+// Map is a map's content as bytes: keys in the kernel's layout, values as
+// lookups of bpf(2) give them, one per CPU where the map has one per CPU.
+type Map interface {
+	// NextKey writes the key after key into next, the first after nil; at the end
+	// the error is errno.ENOENT.
+	NextKey(key, next []byte) error
+	Lookup(key []byte) (value []byte, err error)
+	Update(key, value []byte) error
+	// CPUs is how many values an element has, 1 if it is not per CPU.
+	CPUs() int
+}
+
+// Options say how to run. The zero value is what a plain command line means.
+type Options struct {
+	CPUs  int       // possible CPUs; 0: the engine's default
+	Seed  uint64    // of the random source, when Fixed
+	Clock time.Time // what clocks say, when Fixed
+	Fixed bool      // Seed and Clock hold
+	// Repeat runs a program so many times on each packet; 0 is once. Counters
+	// count each, the result is the last one's.
+	Repeat uint32
+}
+
+// ByName returns the function that makes a collection on an engine.
+func ByName(name string) (func(*image.Image, *Options) (Collection, error), error) {
+	switch name {
+	case Linux:
+		return newLinux, nil
+	}
+	return nil, fmt.Errorf("there is no engine %q: skep and linux are", name)
+}

@@ -1,0 +1,245 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/skep-bpf/skep/image"
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/linux"
+)
+
+// linuxCollection is an image in the kernel. Its goroutine keeps one thread on
+// one CPU, so that per-CPU maps count in one place and every traced line is heard.
+type linuxCollection struct {
+	img   *image.Image
+	opts  Options
+	btf   *linux.BTF // nil: the object has no types
+	maps  map[*image.Map]*linuxMap
+	progs map[*image.Program]*linuxProgram
+	trace *linux.Trace // nil where tracefs is not to be had
+	unpin func()
+}
+
+func newLinux(img *image.Image, opts *Options) (Collection, error) {
+	if err := linux.Available(); err != nil {
+		return nil, err
+	}
+	c := &linuxCollection{
+		img:   img,
+		opts:  *opts,
+		maps:  map[*image.Map]*linuxMap{},
+		progs: map[*image.Program]*linuxProgram{},
+	}
+	runtime.LockOSThread()
+	c.unpin = pinCPU()
+	if err := c.create(); err != nil {
+		c.Close()
+		return nil, err
+	}
+	// Without tracefs a run is still a run.
+	c.trace, _ = linux.OpenTrace(threadID())
+	return c, nil
+}
+
+func (c *linuxCollection) create() (err error) {
+	if len(c.img.RawBTF) > 0 {
+		if c.btf, err = linux.LoadBTF(c.img.RawBTF); err != nil {
+			return err
+		}
+	}
+	for _, m := range c.img.Maps {
+		if !m.Autocreate {
+			continue
+		}
+		if err := c.createMap(m); err != nil {
+			return fmt.Errorf("map %s: %w", m.Name, err)
+		}
+	}
+	for _, m := range c.img.Maps {
+		for _, slot := range m.Slots {
+			if slot.Map == nil {
+				continue // programs follow when they are loaded
+			}
+			if err := c.fill(m, slot.Key, c.maps[slot.Map].FD()); err != nil {
+				return fmt.Errorf("map %s: %w", m.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// createMap makes a map as libbpf does: global data gets its content, and
+// constants are frozen.
+func (c *linuxCollection) createMap(m *image.Map) error {
+	k, err := linux.NewMap(mapDef(m), &linux.MapOptions{NUMANode: m.NUMANode})
+	if err != nil {
+		return err
+	}
+	lm := &linuxMap{Map: k, cpus: 1}
+	c.maps[m] = lm
+	if lm.size, err = k.ValueLen(); err != nil {
+		return err
+	}
+	if rounded := int(m.ValueSize+7) &^ 7; isPerCPU(m.Type) && rounded > 0 {
+		lm.cpus = lm.size / rounded
+	}
+	if m.Data != nil && m.Type == catalog.MapArray {
+		if err := k.Update(make([]byte, 4), m.Data, 0); err != nil {
+			return err
+		}
+	}
+	if m.Freeze {
+		return k.Freeze()
+	}
+	return nil
+}
+
+func isPerCPU(t catalog.MapType) bool {
+	switch t {
+	case catalog.MapPerCPUArray, catalog.MapPerCPUHash, catalog.MapLRUPerCPUHash, catalog.MapPerCPUCGroupStorage:
+		return true
+	}
+	return false
+}
+
+func mapDef(m *image.Map) *catalog.MapDef {
+	def := &catalog.MapDef{
+		Name: m.KernelName, Type: m.Type, KeySize: m.KeySize, ValueSize: m.ValueSize,
+		MaxEntries: m.MaxEntries, Flags: m.Flags, Extra: m.Extra, Key: m.Key, Value: m.Value,
+	}
+	if m.Inner != nil {
+		def.Inner = mapDef(m.Inner)
+	}
+	return def
+}
+
+// fill puts a descriptor into an element of a map that holds descriptors.
+func (c *linuxCollection) fill(m *image.Map, key uint32, fd int) error {
+	order := c.img.ByteOrder
+	k, v := make([]byte, 4), make([]byte, 4)
+	order.PutUint32(k, key)
+	order.PutUint32(v, uint32(fd))
+	return c.maps[m].Map.Update(k, v, 0)
+}
+
+func (c *linuxCollection) Load(p *image.Program) (Program, error) {
+	if done, ok := c.progs[p]; ok {
+		return done, nil
+	}
+	if p.Err != nil {
+		return nil, p.Err
+	}
+	lp := &linux.Prog{
+		Name: p.Name, Type: p.Type, Attach: p.Attach, Flags: p.Flags, Insns: p.Insns, License: c.img.License,
+		BTF: c.btf, FuncInfo: p.FuncInfoRecords(c.img.ByteOrder), LineInfo: p.LineInfoRecords(c.img.ByteOrder),
+	}
+	for _, m := range c.img.Maps {
+		var k *linux.Map
+		if lm := c.maps[m]; lm != nil {
+			k = lm.Map
+		}
+		lp.Maps = append(lp.Maps, k)
+	}
+	k, err := linux.Load(lp)
+	if err != nil {
+		return nil, fmt.Errorf("program %s: %w", p.Name, err)
+	}
+	done := &linuxProgram{LoadedProg: k, repeat: c.opts.Repeat}
+	c.progs[p] = done
+	return done, c.fillSlots()
+}
+
+// fillSlots loads the programs that arrays start with and puts them there.
+func (c *linuxCollection) fillSlots() error {
+	for _, m := range c.img.Maps {
+		for _, slot := range m.Slots {
+			if slot.Prog == nil || c.progs[slot.Prog] != nil {
+				continue
+			}
+			p, err := c.Load(slot.Prog)
+			if err != nil {
+				return err
+			}
+			if err := c.SetSlot(m, slot.Key, p); err != nil {
+				return fmt.Errorf("map %s: %w", m.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *linuxCollection) SetSlot(m *image.Map, key uint32, p Program) error {
+	return c.fill(m, key, p.(*linuxProgram).FD())
+}
+
+func (c *linuxCollection) Map(m *image.Map) Map {
+	if lm := c.maps[m]; lm != nil {
+		return lm
+	}
+	return nil
+}
+
+func (c *linuxCollection) Traced() ([]string, error) {
+	if c.trace == nil {
+		return nil, nil
+	}
+	return c.trace.Lines()
+}
+
+func (c *linuxCollection) Close() error {
+	var errs []error
+	for _, p := range c.progs {
+		errs = append(errs, p.Close())
+	}
+	for _, m := range c.maps {
+		errs = append(errs, m.Close())
+	}
+	if c.btf != nil {
+		errs = append(errs, c.btf.Close())
+	}
+	if c.trace != nil {
+		errs = append(errs, c.trace.Close())
+	}
+	c.unpin()
+	runtime.UnlockOSThread()
+	return errors.Join(errs...)
+}
+
+// linuxProgram is a program in the kernel.
+type linuxProgram struct {
+	*linux.LoadedProg
+	repeat uint32
+}
+
+func (p *linuxProgram) Run(packet []byte) (Result, error) {
+	out, err := p.TestRun(&linux.Run{Data: packet, Repeat: p.repeat})
+	if errors.Is(err, errno.EINVAL) || errors.Is(err, errno.E2BIG) {
+		// The packet is too short for a header, or too long for a page.
+		return Result{}, fmt.Errorf("%w: %w", ErrNotRun, err)
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{Ret: out.Ret, Data: out.Data, Took: out.Duration}, nil
+}
+
+// linuxMap is a map in the kernel.
+type linuxMap struct {
+	*linux.Map
+	size int // bytes of a lookup
+	cpus int
+}
+
+func (m *linuxMap) Lookup(key []byte) ([]byte, error) {
+	value := make([]byte, m.size)
+	if err := m.Map.Lookup(key, value, 0); err != nil {
+		return nil, err
+	}
+	return value, nil
+}
+
+func (m *linuxMap) Update(key, value []byte) error { return m.Map.Update(key, value, 0) }
+func (m *linuxMap) CPUs() int                      { return m.cpus }
