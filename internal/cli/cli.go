@@ -17,7 +17,9 @@ import (
 
 	"github.com/skep-bpf/skep/internal/cli/asm"
 	"github.com/skep-bpf/skep/internal/cli/disasm"
+	"github.com/skep-bpf/skep/internal/cli/run"
 	"github.com/skep-bpf/skep/internal/cli/ui"
+	"github.com/skep-bpf/skep/internal/cli/verify"
 	"github.com/skep-bpf/skep/internal/cli/version"
 )
 
@@ -64,6 +66,8 @@ fault; 2 the command line is wrong.`,
 	})
 	root.AddCommand(
 		disasm.New(s),
+		run.New(s),
+		verify.New(s),
 		asm.New(s),
 		version.New(s),
 	)

@@ -26,7 +26,9 @@ var ErrNotRun = errors.New("packet cannot be run")
 type Collection interface {
 	// Load verifies and loads one program, with those that tail calls reach.
 	Load(p *image.Program) (Program, error)
-	// Map returns the map made of m.
+	// Verify asks the verifier about one program, without keeping it.
+	Verify(p *image.Program, logLevel uint32) (*Verdict, error)
+	// Map returns the map made of m, nil for one that is made on demand only.
 	Map(m *image.Map) Map
 	// SetSlot puts a loaded program into a program array.
 	SetSlot(m *image.Map, key uint32, p Program) error
@@ -35,10 +37,17 @@ type Collection interface {
 	Close() error
 }
 
+// Verdict is what the verifier says of a program.
+type Verdict struct {
+	Log     string // at the level asked for, bit 4 (statistics) added
+	Refused error  // nil: accepted
+}
+
 // Program is a loaded program.
 type Program interface {
-	// Run runs the program on one packet. The result's Data is valid until the next call.
-	Run(packet []byte) (Result, error)
+	// Run runs the program on one packet that came at the given time. The
+	// result's Data is valid until the next call.
+	Run(packet []byte, at time.Time) (Result, error)
 }
 
 // Result is what became of a packet.
@@ -56,20 +65,31 @@ type Map interface {
 	NextKey(key, next []byte) error
 	Lookup(key []byte) (value []byte, err error)
 	Update(key, value []byte) error
-	// CPUs is how many values an element has, 1 if it is not per CPU.
+	// PerCPU says whether an element has a value for each possible CPU, and CPUs
+	// how many it has: 1 if not.
+	PerCPU() bool
 	CPUs() int
 }
 
 // Options say how to run. The zero value is what a plain command line means.
 type Options struct {
-	CPUs  int       // possible CPUs; 0: the engine's default
-	Seed  uint64    // of the random source, when Fixed
-	Clock time.Time // what clocks say, when Fixed
-	Fixed bool      // Seed and Clock hold
+	CPUs  int    // possible CPUs
+	Seed  uint64 // of the random source; 0: another one each time
+	Clock Clock
 	// Repeat runs a program so many times on each packet; 0 is once. Counters
 	// count each, the result is the last one's.
 	Repeat uint32
 }
+
+// Clock says what a program's clocks show.
+type Clock int
+
+// Clocks.
+const (
+	RealClock   Clock = iota // this machine's
+	FixedClock               // always the same
+	PacketClock              // the time the packet was captured
+)
 
 // ByName returns the function that makes a collection on an engine.
 func ByName(name string) (func(*image.Image, *Options) (Collection, error), error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 
 	"github.com/skep-bpf/skep/image"
 	"github.com/skep-bpf/skep/internal/catalog"
@@ -24,6 +25,9 @@ type linuxCollection struct {
 }
 
 func newLinux(img *image.Image, opts *Options) (Collection, error) {
+	if opts.Clock != RealClock || opts.Seed != 0 {
+		return nil, errors.New("clock and random numbers of the kernel are its own")
+	}
 	if err := linux.Available(); err != nil {
 		return nil, err
 	}
@@ -78,12 +82,12 @@ func (c *linuxCollection) createMap(m *image.Map) error {
 	if err != nil {
 		return err
 	}
-	lm := &linuxMap{Map: k, cpus: 1}
+	lm := &linuxMap{Map: k, cpus: 1, perCPU: isPerCPU(m.Type)}
 	c.maps[m] = lm
 	if lm.size, err = k.ValueLen(); err != nil {
 		return err
 	}
-	if rounded := int(m.ValueSize+7) &^ 7; isPerCPU(m.Type) && rounded > 0 {
+	if rounded := int(m.ValueSize+7) &^ 7; lm.perCPU && rounded > 0 {
 		lm.cpus = lm.size / rounded
 	}
 	if m.Data != nil && m.Type == catalog.MapArray {
@@ -129,11 +133,37 @@ func (c *linuxCollection) Load(p *image.Program) (Program, error) {
 	if done, ok := c.progs[p]; ok {
 		return done, nil
 	}
+	k, err := c.load(p, 0)
+	if err != nil {
+		return nil, fmt.Errorf("program %s: %w", p.Name, err)
+	}
+	done := &linuxProgram{LoadedProg: k, repeat: c.opts.Repeat}
+	c.progs[p] = done
+	return done, c.fillSlots()
+}
+
+// logStats is the log level's bit for the statistics at the end.
+const logStats = 4
+
+func (c *linuxCollection) Verify(p *image.Program, logLevel uint32) (*Verdict, error) {
+	k, err := c.load(p, logLevel|logStats)
+	if e := (*linux.Error)(nil); errors.As(err, &e) && e.Log != "" {
+		return &Verdict{Log: e.Log, Refused: err}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Verdict{Log: k.Log}, k.Close()
+}
+
+// load hands the kernel a program with the maps it refers to by index.
+func (c *linuxCollection) load(p *image.Program, logLevel uint32) (*linux.LoadedProg, error) {
 	if p.Err != nil {
 		return nil, p.Err
 	}
 	lp := &linux.Prog{
-		Name: p.Name, Type: p.Type, Attach: p.Attach, Flags: p.Flags, Insns: p.Insns, License: c.img.License,
+		LogLevel: logLevel,
+		Name:     p.Name, Type: p.Type, Attach: p.Attach, Flags: p.Flags, Insns: p.Insns, License: c.img.License,
 		BTF: c.btf, FuncInfo: p.FuncInfoRecords(c.img.ByteOrder), LineInfo: p.LineInfoRecords(c.img.ByteOrder),
 	}
 	for _, m := range c.img.Maps {
@@ -143,13 +173,7 @@ func (c *linuxCollection) Load(p *image.Program) (Program, error) {
 		}
 		lp.Maps = append(lp.Maps, k)
 	}
-	k, err := linux.Load(lp)
-	if err != nil {
-		return nil, fmt.Errorf("program %s: %w", p.Name, err)
-	}
-	done := &linuxProgram{LoadedProg: k, repeat: c.opts.Repeat}
-	c.progs[p] = done
-	return done, c.fillSlots()
+	return linux.Load(lp)
 }
 
 // fillSlots loads the programs that arrays start with and puts them there.
@@ -214,7 +238,7 @@ type linuxProgram struct {
 	repeat uint32
 }
 
-func (p *linuxProgram) Run(packet []byte) (Result, error) {
+func (p *linuxProgram) Run(packet []byte, _ time.Time) (Result, error) {
 	out, err := p.TestRun(&linux.Run{Data: packet, Repeat: p.repeat})
 	if errors.Is(err, errno.EINVAL) || errors.Is(err, errno.E2BIG) {
 		// The packet is too short for a header, or too long for a page.
@@ -229,8 +253,9 @@ func (p *linuxProgram) Run(packet []byte) (Result, error) {
 // linuxMap is a map in the kernel.
 type linuxMap struct {
 	*linux.Map
-	size int // bytes of a lookup
-	cpus int
+	size   int // bytes of a lookup
+	cpus   int
+	perCPU bool
 }
 
 func (m *linuxMap) Lookup(key []byte) ([]byte, error) {
@@ -242,4 +267,5 @@ func (m *linuxMap) Lookup(key []byte) ([]byte, error) {
 }
 
 func (m *linuxMap) Update(key, value []byte) error { return m.Map.Update(key, value, 0) }
+func (m *linuxMap) PerCPU() bool                   { return m.perCPU }
 func (m *linuxMap) CPUs() int                      { return m.cpus }

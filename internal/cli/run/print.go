@@ -1,0 +1,106 @@
+package run
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/image"
+	"github.com/skep-bpf/skep/internal/btfval"
+	"github.com/skep-bpf/skep/internal/cli/ui"
+)
+
+// print writes the report for people.
+func (t *totals) print(s *ui.Streams, order binary.ByteOrder) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s (%v) of %s\n\n", s.Paint(ui.Bold, ui.Printable(t.Program.Name)), t.Program.Type, t.Object)
+	t.printVerdicts(s, &b)
+	for i := range t.maps {
+		t.maps[i].print(s, &b, order)
+	}
+	t.printTrace(s, &b)
+	fmt.Fprintf(&b, "\n%s packets, %s, in %s; %s in the program per packet\n",
+		ui.Count(t.Packets), ui.Bytes(int64(t.Bytes)), t.Elapsed.Round(100*time.Microsecond), perPacket(t.perRun()))
+	_, err := io.WriteString(s.Out, b.String())
+	return err
+}
+
+func (t *totals) printVerdicts(s *ui.Streams, b *strings.Builder) {
+	table := s.NewTable("verdict", ">packets", ">bytes", ">share")
+	for _, c := range t.sorted() {
+		table.Styled(c.style, c.name, ui.Count(c.packets), ui.Count(c.bytes), fmt.Sprintf("%.1f%%", 100*t.share(c)))
+	}
+	table.Print(b)
+}
+
+func (t *totals) printTrace(s *ui.Streams, b *strings.Builder) {
+	if t.Traced == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n%s\n", s.Paint(ui.Bold, "traced"))
+	for _, line := range t.lines {
+		fmt.Fprintf(b, "  %s\n", ui.Printable(line))
+	}
+	if more := t.Traced - uint64(len(t.lines)); more > 0 {
+		fmt.Fprintf(b, "  … and %s lines more\n", ui.Count(more))
+	}
+}
+
+// print writes a map as assignments, in the words of --set.
+func (d *mapDump) print(s *ui.Streams, b *strings.Builder, order binary.ByteOrder) {
+	name := ui.Printable(d.Name)
+	if d.Kind != image.KindDefined {
+		d.printVariables(s, b, order)
+		return
+	}
+	fmt.Fprintf(b, "\n%s (%v", s.Paint(ui.Bold, name), d.Type)
+	switch {
+	case d.note != "":
+		fmt.Fprintf(b, "): %s\n", d.note)
+		return
+	case isArray(d.Type):
+		fmt.Fprintf(b, ", %s of %s entries not zero)\n", ui.Count(uint64(d.count-d.zero)), ui.Count(uint64(d.MaxEntries)))
+	default:
+		fmt.Fprintf(b, ", %s of %s entries)\n", ui.Count(uint64(d.count)), ui.Count(uint64(d.MaxEntries)))
+	}
+	for _, e := range d.entries {
+		key := btfval.Format(d.Key, e.key, order)
+		if !d.perCPU {
+			fmt.Fprintf(b, "  [%s] = %s\n", key, btfval.Format(d.Value, e.value, order))
+			continue
+		}
+		for cpu, v := range btfval.PerCPU(int(d.ValueSize), e.value) {
+			if strings.Trim(string(v), "\x00") == "" {
+				continue
+			}
+			fmt.Fprintf(b, "  [%s] = %s on CPU %d\n", key, btfval.Format(d.Value, v, order), cpu)
+		}
+	}
+	if n := d.hidden(); n > 0 {
+		fmt.Fprintf(b, "  … and %s more\n", ui.Count(uint64(n)))
+	}
+}
+
+// printVariables writes global data, a line for each variable.
+func (d *mapDump) printVariables(s *ui.Streams, b *strings.Builder, order binary.ByteOrder) {
+	fmt.Fprintf(b, "\n%s\n", s.Paint(ui.Bold, ui.Printable(d.Name)))
+	if len(d.entries) == 0 {
+		return
+	}
+	data := d.entries[0].value
+	section, ok := d.Value.(*btf.Datasec)
+	if !ok {
+		fmt.Fprintf(b, "  %s\n", btfval.Format(nil, data, order))
+		return
+	}
+	for _, v := range section.Vars {
+		variable, ok := v.Type.(*btf.Var)
+		if end := uint64(v.Offset) + uint64(v.Size); ok && end <= uint64(len(data)) {
+			fmt.Fprintf(b, "  %s = %s\n", ui.Printable(variable.Name), btfval.Format(variable.Type, data[v.Offset:end], order))
+		}
+	}
+}

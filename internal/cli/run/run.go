@@ -1,0 +1,251 @@
+// Package run is skep run: a program on the packets of captures, and what
+// became of them.
+//
+//	options ─▶ image ─▶ engine ─▶ assignments ─▶ packets ─▶ report
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+	"github.com/spf13/cobra"
+
+	"github.com/skep-bpf/skep/image"
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/cli/engine"
+	"github.com/skep-bpf/skep/internal/cli/ui"
+)
+
+// Options are what the command line says.
+type Options struct {
+	Object  string
+	Pcaps   []string
+	Prog    string
+	Section string
+	Out     string
+	Sets    []string
+	Consts  []string
+	Limit   uint64
+	Max     int
+	JSON    bool
+	Engine  string
+	BTF     string
+	Clock   string
+
+	engine.Options
+}
+
+// New returns the command.
+func New(s *ui.Streams) *cobra.Command {
+	var o Options
+	cmd := &cobra.Command{
+		Use:   "run OBJECT",
+		Short: "Run a program on the packets of captures",
+		Long: `Loads an object file, verifies the program and runs it on every packet of the
+captures (pcap or pcapng, also packed with gzip or zstd; - is standard input).
+Prints for each verdict packets, bytes and share, then what the maps hold, what
+the program traced and how long it took.
+
+Programs of type xdp, sched_cls, sched_act and socket_filter run. Without --pcap
+the program runs on one packet of 64 zero bytes.
+
+Maps are filled before the run with --set 'map[key]=value', constants set with
+--const name=value; both are read by the types of the object: 12, 0x1f, "text",
+10.0.0.1, { .packets = 1 }. An LPM key may be a prefix (10.0.0.0/8), a program
+array takes a program's name, --set @FILE reads assignments from a file, one a line.`,
+		Example: `  skep run examples/firewall/firewall.o --pcap examples/captures/web.pcap
+  skep run examples/firewall/firewall.o --pcap examples/captures/web.pcap \
+      --set 'block4[203.0.113.0/24]=3' --const closed_port=22 --out passed.pcap`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Object = args[0]
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+			defer stop()
+			return run(ctx, s, &o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVarP(&o.Pcaps, "pcap", "r", nil, "read packets from `file` (may be repeated)")
+	f.StringVar(&o.Prog, "prog", "", "run the program of this `name`")
+	f.StringVar(&o.Section, "section", "", "run the program of this ELF `section`")
+	f.StringVarP(&o.Out, "out", "w", "", "write what passed, as it then was, to `file` (.pcap, .pcapng; .gz, .zst)")
+	f.StringArrayVar(&o.Sets, "set", nil, "fill a map: `map[key]=value` (may be repeated)")
+	f.StringArrayVar(&o.Consts, "const", nil, "set a constant: `name=value` (may be repeated)")
+	f.Uint64VarP(&o.Limit, "count", "c", 0, "stop after `n` packets")
+	f.Uint32Var(&o.Repeat, "repeat", 1, "run `n` times on each packet, to measure")
+	f.IntVar(&o.Max, "max", 20, "show at most `n` entries of a map and lines of trace (0: all)")
+	f.BoolVarP(&o.JSON, "json", "j", false, "print JSON")
+	f.StringVar(&o.Engine, "engine", engine.Skep, "skep or linux (the kernel, by BPF_PROG_TEST_RUN)")
+	f.StringVar(&o.BTF, "btf", "", "relocate against the kernel types in `file`, not this machine's")
+	f.IntVar(&o.CPUs, "cpus", 1, "possible CPUs: values of a per-CPU map")
+	f.Uint64Var(&o.Seed, "seed", 0, "seed of the programs' random numbers; makes a run repeatable with --clock")
+	f.StringVar(&o.Clock, "clock", "real", "real; fixed: time stands still; packets: it is each packet's")
+	return cmd
+}
+
+func run(ctx context.Context, s *ui.Streams, o *Options) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	open, err := engine.ByName(o.Engine)
+	if err != nil {
+		return ui.Usage(err)
+	}
+	img, err := loadImage(o)
+	if err != nil {
+		return err
+	}
+	prog, err := choose(img, o)
+	if err != nil {
+		return err
+	}
+	verdicts := verdictsOf(prog.Type)
+	if verdicts == nil {
+		return fmt.Errorf("%s: program %s is of type %v, which runs on no packets: xdp, sched_cls, sched_act and socket_filter do", o.Object, prog.Name, prog.Type)
+	}
+	coll, err := open(img, &o.Options)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.Object, err)
+	}
+	defer coll.Close()
+	loaded, err := coll.Load(prog)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.Object, err)
+	}
+	sets, err := readSets(o.Sets)
+	if err != nil {
+		return err
+	}
+	for _, set := range sets {
+		if err := assign(coll, img, set); err != nil {
+			return fmt.Errorf("%s: --set %s: %w", o.Object, set, err)
+		}
+	}
+
+	w := &work{o: o, coll: coll, prog: loaded, verdicts: verdicts, total: newTotals(o, prog)}
+	stop := w.startProgress(s)
+	runErr := w.packets(ctx)
+	stop()
+	var bad *inputError
+	if runErr != nil && !errors.As(runErr, &bad) {
+		return runErr
+	}
+	// What was run before an input turned bad is worth seeing.
+	w.total.maps, err = dump(coll, img, o.Max)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.Object, err)
+	}
+	if o.JSON {
+		err = w.total.printJSON(s, img.ByteOrder)
+	} else {
+		err = w.total.print(s, img.ByteOrder)
+	}
+	return errors.Join(runErr, err)
+}
+
+// check finds contradictions among the options.
+func (o *Options) check() error {
+	switch {
+	case o.Prog != "" && o.Section != "":
+		return ui.Usagef("--prog and --section: either will do")
+	case o.Repeat == 0:
+		return ui.Usagef("--repeat 0 runs nothing")
+	case o.CPUs < 1 || o.CPUs > maxCPUs:
+		return ui.Usagef("--cpus %d: 1 to %d", o.CPUs, maxCPUs)
+	case o.Max < 0:
+		return ui.Usagef("--max %d: 0 or more", o.Max)
+	}
+	clock, ok := clocks[o.Clock]
+	if !ok {
+		return ui.Usagef("--clock %s: there are real, fixed and packets", o.Clock)
+	}
+	o.Options.Clock = clock
+	return nil
+}
+
+// maxCPUs is the most possible CPUs a run may have (the kernel's NR_CPUS of amd64).
+const maxCPUs = 8192
+
+var clocks = map[string]engine.Clock{
+	"real":    engine.RealClock,
+	"fixed":   engine.FixedClock,
+	"packets": engine.PacketClock,
+}
+
+func loadImage(o *Options) (*image.Image, error) {
+	opts := &image.Options{}
+	if o.BTF != "" {
+		spec, err := btf.LoadSpec(o.BTF)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", o.BTF, err)
+		}
+		opts.TargetBTF = func() (*btf.Spec, error) { return spec, nil }
+	}
+	img, err := image.LoadFile(o.Object, opts)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range o.Consts {
+		if err := setConst(img, c); err != nil {
+			return nil, fmt.Errorf("%s: --const %s: %w", o.Object, c, err)
+		}
+	}
+	return img, nil
+}
+
+// choose finds the program that the options mean.
+func choose(img *image.Image, o *Options) (*image.Program, error) {
+	var found []*image.Program
+	for _, p := range img.Programs {
+		if o.Prog != "" && p.Name != o.Prog || o.Section != "" && p.Section != o.Section {
+			continue
+		}
+		found = append(found, p)
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(img.Programs) == 0:
+		return nil, fmt.Errorf("%s: no program in it", o.Object)
+	case len(found) == 0 && o.Prog != "":
+		return nil, fmt.Errorf("%s: no program %s: there are %s", o.Object, o.Prog, list(img.Programs, programName))
+	case len(found) == 0:
+		return nil, fmt.Errorf("%s: no program in section %s: there are %s", o.Object, o.Section, list(img.Programs, programSection))
+	}
+	return nil, fmt.Errorf("%s: %d programs, choose one with --prog: %s", o.Object, len(found), list(found, programName))
+}
+
+func programName(p *image.Program) string    { return p.Name }
+func programSection(p *image.Program) string { return p.Section }
+
+// list joins what f says of each program, every name once.
+func list(programs []*image.Program, f func(*image.Program) string) string {
+	var names []string
+	seen := map[string]bool{}
+	for _, p := range programs {
+		if name := f(p); !seen[name] {
+			seen[name] = true
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// verdictsOf returns how results of a program type read, nil for types that
+// run on no packets.
+func verdictsOf(t catalog.ProgType) func(ret uint32, size int) verdict {
+	switch t {
+	case catalog.ProgXDP:
+		return xdpVerdict
+	case catalog.ProgSchedCls, catalog.ProgSchedAct:
+		return tcVerdict
+	case catalog.ProgSocketFilter:
+		return filterVerdict
+	}
+	return nil
+}

@@ -1,0 +1,97 @@
+package run
+
+import (
+	"slices"
+	"time"
+
+	"github.com/skep-bpf/skep/image"
+	"github.com/skep-bpf/skep/internal/cli/ui"
+)
+
+// totals are a run's figures.
+type totals struct {
+	Object  string
+	Engine  string
+	Program *image.Program
+
+	Packets uint64
+	Bytes   uint64
+	Runs    uint64        // program runs: packets times --repeat
+	Took    time.Duration // within the program, one run per packet
+	Elapsed time.Duration // from the first packet to the last, reading and all
+
+	verdicts []count
+	lines    []string // traced, the first ones
+	Traced   uint64   // how many there were
+	maps     []mapDump
+}
+
+// count is a row of the verdict table.
+type count struct {
+	verdict
+	packets, bytes uint64
+}
+
+func newTotals(o *Options, p *image.Program) *totals {
+	return &totals{Object: o.Object, Engine: o.Engine, Program: p}
+}
+
+// add counts a packet of size bytes; took is 0 when the program did not run.
+func (t *totals) add(v verdict, size int, took time.Duration) {
+	t.Packets++
+	t.Bytes += uint64(size)
+	if v.name != notRun.name {
+		t.Runs++
+		t.Took += took
+	}
+	i := slices.IndexFunc(t.verdicts, func(c count) bool { return c.name == v.name })
+	if i < 0 {
+		i = len(t.verdicts)
+		t.verdicts = append(t.verdicts, count{verdict: v})
+	}
+	t.verdicts[i].packets++
+	t.verdicts[i].bytes += uint64(size)
+}
+
+// trace keeps the first limit lines, all when it is 0.
+func (t *totals) trace(lines []string, limit int) {
+	t.Traced += uint64(len(lines))
+	if limit > 0 {
+		lines = lines[:min(len(lines), max(0, limit-len(t.lines)))]
+	}
+	t.lines = append(t.lines, lines...)
+}
+
+// sorted returns the verdicts in the order of their codes.
+func (t *totals) sorted() []count {
+	rows := slices.Clone(t.verdicts)
+	slices.SortFunc(rows, func(a, b count) int {
+		if a.order != b.order {
+			return a.order - b.order
+		}
+		if a.name < b.name {
+			return -1
+		}
+		return 1
+	})
+	return rows
+}
+
+// share is a row's part of all packets.
+func (t *totals) share(c count) float64 { return float64(c.packets) / float64(t.Packets) }
+
+// perRun is the mean time of a run.
+func (t *totals) perRun() time.Duration {
+	if t.Runs == 0 {
+		return 0
+	}
+	return t.Took / time.Duration(t.Runs)
+}
+
+// perPacket prints a duration with a sensible unit: 312 ns, 4.1 µs.
+func perPacket(d time.Duration) string {
+	if d < 10*time.Microsecond {
+		return ui.Count(uint64(d)) + " ns"
+	}
+	return d.Round(100 * time.Nanosecond).String()
+}

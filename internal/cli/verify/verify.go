@@ -1,0 +1,239 @@
+// Package verify is skep verify: what the verifier says of an object's programs.
+package verify
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+	"github.com/spf13/cobra"
+
+	"github.com/skep-bpf/skep/image"
+	"github.com/skep-bpf/skep/internal/cli/engine"
+	"github.com/skep-bpf/skep/internal/cli/ui"
+)
+
+// Options are what the command line says.
+type Options struct {
+	Object   string
+	Progs    []string
+	LogLevel uint32
+	JSON     bool
+	Engine   string
+	BTF      string
+}
+
+// New returns the command.
+func New(s *ui.Streams) *cobra.Command {
+	var o Options
+	cmd := &cobra.Command{
+		Use:   "verify OBJECT",
+		Short: "Say which programs the verifier accepts, and why not the others",
+		Long: `Verifies the programs of an object file by the kernel's rules, each by itself.
+Prints a table, and for each program that is refused the reason, the instruction
+and the source line. The exit code is 1 when one is refused.
+
+Log levels are the kernel's: 1 shows the state at branches, 2 at every
+instruction, 4 the statistics alone; they may be added up.`,
+		Example: `  skep verify examples/firewall/firewall.o
+  skep verify --log-level 2 --prog no_bounds_check examples/refused/refused.o`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			o.Object = args[0]
+			return run(s, &o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&o.Progs, "prog", nil, "verify only the program of this `name` (may be repeated)")
+	f.Uint32Var(&o.LogLevel, "log-level", 0, "print the verifier's log: 1, 2, 4 or sums of them")
+	f.BoolVarP(&o.JSON, "json", "j", false, "print JSON")
+	f.StringVar(&o.Engine, "engine", engine.Skep, "skep or linux (the kernel's own verifier)")
+	f.StringVar(&o.BTF, "btf", "", "relocate against the kernel types in `file`, not this machine's")
+	return cmd
+}
+
+// result is a program and what was said of it.
+type result struct {
+	prog    *image.Program
+	log     string
+	refused *refusal // nil: accepted
+	stats   stats
+}
+
+func run(s *ui.Streams, o *Options) error {
+	if o.LogLevel > 7 {
+		return ui.Usagef("--log-level %d: 0 to 7", o.LogLevel)
+	}
+	open, err := engine.ByName(o.Engine)
+	if err != nil {
+		return ui.Usage(err)
+	}
+	opts := &image.Options{}
+	if o.BTF != "" {
+		spec, err := btf.LoadSpec(o.BTF)
+		if err != nil {
+			return fmt.Errorf("%s: %w", o.BTF, err)
+		}
+		opts.TargetBTF = func() (*btf.Spec, error) { return spec, nil }
+	}
+	img, err := image.LoadFile(o.Object, opts)
+	if err != nil {
+		return err
+	}
+	progs, err := choose(img, o)
+	if err != nil {
+		return err
+	}
+	coll, err := open(img, &engine.Options{CPUs: 1})
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.Object, err)
+	}
+	defer coll.Close()
+
+	var results []result
+	failed := false
+	for _, p := range progs {
+		r, err := verify(coll, p, o.LogLevel)
+		if err != nil {
+			return fmt.Errorf("%s: program %s: %w", o.Object, p.Name, err)
+		}
+		failed = failed || r.refused != nil
+		results = append(results, r)
+	}
+	if o.JSON {
+		err = printJSON(s, o, results)
+	} else {
+		err = print(s, o, results)
+	}
+	if err == nil && failed {
+		err = ui.ErrSilent
+	}
+	return err
+}
+
+// choose returns the programs the options mean: all that load by themselves.
+func choose(img *image.Image, o *Options) ([]*image.Program, error) {
+	if len(img.Programs) == 0 {
+		return nil, fmt.Errorf("%s: no program in it", o.Object)
+	}
+	if len(o.Progs) == 0 {
+		return img.Programs, nil
+	}
+	var progs []*image.Program
+	for _, name := range o.Progs {
+		p := img.Program(name)
+		if p == nil {
+			var names []string
+			for _, p := range img.Programs {
+				names = append(names, p.Name)
+			}
+			return nil, fmt.Errorf("%s: no program %s: there are %s", o.Object, name, strings.Join(names, ", "))
+		}
+		progs = append(progs, p)
+	}
+	return progs, nil
+}
+
+// Bits of the log level.
+const (
+	logStates = 1
+	logInsns  = 2
+)
+
+func verify(coll engine.Collection, p *image.Program, level uint32) (result, error) {
+	r := result{prog: p}
+	if p.Err != nil { // it never gets to the verifier
+		r.refused = &refusal{Reason: p.Err.Error(), Insn: -1}
+		return r, nil
+	}
+	v, err := coll.Verify(p, level)
+	if err != nil {
+		return r, err
+	}
+	r.log, r.stats = v.Log, statsOf(v.Log)
+	if v.Refused == nil {
+		return r, nil
+	}
+	if level&(logStates|logInsns) == 0 { // such a log does not say which instruction
+		if v, err = coll.Verify(p, logStates); err != nil {
+			return r, err
+		}
+	}
+	r.refused = refusalOf(v, p)
+	return r, nil
+}
+
+// print writes a table, then the refusals, then the logs that were asked for.
+func print(s *ui.Streams, o *Options, results []result) error {
+	table := s.NewTable("program", "type", ">insns", "verdict", ">processed", ">states", ">peak")
+	for _, r := range results {
+		verdict := "accepted"
+		if r.refused != nil {
+			verdict = "refused"
+		}
+		table.Row(ui.Printable(r.prog.Name), r.prog.Type.String(), strconv.Itoa(len(r.prog.Insns)), verdict,
+			number(r.stats.Processed), number(r.stats.Total), number(r.stats.Peak))
+	}
+	if err := table.Print(s.Out); err != nil {
+		return err
+	}
+	var b strings.Builder
+	for _, r := range results {
+		if r.refused == nil {
+			continue
+		}
+		fmt.Fprintf(&b, "\n%s: %s\n", s.Paint(ui.Red, ui.Printable(r.prog.Name)), ui.Printable(r.refused.Reason))
+		if r.refused.Insn >= 0 {
+			fmt.Fprintf(&b, "  insn %d: %s\n", r.refused.Insn, r.refused.Text)
+		}
+		if r.refused.Source != "" {
+			fmt.Fprintf(&b, "  %s: %s\n", ui.Printable(r.refused.Where), ui.Printable(r.refused.Source))
+		}
+	}
+	if o.LogLevel != 0 {
+		for _, r := range results {
+			fmt.Fprintf(&b, "\n%s\n%s", s.Paint(ui.Bold, "-- "+ui.Printable(r.prog.Name)+" --"), r.log)
+		}
+	}
+	_, err := io.WriteString(s.Out, b.String())
+	return err
+}
+
+func number(n int) string {
+	if n < 0 {
+		return ""
+	}
+	return ui.Count(uint64(n))
+}
+
+type jsonResult struct {
+	Program  string   `json:"program"`
+	Section  string   `json:"section"`
+	Type     string   `json:"type"`
+	Insns    int      `json:"insns"`
+	Accepted bool     `json:"accepted"`
+	Refusal  *refusal `json:"refusal,omitempty"`
+	Stats    stats    `json:"stats"`
+	Log      string   `json:"log,omitempty"`
+}
+
+func printJSON(s *ui.Streams, o *Options, results []result) error {
+	out := []jsonResult{}
+	for _, r := range results {
+		j := jsonResult{
+			Program: r.prog.Name, Section: r.prog.Section, Type: r.prog.Type.String(), Insns: len(r.prog.Insns),
+			Accepted: r.refused == nil, Refusal: r.refused, Stats: r.stats,
+		}
+		if o.LogLevel != 0 {
+			j.Log = r.log
+		}
+		out = append(out, j)
+	}
+	enc := json.NewEncoder(s.Out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(out)
+}
