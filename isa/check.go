@@ -47,7 +47,7 @@ func noRegister(ins Instruction, r Register) error {
 }
 
 // isConditional reports whether op compares registers to decide a jump.
-func isConditional(op Opcode) bool { return byOp[op] != nil && byOp[op][0].Test != nil }
+func isConditional(op Opcode) bool { return byOp[op] != nil && byOp[op][0].IsConditional() }
 
 // CheckValue reports whether the immediate makes sense as a value: no division
 // by a constant zero, no shift by the operand's width or more. The kernel

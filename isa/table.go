@@ -88,7 +88,7 @@ func (f Field) Allows(v int32) bool {
 }
 
 // IsOperand reports whether the field carries an operand (as opposed to being
-// reserved, fieldIgnored, or there to select the form).
+// reserved, ignored, or there to select the form).
 func (f Field) IsOperand() bool { return f.kind == fieldOperand || f.kind == fieldOneOf }
 
 // Values returns the only values the field may hold, nil if it may hold any.
@@ -197,12 +197,15 @@ func (r *Row) Slots() int {
 	return 1
 }
 
-// IsJump reports whether the instruction may go elsewhere than to the next slot
-// and come back by no exit: goto, gotol, may_goto and the conditional jumps.
+// IsJump reports whether the instruction goes, or may go, to another slot of the
+// same function: goto, gotol, may_goto and the conditional jumps.
 func (r *Row) IsJump() bool {
 	op := r.Op.JumpOp()
 	return r.Op.Class().IsJump() && op != Call && op != Exit
 }
+
+// IsConditional reports whether the instruction compares to decide a jump.
+func (r *Row) IsConditional() bool { return r.Test != nil }
 
 // RegSet is a set of registers, bit n standing for Rn.
 type RegSet uint16
