@@ -13,6 +13,7 @@ import (
 // largest objects in the field (Cilium, sched_ext) stay below a tenth of them.
 const (
 	maxSections    = 4096
+	maxSymbols     = 1 << 18
 	maxSectionSize = 64 << 20  // bytes of one section that are read
 	maxTotalSize   = 256 << 20 // bytes of all sections together
 	maxZeroSize    = 1 << 30   // bytes of a .bss section, which takes no room in the file
@@ -109,8 +110,8 @@ func (o *object) content(s *section) ([]byte, error) {
 // readSymbols fills o.symbols, so that indices are those of relocations.
 func (o *object) readSymbols() error {
 	for _, s := range o.sections {
-		if s.Type == elf.SHT_SYMTAB && s.Size > maxSectionSize {
-			return at(s.Name, "", ErrTooLarge, "%d bytes", s.Size)
+		if s.Type == elf.SHT_SYMTAB && s.Size/elf.Sym64Size > maxSymbols {
+			return at(s.Name, "", ErrTooLarge, "%d symbols", s.Size/elf.Sym64Size)
 		}
 	}
 	syms, err := o.file.Symbols()

@@ -43,17 +43,22 @@ func (k ExternKind) String() string {
 // (bpf_object__collect_externs).
 func (o *object) loadExterns(types *objectTypes) (*externTable, error) {
 	t := &externTable{bySym: map[int]int{}}
+	if types == nil {
+		return t, nil
+	}
+	decls := types.raw.externDecls()
 	for i := range o.symbols {
-		if !o.symbols[i].isExtern() {
+		sym := &o.symbols[i]
+		// An extern without BTF is no error yet: only code that uses it cannot be loaded.
+		decl, ok := decls[sym.Name]
+		if !ok || !sym.isExtern() {
 			continue
 		}
-		ext, err := o.newExtern(i, types)
+		ext, err := newExtern(i, sym, decl, types)
 		if err != nil {
 			return nil, err
 		}
-		if ext != nil {
-			t.list = append(t.list, ext)
-		}
+		t.list = append(t.list, ext)
 	}
 	slices.SortStableFunc(t.list, func(a, b *Extern) int {
 		ak, bk := min(a.Kind, ExternFunc), min(b.Kind, ExternFunc) // all but configuration are one class
@@ -74,19 +79,10 @@ func (o *object) loadExterns(types *objectTypes) (*externTable, error) {
 	return t, nil
 }
 
-// newExtern describes the extern that symbol i stands for. A symbol without BTF
-// gives nil: only code that uses it cannot be loaded.
-func (o *object) newExtern(i int, types *objectTypes) (*Extern, error) {
-	sym := &o.symbols[i]
-	if types == nil {
-		return nil, nil
-	}
-	id, sec := types.raw.findExtern(sym.Name)
-	if id == 0 {
-		return nil, nil
-	}
-	ext := &Extern{Name: sym.Name, Weak: elf.ST_BIND(sym.Info) == elf.STB_WEAK, raw: rawExtern{sym: i, id: id}}
-	switch decl := types.typeByID(uint32(id)).(type) {
+// newExtern describes the extern that ELF symbol i stands for.
+func newExtern(i int, sym *symbol, in externDecl, types *objectTypes) (*Extern, error) {
+	ext := &Extern{Name: sym.Name, Weak: elf.ST_BIND(sym.Info) == elf.STB_WEAK, raw: rawExtern{sym: i, id: in.id}}
+	switch decl := types.typeByID(uint32(in.id)).(type) {
 	case *btf.Func:
 		ext.Kind, ext.Type = ExternFunc, decl.Type
 	case *btf.Var:
@@ -95,44 +91,46 @@ func (o *object) newExtern(i int, types *objectTypes) (*Extern, error) {
 			ext.Kind = ExternSym
 		}
 	default:
-		return nil, at(sec, sym.Name, ErrBadBTF, "extern is %v", decl)
+		return nil, at(in.sec, sym.Name, ErrBadBTF, "extern is %v", decl)
 	}
 	switch {
-	case sec == secKsyms:
+	case in.sec == secKsyms:
 		return ext, nil
-	case sec == secKconfig && ext.Kind != ExternFunc:
+	case in.sec == secKconfig && ext.Kind != ExternFunc:
 		ext.Kind = ExternKconfig
 		return ext, ext.setKconfigType()
 	}
-	return nil, at(sec, sym.Name, ErrNotSupported, "extern in section %q", sec)
+	return nil, at(in.sec, sym.Name, ErrNotSupported, "extern in section %q", in.sec)
 }
 
-// findExtern returns the id of the extern VAR or FUNC of a name and the name of
-// the DATASEC that lists it; id is 0 if there is none.
-func (r *rawBTF) findExtern(name string) (id int, sec string) {
-	for i := 1; i < r.count() && id == 0; i++ {
-		switch r.kind(i) {
-		case kindVar:
-			if r.word(i, 3) == linkExtern && r.name(i) == name {
-				id = i
-			}
-		case kindFunc:
-			if r.word(i, 1)&0xffff == linkExtern && r.name(i) == name {
-				id = i
+// externDecl is the declaration of an extern in BTF.
+type externDecl struct {
+	id  int
+	sec string // the DATASEC that lists it
+}
+
+// externDecls finds the extern VARs and FUNCs by name.
+func (r *rawBTF) externDecls() map[string]externDecl {
+	secs := map[uint32]string{}
+	for id := 1; id < r.count(); id++ {
+		if r.kind(id) == kindDatasec {
+			for j := range r.vlen(id) {
+				secs[r.word(id, secVar(j))] = r.name(id)
 			}
 		}
 	}
-	for i := 1; i < r.count(); i++ {
-		if r.kind(i) != kindDatasec {
+	decls := map[string]externDecl{}
+	for id := 1; id < r.count(); id++ {
+		isExtern := r.kind(id) == kindVar && r.word(id, 3) == linkExtern ||
+			r.kind(id) == kindFunc && r.word(id, 1)&0xffff == linkExtern
+		if !isExtern {
 			continue
 		}
-		for j := range r.vlen(i) {
-			if r.word(i, secVar(j)) == uint32(id) {
-				return id, r.name(i)
-			}
+		if _, seen := decls[r.name(id)]; !seen {
+			decls[r.name(id)] = externDecl{id, secs[uint32(id)]}
 		}
 	}
-	return id, ""
+	return decls
 }
 
 // layoutKconfig writes size and offsets of .kconfig into the BTF.

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/bits"
 	"os"
+	"sort"
 
 	"github.com/cilium/ebpf/btf"
 
@@ -318,12 +319,12 @@ func (l *linker) linkSlots(programs map[*function]*Program) error {
 	return nil
 }
 
-// definedAt returns the map whose variable has byte off of .maps, or nil.
+// definedAt returns the map whose variable has byte off of .maps, or nil. A
+// DATASEC's variables are in the order of their offsets.
 func (t *mapTable) definedAt(off uint64) *definedMap {
-	for i := range t.places {
-		if d := &t.places[i]; off >= d.off && off-d.off < d.size {
-			return d
-		}
+	i := sort.Search(len(t.places), func(i int) bool { return t.places[i].off > off }) - 1
+	if i < 0 || off-t.places[i].off >= t.places[i].size {
+		return nil
 	}
-	return nil
+	return &t.places[i]
 }

@@ -31,7 +31,7 @@ func (p *Program) classify() {
 		p.Flags |= flagXDPFrags
 	}
 	if row.Extras {
-		p.AttachTo = strings.TrimPrefix(strings.TrimPrefix(p.Section, row.Name), "/")
+		_, p.AttachTo, _ = strings.Cut(p.Section, row.Name+"/")
 	}
 }
 

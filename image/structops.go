@@ -1,6 +1,7 @@
 package image
 
 import (
+	"sort"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
@@ -67,12 +68,17 @@ func (o *object) addStructOps(t *mapTable, types *objectTypes) error {
 // linkStructOps ties function pointers to programs by the relocations of the
 // struct_ops sections (libbpf: bpf_object__collect_st_ops_relos).
 func (l *linker) linkStructOps(programs map[*function]*Program) error {
-	for _, s := range l.maps.structOps {
-		for _, r := range s.sec.relocs {
-			if r.Off < s.off || r.Off-s.off >= s.size {
-				continue
+	for _, sec := range l.obj.sections {
+		if !isStructOpsSection(sec.Name) {
+			continue
+		}
+		for _, r := range sec.relocs {
+			s := l.maps.structOpsAt(sec, r.Off)
+			sym := &l.obj.symbols[r.Sym]
+			if s == nil {
+				return at(sec.Name, sym.label(), ErrBadReloc, "byte %d lies in no variable", r.Off)
 			}
-			if err := l.linkOp(s, uint32(r.Off-s.off), &l.obj.symbols[r.Sym], programs); err != nil {
+			if err := l.linkOp(s, uint32(r.Off-s.off), sym, programs); err != nil {
 				return err
 			}
 		}
@@ -80,7 +86,23 @@ func (l *linker) linkStructOps(programs map[*function]*Program) error {
 	return nil
 }
 
-func (l *linker) linkOp(s structOpsValue, off uint32, sym *symbol, programs map[*function]*Program) error {
+// structOpsAt returns the value that has byte off of a section, or nil. Values
+// are in the order of sections and offsets.
+func (t *mapTable) structOpsAt(sec *section, off uint64) *structOpsValue {
+	i := sort.Search(len(t.structOps), func(i int) bool {
+		s := &t.structOps[i]
+		return s.sec.idx > sec.idx || s.sec.idx == sec.idx && s.off > off
+	}) - 1
+	if i < 0 {
+		return nil
+	}
+	if s := &t.structOps[i]; s.sec == sec && off-s.off < s.size {
+		return s
+	}
+	return nil
+}
+
+func (l *linker) linkOp(s *structOpsValue, off uint32, sym *symbol, programs map[*function]*Program) error {
 	var member *btf.Member
 	for i := range s.m.StructOps.Type.Members {
 		if m := &s.m.StructOps.Type.Members[i]; m.Offset.Bytes() == off {
