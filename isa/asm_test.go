@@ -80,6 +80,7 @@ func TestAssemble(t *testing.T) {
 		{"call bpf_iter_num_new", Program(KfuncCall(77, 2))},
 		{"call bpf_iter_num_new#78", Program(KfuncCall(78, 2))},
 		{".insn 0x8d, 3, 15, -1, 0xffffffff", []Instruction{{0x8d, 3, 15, -1, -1}}},
+		{"callx r3", []Instruction{{Op: 0x8d, Dst: R3}}},
 		{"exit", Program(ExitInsn())},
 		// What only rewritten programs have.
 		{"r11 = *(probe u32 *)(r1 + 4)", []Instruction{{Op: Opcode(ClassLDX) | ModeProbeMEM | W, Dst: AX, Src: R1, Off: 4}}},
@@ -153,7 +154,7 @@ func TestAssembleErrors(t *testing.T) {
 // TestRoundTrip prints and assembles instances of every row, in every dialect
 // whose text tells all.
 func TestRoundTrip(t *testing.T) {
-	rows := slices.Concat(Table, Rewritten)
+	rows := slices.Concat(Table, Rewritten, foreign)
 	for i := range rows {
 		r := &rows[i]
 		for _, ins := range instances(r) {

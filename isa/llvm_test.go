@@ -123,7 +123,7 @@ func compareLines(t *testing.T, dialect isa.Dialect, prog []isa.Instruction, the
 	pc := 0
 	for i, line := range theirs {
 		ins := prog[pc]
-		pc += isa.Lookup(ins).Slots()
+		pc += slots(ins)
 		want := strings.TrimSpace(note.ReplaceAllString(rawBytes.ReplaceAllString(line, "\t"), ""))
 		if got := strings.TrimSpace(ours[i]); got != want && !llvmMisprints(dialect, ins) {
 			t.Errorf("%s\n  llvm: %s", got, want)
@@ -131,10 +131,19 @@ func compareLines(t *testing.T, dialect isa.Dialect, prog []isa.Instruction, the
 	}
 }
 
+func slots(ins isa.Instruction) int {
+	if ins.IsLoadImm64() {
+		return 2
+	}
+	return 1
+}
+
 // llvmMisprints tells the few forms whose text by llvm-objdump 19 is wrong.
 func llvmMisprints(dialect isa.Dialect, ins isa.Instruction) bool {
 	r := isa.Lookup(ins)
 	switch {
+	case r == nil:
+		return false
 	case r.Group == isa.GroupAtomic32 && dialect == isa.LLVM:
 		return ins.Imm != isa.AtomicAdd // a 64-bit add, or <unknown>
 	case ins.Op.Class() == isa.ClassSTX && r.Group == isa.GroupLinux:
@@ -148,7 +157,7 @@ func llvmMisprints(dialect isa.Dialect, ins isa.Instruction) bool {
 func compareAssembled(t *testing.T, dialect isa.Dialect, prog []isa.Instruction, theirs []string) {
 	t.Helper()
 	for pc, i := 0, 0; pc < len(prog); i++ {
-		want := prog[pc:][:isa.Lookup(prog[pc]).Slots()]
+		want := prog[pc:][:slots(prog[pc])]
 		pc += len(want)
 		if llvmMisprints(dialect, want[0]) {
 			continue
@@ -198,7 +207,7 @@ func TestClangAssembles(t *testing.T) {
 		}
 	}
 	var text strings.Builder
-	for pc := 0; pc < len(prog); pc += isa.Lookup(prog[pc]).Slots() {
+	for pc := 0; pc < len(prog); pc += slots(prog[pc]) {
 		text.WriteString(new(isa.Printer).Text(prog, pc) + "\n")
 	}
 	dir := t.TempDir()

@@ -37,7 +37,7 @@ type ending struct {
 
 var assembly = func() *grammar {
 	root := new(grammar)
-	for _, rows := range [][]Row{Table, Rewritten} {
+	for _, rows := range [][]Row{Table, Rewritten, foreign} {
 		for i := range rows {
 			for d := range rows[i].text {
 				root.add(&rows[i], Dialect(d))

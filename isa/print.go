@@ -58,10 +58,7 @@ func (p *Printer) Text(prog []Instruction, pc int) string {
 // kernel's dialect what the kernel's log shows before the verdict.
 func (p *Printer) Append(b []byte, prog []Instruction, pc int) ([]byte, int) {
 	ins := prog[pc]
-	w := writer{p: p, prog: prog, pc: pc, ins: ins, row: Lookup(ins)}
-	if p.Dialect == Assembly {
-		w.row = LookupRewritten(ins)
-	}
+	w := writer{p: p, prog: prog, pc: pc, ins: ins, row: p.rowOf(ins)}
 	if ins.IsLoadImm64() && !pairAt(prog, pc) {
 		w.row = nil // half of a load is not an instruction
 	}
@@ -87,6 +84,19 @@ func (p *Printer) Append(b []byte, prog []Instruction, pc int) ([]byte, int) {
 		}
 	}
 	return b, w.row.Slots()
+}
+
+// rowOf finds the row of what the dialect has a text for, the kernel's refused
+// forms left aside.
+func (p *Printer) rowOf(ins Instruction) *Row {
+	r := Lookup(ins)
+	if r == nil && p.Dialect != Kernel {
+		r = findRow(foreignByOp[ins.Op], ins)
+	}
+	if r == nil && p.Dialect == Assembly {
+		r = findRow(rewrittenByOp[ins.Op], ins)
+	}
+	return r
 }
 
 // pairAt reports whether a well-formed 64-bit load starts at slot pc: its

@@ -18,6 +18,14 @@ func LookupRewritten(ins Instruction) *Row {
 	return findRow(rewrittenByOp[ins.Op], ins)
 }
 
+// foreign holds what clang emits for other machines than Linux.
+var foreign = withTemplates([]Row{
+	{Name: "callx", Op: Opcode(ClassJMP) | Call | SrcX, Dst: Read, Uses: Regs(R1, R2, R3, R4, R5), Sets: Regs(R0, R1, R2, R3, R4, R5),
+		CPU: CPUv1, Group: GroupBase64, Syntax: "callx {dst}", Doc: "call the subprogram a register points to"},
+})
+
+var foreignByOp = indexRows(foreign)
+
 func rewrittenRows() (rows []Row) {
 	modes := []struct {
 		class    Class

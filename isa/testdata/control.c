@@ -67,3 +67,9 @@ u64 assembly(u64 a)
 	asm volatile("if %0 == 0 goto +1; goto +2; %0 += 1; may_goto +0" : "+r"(a));
 	return a;
 }
+
+// callx, which Linux refuses.
+u64 indirect(u64 (*f)(u64))
+{
+	return f(1);
+}
