@@ -42,6 +42,7 @@ type node struct {
 	orig int32           // slot of the verified program it belongs to
 	to   place           // target of a jump, call or function address, or nowhere
 	at   place           // of a label, else nowhere
+	made bool            // by a pass, so that the verifier knows nothing of it
 }
 
 // code is a program on its way through the passes.
@@ -120,8 +121,13 @@ func (c *code) newPlace() place {
 	return c.places - 1
 }
 
-// fact is what the verifier found for the instruction x was made from.
-func (c *code) fact(x *node) *verifier.InsnFacts { return &c.facts.Insns[x.orig] }
+// fact is what the verifier found for the instruction x: nothing, where a pass has made it.
+func (c *code) fact(x *node) *verifier.InsnFacts {
+	if x.made {
+		return &verifier.InsnFacts{Seen: true}
+	}
+	return &c.facts.Insns[x.orig]
+}
 
 // rewrite runs f over all instructions. f emits what shall stand in x's place
 // and returns true, or returns false to leave x as it is.
@@ -140,20 +146,20 @@ func (c *code) rewrite(f func(x *node) bool) {
 // emit writes instructions of one slot that jump nowhere.
 func (c *code) emit(ins ...isa.Instruction) {
 	for _, i := range ins {
-		c.out = append(c.out, node{ins: i, orig: c.cur, to: nowhere, at: nowhere})
+		c.out = append(c.out, node{ins: i, orig: c.cur, to: nowhere, at: nowhere, made: true})
 	}
 }
 
 // jump writes a jump to a place.
 func (c *code) jump(ins isa.Instruction, to place) {
-	c.out = append(c.out, node{ins: ins, orig: c.cur, to: to, at: nowhere})
+	c.out = append(c.out, node{ins: ins, orig: c.cur, to: to, at: nowhere, made: true})
 }
 
 // imm64 writes a 64-bit load.
 func (c *code) imm64(dst isa.Register, v uint64) {
 	c.out = append(c.out, node{
 		ins:  isa.Instruction{Op: isa.LoadImm64, Dst: dst, Imm: int32(uint32(v))},
-		next: int32(uint32(v >> 32)), orig: c.cur, to: nowhere, at: nowhere,
+		next: int32(uint32(v >> 32)), orig: c.cur, to: nowhere, at: nowhere, made: true,
 	})
 }
 

@@ -91,8 +91,7 @@ func (c *code) storeField(ins isa.Instruction, f *catalog.Field, a catalog.Acces
 		}
 	}
 	switch {
-	case have <= 0:
-		c.jump(isa.Goto(0), done)
+	case have <= 0: // nothing lies there
 	case constant:
 		c.emit(isa.StoreImm(sizeBits[have], ins.Dst, int16(at), ins.Imm))
 	default:

@@ -26,7 +26,7 @@ func removeDead(c *code) {
 			return true
 		}
 		if !isConditional(x.ins) {
-			return x.ins == isa.Goto(0)
+			return false
 		}
 		behind := int(x.orig) + 1
 		switch {
@@ -43,4 +43,22 @@ func removeDead(c *code) {
 // isConditional reports whether ins is a comparison and a jump.
 func isConditional(ins isa.Instruction) bool {
 	return isJump(ins) && ins.Op.JumpOp() != isa.Ja && ins.Op.JumpOp() != isa.Jcond
+}
+
+// removeNops takes out jumps to where the run goes anyway (opt_remove_nops).
+func removeNops(c *code) {
+	const goto16 = isa.Opcode(isa.ClassJMP) | isa.Ja
+	nop := make(map[*node]bool)
+	for i := range c.nodes {
+		x := &c.nodes[i]
+		if x.ins.Op != goto16 || x.to == nowhere {
+			continue
+		}
+		for j := i + 1; j < len(c.nodes) && c.nodes[j].at != nowhere; j++ {
+			if c.nodes[j].at == x.to {
+				nop[x] = true
+			}
+		}
+	}
+	c.rewrite(func(x *node) bool { return nop[x] })
 }

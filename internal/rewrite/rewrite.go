@@ -55,6 +55,7 @@ type pass struct {
 // resolved, since what they insert is final.
 var passes = []pass{
 	{name: "dead", run: removeDead},
+	{name: "nops", run: removeNops},
 	{name: "may_goto", run: expandMayGoto},
 	{name: "imm64", run: resolveImmediates},
 	{name: "ctx", run: convertContext},
