@@ -212,19 +212,11 @@ func (m *matcher) read(b blank, i int, r *reading) (next int, ok bool) {
 		r.imm, r.hi = int32(uint32(v)), int32(uint32(v>>32))
 		return next, ok
 	case blankOff:
-		if t := m.tokens[i].text; t != "+" && t != "-" {
-			m.missed(i, "an offset")
-			return i, true // none: *(u8 *)(r1)
-		}
-		v, next, ok := m.signed(i, math.MinInt16, math.MaxInt16, "a 16-bit offset")
+		v, next, ok := m.displacement(i, math.MinInt16, math.MaxInt16, "a 16-bit offset")
 		r.off = int16(v)
 		return next, ok
 	case blankInd:
-		if t := m.tokens[i].text; t != "+" && t != "-" {
-			m.missed(i, "an offset")
-			return i, true
-		}
-		v, next, ok := m.signed(i, math.MinInt32, math.MaxUint32, "a 32-bit offset")
+		v, next, ok := m.displacement(i, math.MinInt32, math.MaxUint32, "a 32-bit offset")
 		r.imm = int32(uint32(v))
 		return next, ok
 	case blankTo, blankFrom:
@@ -322,6 +314,15 @@ func (m *matcher) signed(i int, low int64, high uint64, kind string) (uint64, in
 	return m.number(i, low, high, kind)
 }
 
+// displacement reads the second part of an address, which may be left out.
+func (m *matcher) displacement(i int, low int64, high uint64, kind string) (uint64, int, bool) {
+	if t := m.tokens[i].text; t != "+" && t != "-" {
+		m.missed(i, "an offset")
+		return 0, i, true
+	}
+	return m.signed(i, low, high, kind)
+}
+
 // number32 takes all that fits 32 bits, as a signed or as an unsigned number.
 func (m *matcher) number32(i int, to *int32) (int, bool) {
 	v, next, ok := m.number(i, math.MinInt32, math.MaxUint32, "a 32-bit number")
@@ -329,7 +330,7 @@ func (m *matcher) number32(i int, to *int32) (int, bool) {
 	return next, ok
 }
 
-// isName reports whether token i can be a label: a word that is no register.
+// isName reports whether token i is a word, and so can name something.
 func (m *matcher) isName(i int) bool { return m.tokens[i].kind == tokWord }
 
 func (m *matcher) label(b blank, i int, r *reading) (int, bool) {
