@@ -191,7 +191,11 @@ func loadImage(o *Options) (*image.Image, error) {
 		return nil, err
 	}
 	for _, c := range o.Consts {
-		if err := setConst(img, c); err != nil {
+		name, value, ok := strings.Cut(c, "=")
+		if !ok || name == "" {
+			return nil, ui.Usagef("--const %s: it is not name=value", c)
+		}
+		if err := img.SetConst(name, value); err != nil {
 			return nil, fmt.Errorf("%s: --const %s: %w", o.Object, c, err)
 		}
 	}

@@ -1,0 +1,130 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
+
+	"github.com/skep-bpf/skep/internal/cli/ui"
+	"github.com/skep-bpf/skep/internal/linux"
+	"github.com/skep-bpf/skep/internal/oracle"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"skep": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+	})
+}
+
+// TestScripts runs testdata/*.txtar. $EX is the examples folder, $CAP that of
+// the captures. Scripts that begin with "needs kernel" are compared with the
+// live kernel and skipped, saying so, where it cannot be asked.
+func TestScripts(t *testing.T) {
+	examples, err := filepath.Abs("../../examples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	scripts, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(scripts) == 0 {
+		t.Fatal(scripts, err)
+	}
+	for _, script := range scripts {
+		t.Run(strings.TrimSuffix(filepath.Base(script), ".txtar"), func(t *testing.T) {
+			if strings.HasSuffix(script, "_linux.txtar") {
+				oracle.Need(t, "bpf(2)", linux.Available())
+			}
+			testscript.Run(t, testscript.Params{
+				Files: []string{script},
+				Setup: func(e *testscript.Env) error {
+					e.Setenv("EX", examples)
+					e.Setenv("CAP", filepath.Join(examples, "captures"))
+					return nil
+				},
+				Cmds: map[string]func(*testscript.TestScript, bool, []string){
+					"exits":   exits,
+					"oneline": oneLine,
+					"head":    head,
+				},
+				RequireExplicitExec: true,
+			})
+		})
+	}
+}
+
+// exits N command… runs a command and checks its exit code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits code command…")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	code := "0"
+	if err != nil {
+		_, code, _ = strings.Cut(err.Error(), "exit status ")
+	}
+	if code != args[0] {
+		ts.Fatalf("exit code %s (%v), want %s", code, err, args[0])
+	}
+}
+
+// oneline checks that standard error is a single line that begins as told.
+func oneLine(ts *testscript.TestScript, neg bool, args []string) {
+	text := ts.ReadFile("stderr")
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: oneline beginning")
+	}
+	if strings.Count(text, "\n") != 1 || !strings.HasSuffix(text, "\n") || !strings.HasPrefix(text, args[0]) {
+		ts.Fatalf("stderr is %q, want one line that begins with %q", text, args[0])
+	}
+}
+
+// head from to n writes the first n bytes of a file to another.
+func head(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: head from to bytes")
+	}
+	n := 0
+	for _, c := range args[2] {
+		n = n*10 + int(c-'0')
+	}
+	data := ts.ReadFile(args[0])
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(data[:min(n, len(data))]), 0o666))
+}
+
+// TestCommands holds every command to the common rules.
+func TestCommands(t *testing.T) {
+	root := New(ui.New(strings.NewReader(""), &strings.Builder{}, &strings.Builder{}))
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "help" || cmd.Name() == "completion" {
+			continue
+		}
+		t.Run(cmd.Name(), func(t *testing.T) {
+			if !strings.Contains(cmd.Example, "skep "+cmd.Name()) {
+				t.Errorf("its help has no example")
+			}
+			if cmd.Short == "" || strings.HasSuffix(cmd.Short, ".") {
+				t.Errorf("short description %q", cmd.Short)
+			}
+			if cmd.RunE == nil || cmd.Args == nil {
+				t.Errorf("it does not say what arguments it takes, or runs nothing")
+			}
+		})
+	}
+	if err := checkUnique(root); err != "" {
+		t.Error(err)
+	}
+}
+
+func checkUnique(root *cobra.Command) string {
+	seen := map[string]bool{}
+	for _, cmd := range root.Commands() {
+		if seen[cmd.Name()] {
+			return "two commands are named " + cmd.Name()
+		}
+		seen[cmd.Name()] = true
+	}
+	return ""
+}
