@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
@@ -44,6 +47,8 @@ const (
 	argMem            // address of data at v
 	argResult         // result of step v
 	argMap            // map v of the script
+	argConst          // address of the script's constants at v
+	argDynptr         // address of dynptr v, on the stack
 )
 
 var ctx = arg{kind: argCtx}
@@ -52,6 +57,8 @@ func imm(v uint64) arg    { return arg{argImm, v} }
 func neg(v int64) arg     { return arg{argImm, uint64(v)} }
 func data(off int) arg    { return arg{argMem, uint64(off)} }
 func res(step int) arg    { return arg{argResult, uint64(step)} }
+func konst(off int) arg   { return arg{argConst, uint64(off)} }
+func dyn(i int) arg       { return arg{argDynptr, uint64(i)} }
 func mapArg(i int) arg    { return arg{argMap, uint64(i)} }
 func be(v uint16) arg     { return imm(uint64(packet.Htons(v))) }
 func str(s string) []byte { return append([]byte(s), 0) }
@@ -64,6 +71,12 @@ type step struct {
 	off int
 	// sock: read off of the packet's full socket instead.
 	sock bool
+	// kfunc is called instead of fn.
+	kfunc string
+	// abs is the size of a legacy load at off; 0: no such load.
+	abs isa.Opcode
+	// put stores the one argument into the data at off.
+	put bool
 	// set stores v into the context field at off.
 	set bool
 	v   uint32
@@ -74,6 +87,8 @@ type step struct {
 }
 
 func call(fn catalog.HelperID, args ...arg) step { return step{fn: fn, args: args} }
+func kcall(name string, args ...arg) step        { return step{kfunc: name, args: args} }
+func legacy(size isa.Opcode, off int) step       { return step{abs: size | 1, off: off} }
 func load(off int) step                          { return step{off: off} }
 func store(off int, v uint32) step               { return step{off: off, v: v, set: true} }
 func sockField(off int) step                     { return step{off: off, sock: true} }
@@ -89,9 +104,12 @@ type script struct {
 	csum  bool   // BPF_F_TEST_SKB_CHECKSUM_COMPLETE
 	frags bool   // the program takes XDP packets with paged bytes
 	data  []byte // at dataOff
+	konst []byte // constants
 	steps []step
 	maps  []catalog.MapDef
 	fill  func(t *testing.T, i int, update func(key, value []byte)) // fills map i
+	// refused: the kernel does not load the program, and ours gives EINVAL at its last step.
+	refused bool
 	// noPacket: the packet afterwards is not compared.
 	noPacket bool
 	net      packet.Net // of ours; nil: a loopback device
@@ -115,33 +133,42 @@ func runScripts(t *testing.T, scripts []script) {
 			t.Errorf("two scripts are named %q", s.name)
 		}
 		seen[s.name] = true
-		t.Run(s.name, func(t *testing.T) {
-			want := s.kernel(t)
-			got := s.ours(t)
-			if (got.err == nil) != (want.err == nil) || got.err != nil && !errors.Is(want.err, got.err) {
-				t.Fatalf("run: %v, kernel %v", got.err, want.err)
-			}
-			if want.err != nil {
-				return
-			}
-			for i := range s.steps {
-				g, w := s.result(got, i), s.result(want, i)
-				if g != w {
-					t.Errorf("step %d %s: %d (%#x), kernel %d (%#x)", i, s.steps[i], int64(g), g, int64(w), w)
-				}
-			}
-			if g, w := got.scratch[dataOff:], want.scratch[dataOff:]; !bytes.Equal(g, w) {
-				i := firstDiff(g, w)
-				t.Errorf("memory differs from %d: % x, kernel % x", i, g[i:min(i+32, len(g))], w[i:min(i+32, len(w))])
-			}
-			if !s.noPacket && !bytes.Equal(got.data, want.data) {
-				t.Errorf("packet differs from byte %d:\n  ours   %x\n  kernel %x", firstDiff(got.data, want.data), got.data, want.data)
-			}
-			if s.ctx != nil && !bytes.Equal(got.ctx, want.ctx) {
-				i := firstDiff(got.ctx, want.ctx)
-				t.Errorf("context differs at %d: % x, kernel % x", i, got.ctx[i:min(i+8, len(got.ctx))], want.ctx[i:min(i+8, len(want.ctx))])
-			}
-		})
+		t.Run(s.name, s.compare)
+	}
+}
+
+// compare runs the script both ways.
+func (s *script) compare(t *testing.T) {
+	want := s.kernel(t)
+	got := s.ours(t)
+	if s.refused {
+		if r := s.result(got, len(s.steps)-1); want.err == nil || r != errno.EINVAL.Ret() {
+			t.Errorf("%s: %d, kernel %v; want EINVAL and a refusal", s.name, int64(r), want.err)
+		}
+		return
+	}
+	if (got.err == nil) != (want.err == nil) || got.err != nil && !errors.Is(want.err, got.err) {
+		t.Fatalf("%s: %v, kernel %v", s.name, got.err, want.err)
+	}
+	if want.err != nil {
+		return
+	}
+	for i := range s.steps {
+		g, w := s.result(got, i), s.result(want, i)
+		if g != w {
+			t.Errorf("%s: step %d %s: %d (%#x), kernel %d (%#x)", s.name, i, s.steps[i], int64(g), g, int64(w), w)
+		}
+	}
+	if g, w := got.scratch[dataOff:], want.scratch[dataOff:]; !bytes.Equal(g, w) {
+		i := firstDiff(g, w)
+		t.Errorf("%s: memory differs from %d: % x, kernel % x", s.name, i, g[i:min(i+32, len(g))], w[i:min(i+32, len(w))])
+	}
+	if !s.noPacket && !bytes.Equal(got.data, want.data) {
+		t.Errorf("%s: packet differs from byte %d:\n  ours   %x\n  kernel %x", s.name, firstDiff(got.data, want.data), got.data, want.data)
+	}
+	if s.ctx != nil && !bytes.Equal(got.ctx, want.ctx) {
+		i := firstDiff(got.ctx, want.ctx)
+		t.Errorf("%s: context differs at %d: % x, kernel % x", s.name, i, got.ctx[i:min(i+8, len(got.ctx))], want.ctx[i:min(i+8, len(want.ctx))])
 	}
 }
 
@@ -167,11 +194,17 @@ func (s *script) result(o outcome, i int) uint64 {
 }
 
 func (s step) String() string {
-	if s.fn == 0 {
-		return fmt.Sprintf("ctx+%d", s.off)
-	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s(", catalog.HelperByID(s.fn).Name)
+	switch {
+	case s.put:
+		return fmt.Sprintf("put %d", s.off)
+	case s.kfunc != "":
+		fmt.Fprintf(&b, "%s(", s.kfunc)
+	case s.fn == 0:
+		return fmt.Sprintf("load %d", s.off)
+	default:
+		fmt.Fprintf(&b, "%s(", catalog.HelperByID(s.fn).Name)
+	}
 	for i, a := range s.args {
 		if i > 0 {
 			b.WriteString(", ")
@@ -187,6 +220,10 @@ func (s step) String() string {
 			fmt.Fprintf(&b, "r%d", a.v)
 		case argMap:
 			fmt.Fprintf(&b, "map%d", a.v)
+		case argConst:
+			fmt.Fprintf(&b, "const+%d", a.v)
+		case argDynptr:
+			fmt.Fprintf(&b, "dynptr%d", a.v)
 		}
 	}
 	return b.String() + ")"
@@ -199,8 +236,9 @@ func (s *script) initial() []byte {
 	return b
 }
 
-// program makes the script a program; fd 0 is the scratch map, the others follow.
-func (s *script) program() []isa.Instruction {
+// program makes the script a program. Map 0 is the scratch map, 1 that of the
+// constants, the script's follow.
+func (s *script) program(t *testing.T) []isa.Instruction {
 	parts := []isa.Part{isa.Mov64Reg(isa.R6, isa.R1)}
 	addr := func(dst isa.Register, off int) isa.Part { return isa.LdMapIdxValue(dst, 0, int32(off)) }
 	for i, st := range s.steps {
@@ -217,7 +255,9 @@ func (s *script) program() []isa.Instruction {
 				isa.HelperCall(int32(catalog.FnSkFullsock)),
 				isa.JmpImm(isa.Jeq, isa.R0, 0, 1),
 				isa.LoadMem(isa.W, isa.R7, isa.R0, int16(st.off)))
-		case st.fn == 0:
+		case st.abs != 0:
+			parts = append(parts, isa.LoadAbs(st.abs&^1, int32(st.off)), isa.Mov64Reg(isa.R7, isa.R0))
+		case st.fn == 0 && st.kfunc == "" && !st.put:
 			parts = append(parts, isa.LoadMem(isa.W, isa.R7, isa.R6, int16(st.off)))
 		default:
 			for j, a := range st.args {
@@ -236,10 +276,20 @@ func (s *script) program() []isa.Instruction {
 				case argResult:
 					parts = append(parts, addr(reg, 8*int(a.v)), isa.LoadMem(isa.DW, reg, reg, 0))
 				case argMap:
-					parts = append(parts, isa.LdMapIdx(reg, int32(a.v)+1))
+					parts = append(parts, isa.LdMapIdx(reg, int32(a.v)+2))
+				case argConst:
+					parts = append(parts, isa.LdMapIdxValue(reg, 1, int32(a.v)))
+				case argDynptr:
+					parts = append(parts, isa.Mov64Reg(reg, isa.RFP), isa.ALU64Imm(isa.Add, reg, -16*int32(a.v+1)))
 				}
 			}
-			parts = append(parts, isa.HelperCall(int32(st.fn)))
+			if st.put {
+				parts = append(parts, addr(isa.R2, dataOff+st.off), isa.StoreMem(isa.DW, isa.R2, isa.R1, 0), isa.Mov64Imm(isa.R0, 0))
+			} else if st.kfunc != "" {
+				parts = append(parts, isa.KfuncCall(kfuncID(t, st.kfunc), 0))
+			} else {
+				parts = append(parts, isa.HelperCall(int32(st.fn)))
+			}
 			if st.truth {
 				parts = append(parts,
 					isa.Mov64Imm(isa.R7, 0), isa.JmpImm(isa.Jeq, isa.R0, 0, 1), isa.Mov64Imm(isa.R7, 1))
@@ -252,13 +302,44 @@ func (s *script) program() []isa.Instruction {
 	return isa.Program(append(parts, isa.Mov64Imm(isa.R0, 0), isa.ExitInsn())...)
 }
 
-var scratchDef = catalog.MapDef{Name: "scratch", Type: catalog.MapArray, KeySize: 4, ValueSize: scratchLen, MaxEntries: 1}
+// constants is the value of the map that holds constant strings.
+func (s *script) constants() []byte {
+	b := make([]byte, constLen)
+	copy(b, s.konst)
+	return b
+}
+
+// kernelTypes are the running kernel's types, for the ids of kfuncs.
+var kernelTypes = sync.OnceValues(btf.LoadKernelSpec)
+
+// kfuncID returns the id of a kernel function.
+func kfuncID(t *testing.T, name string) int32 {
+	t.Helper()
+	spec, err := kernelTypes()
+	oracle.Need(t, "the kernel's BTF", err)
+	var fn *btf.Func
+	if err := spec.TypeByName(name, &fn); err != nil {
+		t.Fatalf("kfunc %s: %v", name, err)
+	}
+	id, err := spec.TypeID(fn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int32(id)
+}
+
+const constLen = 512
+
+var (
+	scratchDef = catalog.MapDef{Name: "scratch", Type: catalog.MapArray, KeySize: 4, ValueSize: scratchLen, MaxEntries: 1}
+	constDef   = catalog.MapDef{Name: "const", Type: catalog.MapArray, KeySize: 4, ValueSize: constLen, MaxEntries: 1, Flags: catalog.FlagRdonlyProg}
+)
 
 // kernel runs the script on the live kernel.
 func (s *script) kernel(t *testing.T) outcome {
 	t.Helper()
 	var all []*linux.Map
-	for _, def := range append([]catalog.MapDef{scratchDef}, s.maps...) {
+	for _, def := range append([]catalog.MapDef{scratchDef, constDef}, s.maps...) {
 		m, err := linux.NewMap(&def, nil)
 		if err != nil {
 			t.Fatalf("kernel map %s: %v", def.Name, err)
@@ -270,7 +351,13 @@ func (s *script) kernel(t *testing.T) outcome {
 	if err := all[0].Update(key, s.initial(), 0); err != nil {
 		t.Fatal(err)
 	}
-	for i, m := range all[1:] {
+	if err := all[1].Update(key, s.constants(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := all[1].Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	for i, m := range all[2:] {
 		if s.fill != nil {
 			s.fill(t, i, func(k, v []byte) {
 				if err := m.Update(k, v, 0); err != nil {
@@ -283,9 +370,12 @@ func (s *script) kernel(t *testing.T) outcome {
 	if s.frags {
 		flags |= 1 << 5 // BPF_F_XDP_HAS_FRAGS
 	}
-	p, err := linux.Load(&linux.Prog{Name: "script", Type: s.prog, Insns: s.program(), License: "GPL", Maps: all, Flags: flags})
+	p, err := linux.Load(&linux.Prog{Name: "script", Type: s.prog, Insns: s.program(t), License: "GPL", Maps: all, Flags: flags})
 	if err != nil {
-		t.Fatalf("kernel: %v", err)
+		if s.refused {
+			return outcome{err: err}
+		}
+		t.Fatalf("%s: kernel: %v", s.name, err)
 	}
 	defer p.Close()
 	run := linux.Run{Data: s.pkt, Ctx: bytes.Clone(s.ctx), NoDataOut: s.noPacket}
@@ -310,13 +400,17 @@ func (s *script) ours(t *testing.T) outcome {
 	if s.net != nil {
 		h.net = s.net
 	}
-	e := &Env{Host: h, Prog: &Prog{Type: s.prog}, Pkt: h.newPacket(t), Readable: func(uint64, uint64) bool { return true }}
+	e := &Env{Host: h, Prog: &Prog{Type: s.prog}, Pkt: h.newPacket(t)}
 	scratch, err := mem.Alloc(scratchLen)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer scratch.Free()
 	copy(scratch.Bytes(), s.initial())
+	e.Readable = func(addr, n uint64) bool { return addr >= scratch.Addr() && addr+n <= scratch.Addr()+scratchLen }
+	konst := newScratch(t, constLen)
+	copy(konst.Bytes(), s.constants())
+	m := memory{scratch: scratch.Addr(), konst: konst.Addr(), stack: newScratch(t, isa.StackSize).Addr()}
 	for i, def := range s.maps {
 		m := h.newMap(t, def)
 		if s.fill != nil {
@@ -331,7 +425,11 @@ func (s *script) ours(t *testing.T) outcome {
 		return outcome{err: unwrapErrno(err)}
 	}
 	for i := range s.steps {
-		mem.Store64(scratch.Addr()+8*uint64(i), s.perform(t, e, h, &s.steps[i], scratch.Addr()))
+		v, ok := s.perform(t, e, h, &s.steps[i], m)
+		if !ok {
+			break
+		}
+		mem.Store64(scratch.Addr()+8*uint64(i), v)
 	}
 	o := outcome{scratch: bytes.Clone(scratch.Bytes())}
 	if s.csum && !e.Pkt.CsumValid() {
@@ -354,20 +452,26 @@ func unwrapErrno(err error) error {
 	return err
 }
 
-// perform does one step.
-func (s *script) perform(t *testing.T, e *Env, h *testHost, st *step, scratch uint64) uint64 {
+// memory is where the arguments of a script's calls point to.
+type memory struct{ scratch, konst, stack uint64 }
+
+// perform does one step; it is false when the program ends there.
+func (s *script) perform(t *testing.T, e *Env, h *testHost, st *step, m memory) (uint64, bool) {
 	switch {
 	case st.sock:
 		sk := e.Pkt.Sock
 		if sk == 0 {
-			return ^uint64(0)
+			return ^uint64(0), true
 		}
 		sk = Lookup(catalog.FnSkFullsock)(e, sk, 0, 0, 0, 0)
 		if sk == 0 {
-			return ^uint64(0)
+			return ^uint64(0), true
 		}
-		return uint64(mem.Load32(sk + uint64(st.off)))
-	case st.fn == 0:
+		return uint64(mem.Load32(sk + uint64(st.off))), true
+	case st.abs != 0:
+		v, ok := e.Pkt.LoadAbs(int32(st.off), (st.abs &^ 1).Bytes())
+		return uint64(v), ok
+	case st.fn == 0 && st.kfunc == "" && !st.put:
 		f := catalog.ProgKindByType(s.prog).Field(catalog.Access{Off: st.off, Width: 4, Write: st.set})
 		if f == nil {
 			t.Fatalf("no context field at %d", st.off)
@@ -375,9 +479,9 @@ func (s *script) perform(t *testing.T, e *Env, h *testHost, st *step, scratch ui
 		at := e.Pkt.Addr() + uint64(f.At+st.off-f.Off)
 		if st.set {
 			mem.Store32(at, st.v)
-			return 0
+			return 0, true
 		}
-		return uint64(mem.Load32(at))
+		return uint64(mem.Load32(at)), true
 	}
 	var r [5]uint64
 	for j, a := range st.args {
@@ -387,18 +491,30 @@ func (s *script) perform(t *testing.T, e *Env, h *testHost, st *step, scratch ui
 		case argCtx:
 			r[j] = e.Pkt.Addr()
 		case argMem:
-			r[j] = scratch + dataOff + a.v
+			r[j] = m.scratch + dataOff + a.v
 		case argResult:
-			r[j] = mem.Load64(scratch + 8*a.v)
+			r[j] = mem.Load64(m.scratch + 8*a.v)
 		case argMap:
 			r[j] = h.maps[a.v].Def().Ptr
+		case argConst:
+			r[j] = m.konst + a.v
+		case argDynptr:
+			r[j] = m.stack + 16*a.v
 		}
 	}
-	v := Lookup(st.fn)(e, r[0], r[1], r[2], r[3], r[4])
-	if st.truth {
-		return b2u(v != 0)
+	if st.put {
+		mem.Store64(m.scratch+dataOff+uint64(st.off), r[0])
+		return 0, true
 	}
-	return v
+	f := Lookup(st.fn)
+	if st.kfunc != "" {
+		f = KfuncTable[st.kfunc]
+	}
+	v := f(e, r[0], r[1], r[2], r[3], r[4])
+	if st.truth {
+		return b2u(v != 0), true
+	}
+	return v, true
 }
 
 // setUp makes the packet what BPF_PROG_TEST_RUN makes of the script's input.

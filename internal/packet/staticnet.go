@@ -10,11 +10,12 @@ import (
 
 // StaticNet is a [Net] held in memory. Fill it before the first run; from then
 // on it is only read. Routes are found as Linux finds them: the local table
-// first, then main, then default, in each the longest prefix and of equal ones
-// the lowest metric.
+// first, then those of matching rules, then main, then default, in each the
+// longest prefix and of equal ones the lowest metric.
 type StaticNet struct {
 	devices    map[uint32]*Device
 	routes     []*Route // best first within a table
+	rules      []rule
 	neighbours map[neighbour][6]byte
 	sockets    []staticSocket
 	blocks     []*mem.Block
@@ -23,6 +24,9 @@ type StaticNet struct {
 	// OnTransmit, if set, sees every packet that Transmit takes.
 	OnTransmit func(dev *Device, ingress bool, frame []byte)
 }
+
+// rule sends packets with a mark to a table of their own.
+type rule struct{ mark, table uint32 }
 
 type neighbour struct {
 	ifindex uint32
@@ -73,6 +77,10 @@ func (n *StaticNet) AddRoute(r Route) {
 		return cmp.Or(cmp.Compare(b.Dst.Bits(), a.Dst.Bits()), cmp.Compare(a.Metric, b.Metric))
 	})
 }
+
+// AddRule makes packets with a mark look into a table before main, as
+// `ip rule add fwmark mark table table` does.
+func (n *StaticNet) AddRule(mark, table uint32) { n.rules = append(n.rules, rule{mark, table}) }
 
 // AddNeighbour adds a resolved neighbour.
 func (n *StaticNet) AddNeighbour(ifindex uint32, addr netip.Addr, mac [6]byte) {
@@ -144,7 +152,17 @@ func (n *StaticNet) Route(q *RouteQuery) *Route {
 	if q.Table != 0 {
 		return n.routeIn(q, q.Table)
 	}
-	for _, table := range [...]uint32{TableLocal, TableMain, TableDefault} {
+	if r := n.routeIn(q, TableLocal); r != nil {
+		return r
+	}
+	for _, rule := range n.rules {
+		if rule.mark == q.Mark {
+			if r := n.routeIn(q, rule.table); r != nil {
+				return r
+			}
+		}
+	}
+	for _, table := range [...]uint32{TableMain, TableDefault} {
 		if r := n.routeIn(q, table); r != nil {
 			return r
 		}
@@ -152,21 +170,28 @@ func (n *StaticNet) Route(q *RouteQuery) *Route {
 	return nil
 }
 
-// routeIn looks into one table. A throw route ends the search in it.
+// routeIn looks into one table. A throw route ends the search in it. OIF is a
+// demand on IPv4 routes, on IPv6 ones it only decides between equals.
 func (n *StaticNet) routeIn(q *RouteQuery, table uint32) *Route {
+	var best *Route
 	for _, r := range n.routes {
 		if r.Table != table || !r.Dst.Contains(q.Dst) {
 			continue
 		}
-		if q.OIF != 0 && r.Ifindex != q.OIF && r.Type == RouteUnicast {
-			continue
+		if best != nil && (r.Dst.Bits() != best.Dst.Bits() || r.Metric != best.Metric) {
+			break // the rest is worse
 		}
-		if r.Type == RouteThrow {
+		through := q.OIF == 0 || r.Ifindex == q.OIF
+		switch {
+		case r.Type == RouteThrow:
 			return nil
+		case through || r.Type != RouteUnicast:
+			return r
+		case q.Dst.Is6() && best == nil:
+			best = r
 		}
-		return r
 	}
-	return nil
+	return best
 }
 
 // Neighbour returns the link address of addr on a device's link.
