@@ -17,6 +17,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/cli/asm"
 	"github.com/skep-bpf/skep/internal/cli/disasm"
+	"github.com/skep-bpf/skep/internal/cli/feature"
 	"github.com/skep-bpf/skep/internal/cli/run"
 	"github.com/skep-bpf/skep/internal/cli/ui"
 	"github.com/skep-bpf/skep/internal/cli/verify"
@@ -69,6 +70,7 @@ fault; 2 the command line is wrong.`,
 		run.New(s),
 		verify.New(s),
 		asm.New(s),
+		feature.New(s),
 		version.New(s),
 	)
 	for _, cmd := range root.Commands() {
