@@ -26,24 +26,38 @@ var KfuncTable = map[string]Func{
 	"bpf_dynptr_copy":       dynptrCopy,
 	"bpf_dynptr_memset":     dynptrMemset,
 
-	"bpf_cast_to_kern_ctx": func(_ *Env, obj, _, _, _, _ uint64) uint64 { return obj },
-	"bpf_rdonly_cast":      func(_ *Env, obj, _, _, _, _ uint64) uint64 { return obj },
-	"bpf_rcu_read_lock":    nothing,
-	"bpf_rcu_read_unlock":  nothing,
-	"bpf_preempt_disable":  nothing,
-	"bpf_preempt_enable":   nothing,
+	"bpf_cast_to_kern_ctx":  func(_ *Env, obj, _, _, _, _ uint64) uint64 { return obj },
+	"bpf_rdonly_cast":       func(_ *Env, obj, _, _, _, _ uint64) uint64 { return obj },
+	"bpf_rcu_read_lock":     nothing,
+	"bpf_rcu_read_unlock":   nothing,
+	"bpf_preempt_disable":   nothing,
+	"bpf_preempt_enable":    nothing,
+	"bpf_local_irq_save":    localIRQSave,
+	"bpf_local_irq_restore": nothing,
 
 	"bpf_xdp_metadata_rx_timestamp": noMetadata,
 	"bpf_xdp_metadata_rx_hash":      noMetadata,
 	"bpf_xdp_metadata_rx_vlan_tag":  noMetadata,
 }
 
+// int32Of returns an error as kernel functions do that return a C int: unlike
+// helpers, in the low half of R0 alone.
+func int32Of(e errno.Errno) uint64 { return uint64(uint32(e.Ret())) }
+
 // nothing serves kfuncs that only mark a region: a run is never preempted on its
 // vCPU, and map memory is not reused before it ends.
 func nothing(*Env, uint64, uint64, uint64, uint64, uint64) uint64 { return 0 }
 
+// localIRQSave notes that interrupts were on.
+func localIRQSave(_ *Env, flags, _, _, _, _ uint64) uint64 {
+	mem.Store64(flags, 0)
+	return 0
+}
+
 // noMetadata answers as a device without hints.
-func noMetadata(*Env, uint64, uint64, uint64, uint64, uint64) uint64 { return errno.EOPNOTSUPP.Ret() }
+func noMetadata(*Env, uint64, uint64, uint64, uint64, uint64) uint64 {
+	return int32Of(errno.EOPNOTSUPP)
+}
 
 // A numeric iterator takes eight bytes: the number before the next one, and the end.
 const iterEnd = 4
@@ -54,9 +68,9 @@ func iterNumNew(_ *Env, it, start, end, _, _ uint64) uint64 {
 	mem.Store64(it, 0)
 	switch {
 	case from > to:
-		return errno.EINVAL.Ret()
+		return int32Of(errno.EINVAL)
 	case int64(to)-int64(from) > maxLoops:
-		return errno.E2BIG.Ret()
+		return int32Of(errno.E2BIG)
 	}
 	mem.Store32(it, uint32(from-1))
 	mem.Store32(it+iterEnd, uint32(to))
@@ -84,7 +98,7 @@ func iterNumDestroy(_ *Env, it, _, _, _, _ uint64) uint64 {
 func dynptrFromSKB(e *Env, skb, flags, ptr, _, _ uint64) uint64 {
 	if flags != 0 {
 		dynptr{}.store(ptr)
-		return errno.EINVAL.Ret()
+		return int32Of(errno.EINVAL)
 	}
 	d := dynptr{data: skb, size: uint64(e.Pkt.Len), kind: dynSKB}
 	switch e.Prog.Type {
@@ -99,7 +113,7 @@ func dynptrFromSKB(e *Env, skb, flags, ptr, _, _ uint64) uint64 {
 func dynptrFromXDP(e *Env, xdp, flags, ptr, _, _ uint64) uint64 {
 	if flags != 0 {
 		dynptr{}.store(ptr)
-		return errno.EINVAL.Ret()
+		return int32Of(errno.EINVAL)
 	}
 	dynptr{data: xdp, size: e.Pkt.Size(), kind: dynXDP}.store(ptr)
 	return 0
@@ -123,9 +137,9 @@ func dynptrAdjust(_ *Env, ptr, start, end, _, _ uint64) uint64 {
 	from, to := uint64(uint32(start)), uint64(uint32(end))
 	switch {
 	case d.data == 0 || from > to:
-		return errno.EINVAL.Ret()
+		return int32Of(errno.EINVAL)
 	case to > d.size:
-		return errno.ERANGE.Ret()
+		return int32Of(errno.ERANGE)
 	}
 	d.off += from
 	d.size = to - from
@@ -141,7 +155,7 @@ func dynptrIsRdonly(_ *Env, ptr, _, _, _, _ uint64) uint64 {
 func dynptrSizeOf(_ *Env, ptr, _, _, _, _ uint64) uint64 {
 	d := loadDynptr(ptr)
 	if d.data == 0 {
-		return uint64(uint32(errno.EINVAL.Ret())) // the kernel returns it as __u32
+		return int32Of(errno.EINVAL) // as __u32
 	}
 	return d.size
 }
@@ -150,7 +164,7 @@ func dynptrClone(_ *Env, ptr, clone, _, _, _ uint64) uint64 {
 	d := loadDynptr(ptr)
 	if d.data == 0 {
 		dynptr{}.store(clone)
-		return errno.EINVAL.Ret()
+		return int32Of(errno.EINVAL)
 	}
 	d.store(clone)
 	return 0
@@ -162,9 +176,9 @@ func dynptrCopy(e *Env, dst, dstOff, src, srcOff, size uint64) uint64 {
 	n := uint32(size)
 	switch {
 	case to.data == 0 || to.rdonly || from.data == 0:
-		return errno.EINVAL.Ret()
+		return int32Of(errno.EINVAL)
 	case !to.holds(uint32(dstOff), n) || !from.holds(uint32(srcOff), n):
-		return errno.E2BIG.Ret()
+		return int32Of(errno.E2BIG)
 	}
 	copy(e.dynBytes(to, uint32(dstOff), n), e.dynBytes(from, uint32(srcOff), n))
 	return 0
@@ -189,9 +203,9 @@ func dynptrMemset(e *Env, ptr, off, size, val, _ uint64) uint64 {
 	n := uint32(size)
 	switch {
 	case d.data == 0 || d.rdonly:
-		return errno.EINVAL.Ret()
+		return int32Of(errno.EINVAL)
 	case !d.holds(uint32(off), n):
-		return errno.E2BIG.Ret()
+		return int32Of(errno.E2BIG)
 	}
 	b := e.dynBytes(d, uint32(off), n)
 	for i := range b {

@@ -75,6 +75,10 @@ type step struct {
 	kfunc string
 	// abs is the size of a legacy load at off; 0: no such load.
 	abs isa.Opcode
+	// field, of a step whose helper finds a socket, is the 4 bytes at off of it;
+	// then, if not 0, is called with the socket instead.
+	field bool
+	then  catalog.HelperID
 	// put stores the one argument into the data at off.
 	put bool
 	// set stores v into the context field at off.
@@ -290,7 +294,18 @@ func (s *script) program(t *testing.T) []isa.Instruction {
 			} else {
 				parts = append(parts, isa.HelperCall(int32(st.fn)))
 			}
-			if st.truth {
+			if st.field {
+				parts = append(parts, isa.Mov64Reg(isa.R8, isa.R0), isa.Mov64Imm(isa.R7, -1))
+				var look []isa.Instruction
+				if st.then != 0 {
+					look = isa.Program(isa.Mov64Reg(isa.R1, isa.R8), isa.HelperCall(int32(st.then)),
+						isa.Mov64Imm(isa.R7, 0), isa.JmpImm(isa.Jeq, isa.R0, 0, 1), isa.Mov64Imm(isa.R7, 1))
+				} else {
+					look = isa.Program(isa.LoadMem(isa.W, isa.R7, isa.R8, int16(st.off)))
+				}
+				parts = append(parts, isa.JmpImm(isa.Jeq, isa.R8, 0, int16(len(look)+2)), isa.Instructions(look),
+					isa.Mov64Reg(isa.R1, isa.R8), isa.HelperCall(int32(catalog.FnSkRelease)))
+			} else if st.truth {
 				parts = append(parts,
 					isa.Mov64Imm(isa.R7, 0), isa.JmpImm(isa.Jeq, isa.R0, 0, 1), isa.Mov64Imm(isa.R7, 1))
 			} else {
@@ -511,7 +526,14 @@ func (s *script) perform(t *testing.T, e *Env, h *testHost, st *step, m memory) 
 		f = KfuncTable[st.kfunc]
 	}
 	v := f(e, r[0], r[1], r[2], r[3], r[4])
-	if st.truth {
+	switch {
+	case st.field && v == 0:
+		return ^uint64(0), true
+	case st.field && st.then != 0:
+		return b2u(Lookup(st.then)(e, v, 0, 0, 0, 0) != 0), true
+	case st.field:
+		return uint64(mem.Load32(v + uint64(st.off))), true
+	case st.truth:
 		return b2u(v != 0), true
 	}
 	return v, true

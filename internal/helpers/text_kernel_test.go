@@ -121,3 +121,32 @@ func TestTraceVprintk(t *testing.T) {
 	}
 	runScripts(t, scripts)
 }
+
+func TestKernelStrings(t *testing.T) {
+	const a, b = 0, 500
+	var scripts []script
+	for _, c := range [][2]string{
+		{"", ""}, {"abc", ""}, {"", "abc"}, {"abc", "abc"}, {"abc", "abd"}, {"abd", "abc"}, {"ABC", "abc"}, {"hello world", "o w"}, {"hello", "lo"},
+		{"hello", "l"}, {"aaab", "aab"}, {"hello", "xyz"}, {"hello", "hello!"}, {"\xc0\xe0", "\xe0\xc0"}, {"[", "{"}, {"abcabc", "cba"}, {"a\xff", "a\x01"},
+	} {
+		mem := make([]byte, 1000)
+		copy(mem[a:], c[0])
+		copy(mem[b:], c[1])
+		first := uint64(0)
+		if c[1] != "" {
+			first = uint64(c[1][0])
+		}
+		s := script{name: fmt.Sprintf("%q %q", c[0], c[1]), prog: tc, pkt: tcp4, data: mem, steps: []step{
+			kcall("bpf_strcmp", data(a), data(b)), kcall("bpf_strcasecmp", data(a), data(b)),
+			kcall("bpf_strlen", data(a)), kcall("bpf_strlen", imm(0)),
+			kcall("bpf_strchr", data(a), imm(first)), kcall("bpf_strchrnul", data(a), imm(first)), kcall("bpf_strrchr", data(a), imm(first)),
+			kcall("bpf_strchr", data(a), imm('z')), kcall("bpf_strchrnul", data(a), imm('z')), kcall("bpf_strrchr", data(a), imm('z')),
+			kcall("bpf_strspn", data(a), data(b)), kcall("bpf_strcspn", data(a), data(b)), kcall("bpf_strstr", data(a), data(b)),
+		}}
+		for _, n := range []uint64{0, 1, 2, 3, 4, 5, 7, 100} {
+			s.steps = append(s.steps, kcall("bpf_strnlen", data(a), imm(n)), kcall("bpf_strnchr", data(a), imm(n), imm(first)), kcall("bpf_strnstr", data(a), data(b), imm(n)))
+		}
+		scripts = append(scripts, s)
+	}
+	runScripts(t, scripts)
+}
