@@ -60,6 +60,9 @@ type Options struct {
 	StrictAlign  bool
 	// States asks for Result.States (checked mode's state embedding).
 	States bool
+	// CPUs is the number of possible processors, which bounds what
+	// bpf_get_smp_processor_id returns; 0: not known.
+	CPUs int
 }
 
 // Result is what the verifier learned about an accepted program, for the passes and engines after it.
@@ -131,7 +134,3 @@ type InsnFacts struct {
 	// TripBound is, for a backward jump, the most times one run can take it, or 0 if not known to be low.
 	TripBound uint32
 }
-
-// States is the set of abstract states seen at every slot, for the checked
-// interpreter's state-embedding assertion.
-type States struct{}

@@ -1,0 +1,483 @@
+package verifier
+
+import (
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/isa"
+)
+
+// intern returns the one btfType of a type of spec.
+func (e *env) intern(spec *btf.Spec, t btf.Type) *btfType {
+	t = btf.UnderlyingType(t)
+	if b := e.btfTypes[t]; b != nil {
+		return b
+	}
+	b := &btfType{spec: spec, typ: t, kernel: spec == e.p.KernelBTF, name: t.TypeName()}
+	if id, err := spec.TypeID(t); err == nil {
+		b.id = id
+	}
+	if e.btfTypes == nil {
+		e.btfTypes = make(map[btf.Type]*btfType)
+	}
+	e.btfTypes[t] = b
+	return b
+}
+
+// kernelType finds a struct of the kernel's BTF by name, or nil.
+func (e *env) kernelStruct(name string) *btfType {
+	if b, ok := e.kernTypes[name]; ok {
+		return b
+	}
+	var b *btfType
+	if e.p.KernelBTF != nil {
+		var s *btf.Struct
+		if err := e.p.KernelBTF.TypeByName(name, &s); err == nil {
+			b = e.intern(e.p.KernelBTF, s)
+		}
+	}
+	if e.kernTypes == nil {
+		e.kernTypes = make(map[string]*btfType)
+	}
+	e.kernTypes[name] = b
+	return b
+}
+
+// members returns the members of a struct or union.
+func members(t btf.Type) ([]btf.Member, uint32, bool) {
+	switch t := t.(type) {
+	case *btf.Struct:
+		return t.Members, t.Size, true
+	case *btf.Union:
+		return t.Members, t.Size, true
+	}
+	return nil, 0, false
+}
+
+// structMatches reports whether a pointer at off into have points to a want:
+// to have itself, or, unless strict, to a first member of that type, however
+// deep (btf_struct_ids_match).
+func (e *env) structMatches(have *btfType, off int32, want *btfType, strict bool) bool {
+	if off == 0 && sameType(have, want) {
+		return true
+	}
+	if strict {
+		return false
+	}
+	t := have
+	for depth := 0; depth < 16; depth++ {
+		ms, _, ok := members(t.typ)
+		if !ok {
+			return false
+		}
+		var next btf.Type
+		for _, m := range ms {
+			size, err := btf.Sizeof(m.Type)
+			if err != nil || int64(off) < int64(m.Offset.Bytes()) || int64(off) >= int64(m.Offset.Bytes())+int64(size) {
+				continue
+			}
+			mt := btf.UnderlyingType(m.Type)
+			at := off - int32(m.Offset.Bytes())
+			if arr, ok := mt.(*btf.Array); ok {
+				mt = btf.UnderlyingType(arr.Type)
+				if n, err := btf.Sizeof(mt); err == nil && n > 0 {
+					at %= int32(n)
+				}
+			}
+			if _, isUnion := t.typ.(*btf.Union); isUnion {
+				if at == 0 && sameType(e.intern(have.spec, mt), want) {
+					return true
+				}
+				continue
+			}
+			next, off = mt, at
+			break
+		}
+		if next == nil {
+			return false
+		}
+		t = e.intern(have.spec, next)
+		if off == 0 && sameType(t, want) {
+			return true
+		}
+	}
+	return false
+}
+
+func sameType(a, b *btfType) bool {
+	return a == b || a.typ == b.typ || a.kernel && b.kernel && a.id != 0 && a.id == b.id
+}
+
+// access of a struct: what lies at an offset.
+type structField struct {
+	typ   btf.Type // without modifiers; nil: part of a number
+	flags regType
+	name  string // member
+}
+
+// walkStruct finds what a load of size bytes at off in t yields: a pointer to
+// a struct, or a number (btf_struct_walk).
+func (e *env) walkStruct(t btf.Type, off, size int, name string) (structField, *Error) {
+	for depth := 0; depth < 32; depth++ {
+		ms, total, ok := members(t)
+		if !ok {
+			return structField{}, e.refuse(errno.EINVAL, "Type '%s' is not a struct", name)
+		}
+		tname := t.TypeName()
+		if off+size > int(total) {
+			// A flexible array behind the struct may be read beyond it.
+			if len(ms) > 0 {
+				last := ms[len(ms)-1]
+				if arr, ok := btf.UnderlyingType(last.Type).(*btf.Array); ok && arr.Nelems == 0 && off >= int(last.Offset.Bytes()) {
+					elem := btf.UnderlyingType(arr.Type)
+					n, err := btf.Sizeof(elem)
+					if err != nil || n == 0 {
+						return structField{}, nil
+					}
+					if _, _, ok := members(elem); !ok {
+						return structField{}, nil
+					}
+					t, off = elem, (off-int(last.Offset.Bytes()))%n
+					continue
+				}
+			}
+			return structField{}, e.refuse(errno.EACCES, "access beyond struct %s at off %d size %d", tname, off, size)
+		}
+		next := btf.Type(nil)
+		for i := range ms {
+			m := &ms[i]
+			mo := int(m.Offset.Bytes())
+			if m.BitfieldSize > 0 {
+				end := (int(m.Offset) + int(m.BitfieldSize) + 7) / 8
+				if off <= mo && off+size >= end && off*8 <= int(m.Offset) {
+					return structField{}, nil
+				}
+				if off < end && off+size > mo && off >= mo {
+					return structField{}, nil
+				}
+				continue
+			}
+			msize, err := btf.Sizeof(m.Type)
+			if err != nil {
+				continue
+			}
+			if off+size <= mo {
+				break
+			}
+			if off >= mo+msize {
+				continue
+			}
+			if off < mo {
+				return structField{}, e.refuse(errno.EACCES, "cannot access partial member %s of struct %s with off %d size %d", m.Name, tname, off, size)
+			}
+			mt, flags := stripTags(m.Type)
+			switch mt := mt.(type) {
+			case *btf.Struct, *btf.Union:
+				next = mt
+				off -= mo
+			case *btf.Array:
+				elem, _ := stripTags(mt.Type)
+				for {
+					inner, ok := elem.(*btf.Array)
+					if !ok {
+						break
+					}
+					elem, _ = stripTags(inner.Type)
+				}
+				n, err := btf.Sizeof(elem)
+				if err != nil || n == 0 {
+					return structField{}, nil
+				}
+				in := (off - mo) % n
+				if _, _, ok := members(elem); ok {
+					next, off = elem, in
+					break
+				}
+				if p, ok := elem.(*btf.Pointer); ok {
+					return e.pointerField(p, flags, m.Name, in, size, tname)
+				}
+				return structField{name: m.Name}, nil
+			case *btf.Pointer:
+				return e.pointerField(mt, flags, m.Name, off-mo, size, tname)
+			default:
+				if off+size > mo+msize {
+					return structField{}, e.refuse(errno.EACCES, "access beyond the end of member %s (mend:%d) in struct %s with off %d size %d", m.Name, mo+msize, tname, off, size)
+				}
+				return structField{name: m.Name}, nil
+			}
+			break
+		}
+		if next == nil {
+			return structField{}, e.refuse(errno.EACCES, "struct %s doesn't have field at offset %d", tname, off)
+		}
+		t = next
+	}
+	return structField{}, e.refuse(errno.EINVAL, "Type '%s' is not a struct", name)
+}
+
+func (e *env) pointerField(p *btf.Pointer, flags regType, name string, off, size int, in string) (structField, *Error) {
+	if off != 0 || size != regSize {
+		return structField{}, e.refuse(errno.EACCES, "cannot access ptr member %s with moff %d in struct %s with off %d size %d", name, off, in, off, size)
+	}
+	target, f := stripTags(p.Target)
+	flags |= f
+	if _, _, ok := members(target); ok {
+		return structField{typ: target, flags: flags, name: name}, nil
+	}
+	return structField{name: name}, nil
+}
+
+// stripTags removes modifiers and collects what type tags say of a pointer's target.
+func stripTags(t btf.Type) (btf.Type, regType) {
+	var flags regType
+	for {
+		switch x := t.(type) {
+		case *btf.TypeTag:
+			switch x.Value {
+			case "user":
+				flags |= userMem
+			case "percpu":
+				flags |= perCPUMem
+			case "rcu":
+				flags |= rcu
+			}
+			t = x.Type
+		case *btf.Typedef:
+			t = x.Type
+		case *btf.Const:
+			t = x.Type
+		case *btf.Volatile:
+			t = x.Type
+		case *btf.Restrict:
+			t = x.Type
+		default:
+			return t, flags
+		}
+	}
+}
+
+// accessBTF checks a load or store through a pointer to a kernel struct or an
+// allocated object (check_ptr_to_btf_access).
+func (e *env) accessBTF(a access, r *reg, off int) *Error {
+	t := r.btf
+	n := a.ptr
+	switch {
+	case !e.priv:
+		return e.refuse(errno.EPERM, "'struct %s' access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN", t.name)
+	case !e.p.GPL && t.kernel:
+		return e.refuse(errno.EINVAL, "Cannot access kernel 'struct %s' from non-GPL compatible program", t.name)
+	case off < 0:
+		return e.refuse(errno.EACCES, "R%d is ptr_%s invalid negative access: off=%d", n, t.name, off)
+	case !r.bits.is(0):
+		return e.refuse(errno.EACCES, "R%d is ptr_%s invalid variable offset: off=%d, var_off=%s", n, t.name, off, r.bits)
+	case r.typ.has(userMem):
+		return e.refuse(errno.EACCES, "R%d is ptr_%s access user memory: off=%d", n, t.name, off)
+	case r.typ.has(perCPUMem):
+		return e.refuse(errno.EACCES, "R%d is ptr_%s access percpu memory: off=%d", n, t.name, off)
+	case a.write && r.typ.has(untrusted):
+		return e.refuse(errno.EACCES, "only read is supported")
+	case a.write && !r.typ.isAllocObj():
+		return e.accessKernelStore(a, r, off)
+	}
+	if r.typ.isAllocObj() {
+		for _, f := range e.structSpecials(t) {
+			if off < int(f.Off+f.Size) && int(f.Off) < off+a.size {
+				return e.refuse(errno.EACCES, "direct access to %s is disallowed", specialNames[f.Kind])
+			}
+		}
+	}
+	f, err := e.walkStruct(t.typ, off, a.size, t.name)
+	if err != nil {
+		return err
+	}
+	if a.write || a.val == noReg {
+		return nil
+	}
+	dst := &e.regs()[a.val]
+	if f.typ == nil || r.typ.isAllocObj() {
+		e.markUnknown(dst)
+		e.narrow(a)
+		return nil
+	}
+	flags := e.fieldTrust(r, f)
+	next := e.intern(t.spec, f.typ)
+	dst.setPtr(ptrToBTF | flags)
+	dst.btf = next
+	if flags.mayBeNull() {
+		dst.id = e.newID()
+	}
+	return nil
+}
+
+// fieldTrust is how far a pointer loaded through another is trusted.
+func (e *env) fieldTrust(r *reg, f structField) regType {
+	flags := f.flags
+	switch {
+	case r.typ.has(untrusted):
+		return untrusted
+	case r.isTrusted() || r.typ.has(rcu):
+		switch safe := safeFields[r.btf.name][f.name]; {
+		case safe == fieldTrusted:
+			return flags | trusted
+		case safe == fieldTrustedOrNull:
+			return flags | trusted | mayBeNull
+		case e.inRCU() && !r.mayBeNull():
+			switch {
+			case safe == fieldRCU:
+				return flags | rcu
+			case flags.has(rcu) || safe == fieldRCUOrNull:
+				return (flags | rcu | mayBeNull) &^ untrusted
+			case flags.has(perCPUMem | userMem):
+				return flags
+			default:
+				return flags &^ (trustedFlags | rcu)
+			}
+		default:
+			return untrusted
+		}
+	}
+	return flags &^ (trustedFlags | rcu)
+}
+
+// How a struct's field may be trusted beyond what type tags say.
+type fieldSafety uint8
+
+const (
+	fieldPlain fieldSafety = iota
+	fieldRCU
+	fieldRCUOrNull
+	fieldTrusted
+	fieldTrustedOrNull
+)
+
+// safeFields lists the kernel's BTF_TYPE_SAFE_* structs.
+var safeFields = map[string]map[string]fieldSafety{
+	"task_struct":         {"cpus_ptr": fieldRCU, "cgroups": fieldRCU, "real_parent": fieldRCU, "group_leader": fieldRCU},
+	"cgroup":              {"kn": fieldRCU},
+	"css_set":             {"dfl_cgrp": fieldRCU},
+	"cgroup_subsys_state": {"cgroup": fieldRCU},
+	"mm_struct":           {"exe_file": fieldRCUOrNull},
+	"sk_buff":             {"sk": fieldRCUOrNull},
+	"request_sock":        {"sk": fieldRCUOrNull},
+	"bpf_iter_meta":       {"seq": fieldTrusted},
+	"bpf_iter__task":      {"meta": fieldTrusted, "task": fieldTrusted},
+	"linux_binprm":        {"file": fieldTrusted},
+	"file":                {"f_inode": fieldTrusted},
+	"dentry":              {"d_inode": fieldTrustedOrNull},
+	"socket":              {"sk": fieldTrustedOrNull},
+	"vm_area_struct":      {"vm_mm": fieldTrustedOrNull, "vm_file": fieldTrustedOrNull},
+}
+
+// accessKernelStore checks a store into a kernel struct, which few program types may make.
+func (e *env) accessKernelStore(a access, r *reg, off int) *Error {
+	return e.refuse(errno.EACCES, "only read is supported")
+}
+
+// accessMapPtr checks a load of struct bpf_map itself (check_ptr_to_map_access).
+func (e *env) accessMapPtr(a access, r *reg, off int) *Error {
+	t := e.kernelStruct("bpf_map")
+	if t == nil {
+		return e.refuse(errno.ENOTSUPP, "map_ptr access not supported without CONFIG_DEBUG_INFO_BTF")
+	}
+	switch {
+	case !e.priv:
+		return e.refuse(errno.EPERM, "'struct %s' access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN", t.name)
+	case off < 0:
+		return e.refuse(errno.EACCES, "R%d is %s invalid negative access: off=%d", a.ptr, t.name, off)
+	case a.write:
+		return e.refuse(errno.EACCES, "only read from %s is supported", t.name)
+	}
+	return e.unsupported("reading struct bpf_map")
+}
+
+// accessTypedCtx loads an argument of the function the program is attached to (btf_ctx_access).
+func (e *env) accessTypedCtx(a access, off int) *Error {
+	return e.unsupported("contexts described by BTF")
+}
+
+// structSpecials returns the special fields of a program's own struct.
+func (e *env) structSpecials(t *btfType) []catalog.SpecialField {
+	if t == nil || t.kernel {
+		return nil
+	}
+	if s, ok := e.special[t]; ok {
+		return s
+	}
+	if e.special == nil {
+		e.special = make(map[*btfType][]catalog.SpecialField)
+	}
+	s := specialFields(t.typ)
+	e.special[t] = s
+	return s
+}
+
+// specialStructs are the types that make a field special.
+var specialStructs = map[string]catalog.SpecialKind{
+	"bpf_spin_lock": catalog.SpecialSpinLock, "bpf_res_spin_lock": catalog.SpecialResSpinLock,
+	"bpf_timer": catalog.SpecialTimer, "bpf_wq": catalog.SpecialWorkqueue, "bpf_task_work": catalog.SpecialTaskWork,
+	"bpf_list_head": catalog.SpecialListHead, "bpf_list_node": catalog.SpecialListNode,
+	"bpf_rb_root": catalog.SpecialRBRoot, "bpf_rb_node": catalog.SpecialRBNode, "bpf_refcount": catalog.SpecialRefcount,
+}
+
+// specialFields finds the special fields directly in a struct.
+func specialFields(t btf.Type) (out []catalog.SpecialField) {
+	ms, _, ok := members(t)
+	if !ok {
+		return nil
+	}
+	for _, m := range ms {
+		mt := btf.UnderlyingType(m.Type)
+		if k, ok := specialStructs[mt.TypeName()]; ok {
+			size, _ := btf.Sizeof(mt)
+			out = append(out, catalog.SpecialField{Kind: k, Off: m.Offset.Bytes(), Size: uint32(size)})
+		}
+	}
+	return out
+}
+
+// accessKptr loads or stores a kernel pointer in a map value (check_map_kptr_access).
+func (e *env) accessKptr(a access, f *catalog.SpecialField) *Error {
+	return e.unsupported("kernel pointers in map values")
+}
+
+func (e *env) checkKptrMatch(n isa.Register, r *reg, f *catalog.SpecialField, t *btfType) *Error {
+	return e.unsupported("kernel pointers in map values")
+}
+
+func (e *env) checkKptrDest(n isa.Register, r *reg, meta *callMeta) *Error {
+	return e.unsupported("kernel pointers in map values")
+}
+
+// btfResult gives R0 a pointer to what a helper's row, or its argument, names.
+func (e *env) btfResult(r0 *reg, h *helperRow, meta *callMeta, flags regType) *Error {
+	if h.Ret.Base() == catalog.RetBTFID {
+		t := e.kernelStruct(h.RetBTF)
+		if t == nil {
+			return e.unsupported("struct %s without kernel BTF", h.RetBTF)
+		}
+		r0.setPtr(ptrToBTF | flags)
+		r0.btf = t
+		return nil
+	}
+	t := meta.retBTF
+	if t == nil {
+		return e.unsupported("%s without kernel BTF", meta.id)
+	}
+	if _, _, ok := members(t.typ); ok {
+		r0.setPtr(ptrToBTF | flags&^rdonly)
+		r0.btf = t
+		return nil
+	}
+	size, err := btf.Sizeof(t.typ)
+	if err != nil {
+		return e.refuse(errno.EINVAL, "unable to resolve the size of type '%s': %v", t.name, err)
+	}
+	r0.setPtr(ptrToMem | flags)
+	r0.size = uint32(size)
+	return nil
+}
+
+func hasSuffix(name, suffix string) bool { return strings.HasSuffix(name, suffix) }

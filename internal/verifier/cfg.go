@@ -1,0 +1,570 @@
+package verifier
+
+import (
+	"sort"
+
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/isa"
+)
+
+const (
+	opCall  = isa.Opcode(isa.ClassJMP) | isa.Call
+	opExit  = isa.Opcode(isa.ClassJMP) | isa.Exit
+	opJa    = isa.Opcode(isa.ClassJMP) | isa.Ja
+	opGotol = isa.Opcode(isa.ClassJMP32) | isa.Ja
+	opJcond = isa.Opcode(isa.ClassJMP) | isa.Jcond
+)
+
+func isPseudoFunc(ins isa.Instruction) bool {
+	return ins.IsLoadImm64() && ins.Src == isa.PseudoFunc
+}
+
+func isMayGoto(ins isa.Instruction) bool { return ins.Op == opJcond && ins.Src == 0 }
+
+// findSubprogs lists the functions: the main program, the targets of local
+// calls and of function loads, and the exception callback (add_subprog_and_kfunc).
+func (e *env) findSubprogs() *Error {
+	starts := map[int]bool{0: true}
+	add := func(at int) *Error {
+		if at < 0 || at >= len(e.insns) {
+			return e.refuse(errno.EINVAL, "call to invalid destination")
+		}
+		if !starts[at] && len(starts) >= maxSubprogs {
+			return e.refuse(errno.E2BIG, "too many subprograms")
+		}
+		starts[at] = true
+		return nil
+	}
+	for i, ins := range e.insns {
+		local := isPseudoFunc(ins) || ins.IsLocalCall()
+		if !local && !ins.IsKfuncCall() {
+			continue
+		}
+		if !e.priv {
+			return e.refuse(errno.EPERM, "loading/calling other bpf or kernel functions are allowed for CAP_BPF and CAP_SYS_ADMIN")
+		}
+		var err *Error
+		if local {
+			err = add(i + int(ins.Imm) + 1)
+		} else {
+			err = e.addKfunc(ins)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	cb, err := e.exceptionCallbackSlot()
+	if err == nil && cb > 0 {
+		err = add(cb)
+	}
+	if err != nil {
+		return err
+	}
+	for at := range starts {
+		e.subs = append(e.subs, subprog{start: at})
+	}
+	sort.Slice(e.subs, func(i, j int) bool { return e.subs[i].start < e.subs[j].start })
+	for i := range e.subs {
+		s := &e.subs[i]
+		s.end = len(e.insns)
+		if i+1 < len(e.subs) {
+			s.end = e.subs[i+1].start
+		}
+		if cb > 0 && s.start == cb {
+			e.exceptionCB = i
+			s.isCB, s.isAsyncCB, s.isException = true, true, true
+		}
+		if e.level2 {
+			e.logf("func#%d @%d\n", i, s.start)
+		}
+	}
+	return nil
+}
+
+// subprogOf returns the index of the function that contains slot at.
+func (e *env) subprogOf(at int) int {
+	return sort.Search(len(e.subs), func(i int) bool { return e.subs[i].start > at }) - 1
+}
+
+// subprogAt returns the index of the function that starts at slot at, or -1.
+func (e *env) subprogAt(at int) int {
+	if i := e.subprogOf(at); i >= 0 && e.subs[i].start == at {
+		return i
+	}
+	return -1
+}
+
+// checkSubprogs demands that jumps stay inside their function and that no
+// function runs into the next.
+func (e *env) checkSubprogs() *Error {
+	for i := range e.subs {
+		s := &e.subs[i]
+		for at := s.start; at < s.end; at++ {
+			ins := e.insns[at]
+			cls := ins.Op.Class()
+			if ins.Op == opCall && ins.Src == 0 && ins.Imm == fnTailCall {
+				s.hasTail, s.tailReach = true, true
+			}
+			if cls == isa.ClassLD && (ins.Op.Mode() == isa.ModeABS || ins.Op.Mode() == isa.ModeIND) {
+				s.hasLDAbs = true
+			}
+			if op := ins.Op.JumpOp(); cls.IsJump() && op != isa.Exit && op != isa.Call {
+				if to := at + ins.JumpOffset() + 1; to < s.start || to >= s.end {
+					e.insn = at
+					return e.refuse(errno.EINVAL, "jump out of range from insn %d to %d", at, to)
+				}
+			}
+		}
+		if op := e.insns[s.end-1].Op; op != opExit && op != opGotol && op != opJa {
+			e.insn = s.end - 1
+			return e.refuse(errno.EINVAL, "last insn is not an exit or jmp")
+		}
+	}
+	return nil
+}
+
+// checkFuncInfo matches the program's BTF functions with its code (check_btf_func).
+func (e *env) checkFuncInfo() *Error {
+	if e.p.Funcs == nil {
+		for i := 1; i < len(e.subs); i++ {
+			if e.subs[i].hasLDAbs {
+				return e.refuse(errno.EINVAL, "LD_ABS is not allowed in subprogs without BTF")
+			}
+			if e.subs[i].hasTail {
+				return e.refuse(errno.EINVAL, "tail_call is not allowed in subprogs without BTF")
+			}
+		}
+		return nil
+	}
+	if len(e.p.Funcs) != len(e.subs) {
+		return e.refuse(errno.EINVAL, "number of funcs in func_info doesn't match number of subprogs")
+	}
+	for i := range e.subs {
+		s, f := &e.subs[i], e.p.Funcs[i]
+		if f.Slot != s.start {
+			return e.refuse(errno.EINVAL, "func_info BTF section doesn't match subprog layout in BPF program")
+		}
+		if f.Func == nil {
+			return e.refuse(errno.EINVAL, "invalid type id in func info")
+		}
+		s.fn, s.name = f.Func, f.Func.Name
+		s.global = f.Func.Linkage == btf.GlobalFunc
+		proto, _ := f.Func.Type.(*btf.FuncProto)
+		if proto == nil {
+			return e.refuse(errno.EINVAL, "invalid type id in func info")
+		}
+		switch btf.UnderlyingType(proto.Return).(type) {
+		case *btf.Int, *btf.Enum:
+			s.retInt = true
+		}
+		if i > 0 && !s.retInt && s.hasLDAbs {
+			return e.refuse(errno.EINVAL, "LD_ABS is only allowed in functions that return 'int'.")
+		}
+		if i > 0 && !s.retInt && s.hasTail {
+			return e.refuse(errno.EINVAL, "tail_call is only allowed in functions that return 'int'.")
+		}
+	}
+	return nil
+}
+
+// checkCFG walks the flow graph depth first, as the kernel does, so that the
+// points where states are compared and the first complaint are the same
+// (check_cfg). What it cannot reach is refused.
+func (e *env) checkCFG() *Error {
+	const (
+		discovered = 0x10
+		explored   = 0x20
+		fallThru   = 1
+		branch     = 2
+	)
+	n := len(e.insns)
+	marks := make([]uint8, n)
+	stack := make([]int32, 0, n)
+
+	// push goes on to w if it is new. It reports whether it did.
+	push := func(t, w int, edge uint8) (bool, *Error) {
+		if marks[t] >= discovered|edge {
+			return false, nil
+		}
+		if w < 0 || w >= n {
+			e.logLine(t, "%d: ", t)
+			e.insn = t
+			return false, e.refuse(errno.EINVAL, "jump out of range from insn %d to %d", t, w)
+		}
+		if edge == branch {
+			e.aux[w].prune, e.aux[w].jmpPoint = true, true
+		}
+		switch {
+		case marks[w] == 0:
+			marks[t] = discovered | edge
+			marks[w] = discovered
+			stack = append(stack, int32(w))
+			return true, nil
+		case marks[w]&0xf0 == discovered:
+			if e.priv {
+				return false, nil
+			}
+			e.logLine(t, "%d: ", t)
+			e.logLine(w, "%d: ", w)
+			e.insn = t
+			return false, e.refuse(errno.EINVAL, "back-edge from insn %d to %d", t, w)
+		default:
+			marks[t] = discovered | edge
+			return false, nil
+		}
+	}
+	call := func(t, size int, callee bool) (bool, *Error) {
+		on, err := push(t, t+size, fallThru)
+		if on || err != nil {
+			return on, err
+		}
+		e.aux[t+size].prune, e.aux[t+size].jmpPoint = true, true
+		if !callee {
+			return false, nil
+		}
+		w := t + int(e.insns[t].Imm) + 1
+		e.aux[t].prune = true
+		from, to := &e.subs[e.subprogOf(t)], &e.subs[e.subprogOf(w)]
+		from.changesPkt = from.changesPkt || to.changesPkt
+		from.mightSleep = from.mightSleep || to.mightSleep
+		return push(t, w, branch)
+	}
+	visit := func(t int) (bool, *Error) {
+		ins := e.insns[t]
+		a := &e.aux[t]
+		if isPseudoFunc(ins) {
+			return call(t, 2, true)
+		}
+		if !ins.Op.Class().IsJump() {
+			size := 1
+			if ins.IsLoadImm64() {
+				size = 2
+			}
+			return push(t, t+size, fallThru)
+		}
+		switch ins.Op.JumpOp() {
+		case isa.Exit:
+			return false, nil
+		case isa.Call:
+			e.markCall(t)
+			return call(t, 1, ins.Src == isa.CallLocal)
+		case isa.Ja:
+			if ins.Op.UsesReg() {
+				e.insn = t
+				return false, e.silent(errno.EINVAL)
+			}
+			w := t + ins.JumpOffset() + 1
+			on, err := push(t, w, fallThru)
+			if err == nil {
+				e.aux[w].prune, e.aux[w].jmpPoint = true, true
+			}
+			return on, err
+		}
+		a.prune = true
+		if isMayGoto(ins) {
+			a.force = true
+		}
+		on, err := push(t, t+1, fallThru)
+		if on || err != nil {
+			return on, err
+		}
+		return push(t, t+int(ins.Off)+1, branch)
+	}
+	walk := func(start int) *Error {
+		marks[start] = discovered
+		stack = append(stack[:0], int32(start))
+		for len(stack) > 0 {
+			t := int(stack[len(stack)-1])
+			on, err := visit(t)
+			if err != nil {
+				return err
+			}
+			if !on {
+				marks[t] = explored
+				stack = stack[:len(stack)-1]
+			}
+		}
+		return nil
+	}
+	if err := walk(0); err != nil {
+		return err
+	}
+	if e.exceptionCB > 0 {
+		if err := walk(e.subs[e.exceptionCB].start); err != nil {
+			return err
+		}
+	}
+	for i := 0; i < n; i++ {
+		if marks[i] != explored {
+			e.insn = i
+			return e.refuse(errno.EINVAL, "unreachable insn %d", i)
+		}
+		if e.insns[i].IsLoadImm64() {
+			if marks[i+1] != 0 {
+				e.insn = i
+				return e.refuse(errno.EINVAL, "jump into the middle of ldimm64 insn %d", i)
+			}
+			i++
+		}
+	}
+	e.changesPkt = e.subs[0].changesPkt
+	e.postorder()
+	return nil
+}
+
+// markCall notes what a call means for the points where states are compared.
+func (e *env) markCall(t int) {
+	ins, a := e.insns[t], &e.aux[t]
+	sub := &e.subs[e.subprogOf(t)]
+	switch {
+	case ins.IsHelperCall():
+		if isAsyncCallbackHelper(ins.Imm) {
+			a.prune = true
+		}
+		if isSyncCallbackHelper(ins.Imm) {
+			a.callsCallback, a.force, a.prune, a.jmpPoint = true, true, true, true
+		}
+		if h := e.helperRow(ins.Imm); h != nil {
+			sub.mightSleep = sub.mightSleep || h.mightSleep()
+			sub.changesPkt = sub.changesPkt || h.changesPkt()
+		}
+	case ins.IsKfuncCall():
+		k := e.kfuncOf(ins)
+		if k == nil {
+			return
+		}
+		a.kfunc = k
+		if k.flags&kfIterNext != 0 {
+			a.prune, a.force, a.iterNext = true, true, true
+		}
+		if k.asyncCallback {
+			a.prune = true
+		}
+		if k.syncCallback {
+			a.callsCallback, a.force, a.prune, a.jmpPoint = true, true, true, true
+		}
+		sub.mightSleep = sub.mightSleep || k.flags&kfSleepable != 0
+		sub.changesPkt = sub.changesPkt || k.changesPkt
+	}
+}
+
+// successors appends the slots that may follow slot t in its function.
+func (e *env) successors(t int, to []int32) []int32 {
+	ins := e.insns[t]
+	if !ins.Op.Class().IsJump() {
+		if ins.IsLoadImm64() {
+			return append(to, int32(t+2))
+		}
+		return append(to, int32(t+1))
+	}
+	switch ins.Op.JumpOp() {
+	case isa.Exit:
+		return to
+	case isa.Call:
+		return append(to, int32(t+1))
+	case isa.Ja:
+		return append(to, int32(t+ins.JumpOffset()+1))
+	}
+	return append(to, int32(t+1), int32(t+int(ins.Off)+1))
+}
+
+// postorder lists every function's slots so that, loops aside, each comes after its successors.
+func (e *env) postorder() {
+	seen := make([]bool, len(e.insns))
+	type visit struct {
+		at   int32
+		next uint8
+	}
+	var stack []visit
+	var succ [2]int32
+	for i := range e.subs {
+		s := &e.subs[i]
+		seen[s.start] = true
+		stack = append(stack[:0], visit{at: int32(s.start)})
+		for len(stack) > 0 {
+			v := &stack[len(stack)-1]
+			next := e.successors(int(v.at), succ[:0])
+			if int(v.next) < len(next) {
+				w := next[v.next]
+				v.next++
+				if !seen[w] {
+					seen[w] = true
+					stack = append(stack, visit{at: w})
+				}
+				continue
+			}
+			s.postorder = append(s.postorder, v.at)
+			stack = stack[:len(stack)-1]
+		}
+	}
+}
+
+// Register sets of calls.
+const (
+	callerSaved = 1<<isa.R0 | argRegs
+	argRegs     = 1<<isa.R1 | 1<<isa.R2 | 1<<isa.R3 | 1<<isa.R4 | 1<<isa.R5
+)
+
+// usesDefs returns the registers an instruction reads and those it writes.
+func (e *env) usesDefs(t int) (use, def uint16) {
+	ins := e.insns[t]
+	dst, src := uint16(1)<<ins.Dst, uint16(1)<<ins.Src
+	switch ins.Op.Class() {
+	case isa.ClassLD:
+		switch ins.Op.Mode() {
+		case isa.ModeIMM:
+			return 0, dst
+		case isa.ModeIND:
+			return src | 1<<isa.R6, callerSaved
+		}
+		return 1 << isa.R6, callerSaved
+	case isa.ClassLDX:
+		return src, dst
+	case isa.ClassST:
+		return dst, 0
+	case isa.ClassSTX:
+		if ins.Op.Mode() != isa.ModeATOMIC {
+			return dst | src, 0
+		}
+		switch {
+		case ins.Imm == isa.AtomicCmpXch:
+			return 1<<isa.R0 | dst | src, 1 << isa.R0
+		case ins.Imm == isa.LoadAcquire:
+			return src, dst
+		case ins.Imm == isa.StoreRelease:
+			return dst | src, 0
+		case ins.Imm&isa.Fetch != 0:
+			return dst | src, src
+		}
+		return dst | src, 0
+	case isa.ClassALU, isa.ClassALU64:
+		switch ins.Op.ALUOp() {
+		case isa.Mov:
+			if ins.Op.UsesReg() {
+				return src, dst
+			}
+			return 0, dst
+		case isa.Neg, isa.End:
+			return dst, dst
+		}
+		if ins.Op.UsesReg() {
+			return dst | src, dst
+		}
+		return dst, dst
+	}
+	switch ins.Op.JumpOp() {
+	case isa.Ja, isa.Jcond:
+		return 0, 0
+	case isa.Exit:
+		return 1 << isa.R0, 0
+	case isa.Call:
+		n := 5
+		if ins.IsHelperCall() {
+			if h := e.helperRow(ins.Imm); h != nil {
+				n = h.args()
+			}
+		} else if ins.IsKfuncCall() {
+			if k := e.aux[t].kfunc; k != nil {
+				n = len(k.proto.Params)
+			}
+		}
+		return uint16(2<<n-2) & argRegs, callerSaved
+	}
+	if ins.Op.UsesReg() {
+		return dst | src, 0
+	}
+	return dst, 0
+}
+
+// computeLiveRegs finds, for every instruction, the registers that a path from
+// it may still read: only those matter when states are compared (compute_live_registers).
+func (e *env) computeLiveRegs() *Error {
+	var succ [2]int32
+	for i := range e.subs {
+		for changed := true; changed; {
+			changed = false
+			for _, t := range e.subs[i].postorder {
+				var out uint16
+				for _, w := range e.successors(int(t), succ[:0]) {
+					out |= e.aux[w].live
+				}
+				use, def := e.usesDefs(int(t))
+				if in := out&^def | use; in != e.aux[t].live {
+					e.aux[t].live, changed = in, true
+				}
+			}
+		}
+	}
+	for i := range e.aux {
+		e.aux[i].live &^= 1 << isa.RFP
+	}
+	if e.level2 {
+		e.logLiveRegs()
+	}
+	return nil
+}
+
+// computeSCCs numbers the strongly connected components of every function's
+// flow graph, which are its loops (compute_scc; Tarjan's algorithm). A call of
+// a callback is a loop of its own.
+func (e *env) computeSCCs() *Error {
+	n := len(e.insns)
+	const done = int32(^uint32(0) >> 1)
+	pre := make([]int32, n) // visit number from 1
+	low := make([]int32, n)
+	var stack, dfs []int32
+	var next int32 = 1
+	var id int32 = 1
+	var succ [2]int32
+	for i := range e.subs {
+		for k := len(e.subs[i].postorder) - 1; k >= 0; k-- {
+			root := e.subs[i].postorder[k]
+			if pre[root] != 0 {
+				continue
+			}
+			dfs = append(dfs[:0], root)
+		walk:
+			for len(dfs) > 0 {
+				t := dfs[len(dfs)-1]
+				if pre[t] == 0 {
+					pre[t], low[t] = next, next
+					next++
+					stack = append(stack, t)
+				}
+				to := e.successors(int(t), succ[:0])
+				for _, w := range to {
+					if pre[w] == 0 {
+						dfs = append(dfs, w)
+						continue walk
+					}
+					low[t] = min(low[t], low[w])
+				}
+				dfs = dfs[:len(dfs)-1]
+				if low[t] != pre[t] {
+					continue
+				}
+				loop := stack[len(stack)-1] != t || e.aux[t].callsCallback
+				for _, w := range to {
+					loop = loop || w == t
+				}
+				for {
+					w := stack[len(stack)-1]
+					stack = stack[:len(stack)-1]
+					low[w] = done
+					if loop {
+						e.aux[w].scc = id
+					}
+					if w == t {
+						break
+					}
+				}
+				if loop {
+					id++
+				}
+			}
+		}
+	}
+	return nil
+}
