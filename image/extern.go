@@ -100,7 +100,7 @@ func newExtern(i int, sym *symbol, in externDecl, types *objectTypes) (*Extern, 
 		ext.Kind = ExternKconfig
 		return ext, ext.setKconfigType()
 	}
-	return nil, at(in.sec, sym.Name, ErrNotSupported, "extern in section %q", in.sec)
+	return nil, at(in.sec, sym.Name, ErrNotSupported, "defined in another object; link the objects first (bpftool gen object)")
 }
 
 // externDecl is the declaration of an extern in BTF.

@@ -19,6 +19,7 @@ import (
 const (
 	mapDefMin  = 16 // without map_flags
 	mapDefSize = 20
+	elfMapOld  = 28 // up to pinning
 	elfMapSize = 36
 )
 
@@ -97,8 +98,11 @@ func (o *object) legacyMap(sec *section, name string, def []byte) (*Map, elfMap,
 		return nil, elfMap{}, at(sec.Name, name, ErrBadMap, "no type")
 	}
 	em := elfMap{m: m, innerIdx: ^uint32(0)}
-	if len(def) == elfMapSize {
-		m.ID, em.innerID, em.innerIdx = words[5], words[7], words[8]
+	if len(def) == elfMapSize || len(def) == elfMapOld {
+		m.ID = words[5]
+		if len(def) == elfMapSize {
+			em.innerID, em.innerIdx = words[7], words[8]
+		}
 		switch words[6] {
 		case 0:
 		case 1:
