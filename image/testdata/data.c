@@ -22,7 +22,7 @@ __hidden u32 concealed SEC(".data.hidden") = 4;
 
 SEC("xdp") int entry(u32 *ctx)
 {
-	u32 i = ctx[0] & 3;
+	u32 i = ctx[3] & 3;
 
 	hits++;
 	counter += limit + small + named + mode;

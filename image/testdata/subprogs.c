@@ -15,21 +15,21 @@ static long callback(u32 i, void *ctx)
 	return 0;
 }
 
-__noinline long global_callback(u32 i, u64 *ctx) { return ctx ? i & 1 : 0; }
+__hidden __noinline long global_callback(u32 i, u64 *ctx) { return ctx ? i & 1 : 0; }
 
-SEC("xdp") int first(u32 *ctx) { return global(ctx[0]) + hidden(ctx[1]); }
+SEC("xdp") int first(u32 *ctx) { return global(ctx[3]) + hidden(ctx[4]); }
 
 SEC("xdp") int second(u32 *ctx)
 {
-	u64 sum = weak(ctx[0]);
+	u64 sum = weak(ctx[3]);
 
 	bpf_loop(4, callback, &sum, 0);
 	bpf_loop(2, global_callback, &sum, 0);
 	return sum;
 }
 
-SEC("tc") int third(u32 *ctx) { return leaf(ctx[0]) + middle(ctx[1]); }
-SEC("?socket") int optional(u32 *ctx) { return hidden(ctx[0]); }
+SEC("tc") int third(u32 *ctx) { return leaf(ctx[3]) + middle(ctx[4]); }
+SEC("?socket") int optional(u32 *ctx) { return hidden(ctx[3]); }
 SEC("kprobe/do_unlinkat") int probe(void *ctx) { return 0; }
 
 char _license[] SEC("license") = "Dual BSD/GPL";
