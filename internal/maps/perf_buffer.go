@@ -175,3 +175,6 @@ func (b *PerfBuffer) Close() {
 	b.closed = true
 	b.mu.Unlock()
 }
+
+// Size returns the size of the buffer in bytes.
+func (b *PerfBuffer) Size() int { return len(b.data) }

@@ -1,0 +1,298 @@
+package skep
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/image"
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/rewrite"
+	"github.com/skep-bpf/skep/internal/verifier"
+	"github.com/skep-bpf/skep/isa"
+)
+
+// Collection is what was loaded from one image: programs and maps by name.
+type Collection struct {
+	Programs map[string]*Program
+	Maps     map[string]*Map
+	// Refused has, with [CollectionOptions.KeepGoing], why a program is not among Programs.
+	Refused map[string]error
+}
+
+// CollectionOptions shape a load.
+type CollectionOptions struct {
+	// Programs are the names of those to load; nil: all that load by default.
+	Programs []string
+	// KeepGoing loads what can be loaded; [Collection.Refused] says why the rest cannot.
+	KeepGoing bool
+	// LogLevel has the verifier's bits: 1 states at branches, 2 at every
+	// instruction, 4 figures. A refusal carries its log at level 1 in any case.
+	LogLevel uint32
+	// Maps replaces maps of the image by existing ones, by name. They stay the
+	// caller's to close.
+	Maps map[string]*Map
+}
+
+// LoadImageFile reads an object file for this machine's kernel types.
+func (m *Machine) LoadImageFile(path string) (*image.Image, error) {
+	return image.LoadFile(path, m.imageOptions())
+}
+
+// LoadImage reads an object; name stands for it in errors.
+func (m *Machine) LoadImage(rd io.ReaderAt, name string) (*image.Image, error) {
+	return image.Load(rd, name, m.imageOptions())
+}
+
+func (m *Machine) imageOptions() *image.Options {
+	return &image.Options{TargetBTF: func() (*btf.Spec, error) {
+		if spec := m.kernelBTF(); spec != nil {
+			return spec, nil
+		}
+		return nil, errors.New("no kernel types: give MachineOptions.KernelBTF")
+	}}
+}
+
+// LoadCollectionFile reads an object file, creates its maps and verifies and loads its programs.
+func (m *Machine) LoadCollectionFile(path string) (*Collection, error) {
+	img, err := m.LoadImageFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return m.LoadCollection(img)
+}
+
+// LoadCollection is [Machine.LoadCollectionWithOptions] with none.
+func (m *Machine) LoadCollection(img *image.Image) (*Collection, error) {
+	return m.LoadCollectionWithOptions(img, CollectionOptions{})
+}
+
+// LoadCollectionWithOptions creates an image's maps and verifies and loads its
+// programs. Nothing stays behind after an error. A refused program's error wraps a [*VerifierError].
+func (m *Machine) LoadCollectionWithOptions(img *image.Image, opts CollectionOptions) (*Collection, error) {
+	l := loader{m: m, img: img, opts: opts, coll: &Collection{
+		Programs: map[string]*Program{}, Maps: map[string]*Map{}, Refused: map[string]error{},
+	}}
+	if err := l.load(); err != nil {
+		l.coll.Close()
+		return nil, err
+	}
+	return l.coll, nil
+}
+
+// Close gives up all programs and maps.
+func (c *Collection) Close() {
+	for _, p := range c.Programs {
+		p.Close()
+	}
+	for _, m := range c.Maps {
+		m.Close()
+	}
+}
+
+// loader carries one image into a machine.
+type loader struct {
+	m    *Machine
+	img  *image.Image
+	opts CollectionOptions
+	coll *Collection
+	maps []maps.Map // by index into img.Maps
+	gpl  bool
+}
+
+func (l *loader) load() error {
+	for _, name := range l.opts.Programs {
+		if l.img.Program(name) == nil {
+			return fmt.Errorf("no program %s in %s", name, l.img.Name)
+		}
+	}
+	l.gpl = gplCompatible(l.img.License)
+	for _, im := range l.img.Maps {
+		if err := l.createMap(im); err != nil {
+			return fmt.Errorf("map %s: %w", im.Name, err)
+		}
+	}
+	for _, im := range l.img.Maps {
+		if err := l.fillMaps(im); err != nil {
+			return fmt.Errorf("map %s: %w", im.Name, err)
+		}
+	}
+	for _, ip := range l.img.Programs {
+		if !l.wanted(ip) {
+			continue
+		}
+		p, err := l.loadProgram(ip)
+		if err != nil {
+			err = fmt.Errorf("program %s: %w", ip.Name, err)
+			if !l.opts.KeepGoing {
+				return err
+			}
+			l.coll.Refused[ip.Name] = err
+			continue
+		}
+		l.coll.Programs[ip.Name] = p
+	}
+	for _, im := range l.img.Maps {
+		if err := l.fillPrograms(im); err != nil {
+			return fmt.Errorf("map %s: %w", im.Name, err)
+		}
+	}
+	return nil
+}
+
+func (l *loader) wanted(ip *image.Program) bool {
+	if l.opts.Programs != nil {
+		return slices.Contains(l.opts.Programs, ip.Name)
+	}
+	return ip.Autoload
+}
+
+// createMap makes the next map of the image and gives it its first content.
+func (l *loader) createMap(im *image.Map) error {
+	if given := l.opts.Maps[im.Name]; given != nil {
+		l.coll.Maps[im.Name] = given.Clone()
+		l.maps = append(l.maps, maps.Unwrap(given.m))
+		return nil
+	}
+	mp, err := l.m.m.NewMap(mapDef(im))
+	if err != nil {
+		return err
+	}
+	out := &Map{m: mp, mach: l.m}
+	l.coll.Maps[im.Name] = out
+	l.maps = append(l.maps, maps.Unwrap(mp))
+	if im.Data != nil && im.Kind != image.KindDefined {
+		if err := mp.Update(make([]byte, 4), im.Data, catalog.UpdateAny); err != nil {
+			return fmt.Errorf("initial content: %w", err)
+		}
+	}
+	if im.Freeze {
+		return mp.Freeze()
+	}
+	return nil
+}
+
+// mapDef is the definition of an image's map as the machine takes it.
+func mapDef(im *image.Map) catalog.MapDef {
+	name := im.KernelName
+	if name == "" {
+		name = kernelName(im.Name)
+	}
+	def := catalog.MapDef{
+		Name: name, Type: im.Type, KeySize: im.KeySize, ValueSize: im.ValueSize,
+		MaxEntries: im.MaxEntries, Flags: im.Flags, Extra: im.Extra, Key: im.Key, Value: im.Value,
+	}
+	if im.Inner != nil {
+		inner := mapDef(im.Inner)
+		def.Inner = &inner
+	}
+	return def
+}
+
+// fillMaps puts other maps of the image into a map of maps.
+func (l *loader) fillMaps(im *image.Map) error {
+	for _, s := range im.Slots {
+		if s.Map == nil {
+			continue
+		}
+		if err := l.coll.Maps[im.Name].Put(s.Key, l.coll.Maps[s.Map.Name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fillPrograms puts the image's programs into a program array.
+func (l *loader) fillPrograms(im *image.Map) error {
+	for _, s := range im.Slots {
+		if s.Prog == nil {
+			continue
+		}
+		p := l.coll.Programs[s.Prog.Name]
+		if p == nil { // not asked for, or refused
+			continue
+		}
+		if err := l.coll.Maps[im.Name].Put(s.Key, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loadProgram takes one program through its stages.
+func (l *loader) loadProgram(ip *image.Program) (*Program, error) {
+	if ip.Err != nil {
+		return nil, ip.Err
+	}
+	if ip.Type == catalog.ProgUnspec {
+		return nil, fmt.Errorf("section %q does not say what kind of program this is", ip.Section)
+	}
+	vp := l.verifierProgram(ip)
+	res, err := verifier.Verify(vp, verifier.Options{
+		LogLevel: l.opts.LogLevel, Unprivileged: l.m.opts.Unprivileged, States: l.m.opts.Checked,
+	})
+	if err != nil {
+		return nil, err
+	}
+	rp, err := rewrite.Rewrite(vp, res)
+	if err != nil {
+		return nil, err
+	}
+	p, err := l.m.m.NewProgram(rp, l.mapsOf(ip))
+	if err != nil {
+		return nil, err
+	}
+	return &Program{p: p, mach: l.m, section: ip.Section, attach: ip.Attach, source: vp, result: res}, nil
+}
+
+// mapsOf returns the maps a program refers to, each once.
+func (l *loader) mapsOf(ip *image.Program) []maps.Map {
+	var used []maps.Map
+	for _, ins := range ip.Insns {
+		if ins.IsLoadImm64() && (ins.Src == isa.PseudoMapIdx || ins.Src == isa.PseudoMapIdxValue) {
+			if m := l.maps[ins.Imm]; !slices.Contains(used, m) {
+				used = append(used, m)
+			}
+		}
+	}
+	return used
+}
+
+// verifierProgram is what bpf(2) would be given.
+func (l *loader) verifierProgram(ip *image.Program) *verifier.Program {
+	vp := &verifier.Program{
+		Name: ip.Name, Type: ip.Type, Attach: ip.Attach, Flags: ip.Flags,
+		Insns: ip.Insns, GPL: l.gpl, BTF: l.img.BTF,
+		MapByFD: func(int32) *catalog.MapDef { return nil },
+		MapByIdx: func(i int32) *catalog.MapDef {
+			if i < 0 || int(i) >= len(l.maps) {
+				return nil
+			}
+			return l.maps[i].Def()
+		},
+		KernelBTF: l.m.kernelBTF(),
+		AttachTo:  ip.AttachTo,
+	}
+	for _, f := range ip.Funcs {
+		vp.Funcs = append(vp.Funcs, verifier.FuncInfo{Slot: f.Slot, Func: f.Func})
+	}
+	for _, ln := range ip.Lines {
+		vp.Lines = append(vp.Lines, verifier.LineInfo{
+			Slot: ln.Slot, File: ln.File, Line: ln.Line, LineNo: ln.LineNo, Column: ln.Column,
+		})
+	}
+	return vp
+}
+
+// gplCompatible follows license_is_gpl_compatible (include/linux/license.h).
+func gplCompatible(license string) bool {
+	switch license {
+	case "GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,139 @@
+package skep
+
+import (
+	"fmt"
+
+	"github.com/skep-bpf/skep/internal/helpers"
+	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/packet"
+	"github.com/skep-bpf/skep/internal/run"
+)
+
+// Packet is a packet on its way through hooks: the bytes, and what the kernel
+// keeps in an xdp_buff or sk_buff.
+type Packet = packet.Packet
+
+// XDPOptions and SKBOptions shape a packet before a run.
+type (
+	XDPOptions = packet.XDPOptions
+	SKBOptions = packet.SKBOptions
+)
+
+// CPU is one of a machine's virtual CPUs, held by its caller from
+// [Machine.AcquireCPU] to Release. It carries one packet, which programs run on
+// one after the other: fill it with SetXDP or SetSKB, Run, look at it. Holding a CPU over many packets
+// saves taking one for each. It is used by one goroutine at a time.
+type CPU struct {
+	c    *run.CPU
+	mach *Machine
+}
+
+// AcquireCPU takes an idle virtual CPU, waiting for one if need be.
+func (m *Machine) AcquireCPU() *CPU { return &CPU{c: m.m.Acquire(), mach: m} }
+
+// HoldCPU takes the virtual CPU with the given number, waiting until it is idle.
+func (m *Machine) HoldCPU(id int) (*CPU, error) {
+	if id < 0 || id >= m.CPUs() {
+		return nil, fmt.Errorf("skep: no CPU %d: the machine has %d", id, m.CPUs())
+	}
+	return &CPU{c: m.m.AcquireCPU(id), mach: m}, nil
+}
+
+// Release gives the CPU back.
+func (c *CPU) Release() { c.c.Release() }
+
+// ID is the CPU's number, as bpf_get_smp_processor_id returns it.
+func (c *CPU) ID() int { return c.c.ID() }
+
+// Packet returns the CPU's packet.
+func (c *CPU) Packet() *Packet { return c.c.Packet() }
+
+// Run runs a program on the CPU's packet and returns what it left in R0. An
+// error is a fault of skep itself or of a limit set on the machine; verified programs do not fail.
+func (c *CPU) Run(p *Program) (uint32, error) {
+	pkt := c.c.Packet()
+	r0, err := c.c.Run(p.p, pkt.Addr(), pkt)
+	if err != nil {
+		return 0, fmt.Errorf("program %s: %w", p.Name(), err)
+	}
+	return uint32(r0), nil
+}
+
+// RedirectKind says what a [Redirect] points at.
+type RedirectKind = helpers.RedirectKind
+
+// Kinds of redirects.
+const (
+	RedirectNone    = helpers.RedirectNone
+	RedirectIfindex = helpers.RedirectIfindex // bpf_redirect
+	RedirectPeer    = helpers.RedirectPeer    // bpf_redirect_peer
+	RedirectNeigh   = helpers.RedirectNeigh   // bpf_redirect_neigh
+	RedirectMap     = helpers.RedirectMap     // bpf_redirect_map
+)
+
+// Redirect is where a program sent the packet, for the hook to carry out.
+type Redirect struct {
+	Kind    RedirectKind
+	Ifindex uint32 // of the kinds that name a device
+	Flags   uint64
+	// Map and Key name the entry of a devmap, cpumap or xskmap.
+	Map string
+	Key uint32
+	// Targets are the entries the redirect reaches: one, or with BPF_F_BROADCAST
+	// all of the map's but, with BPF_F_EXCLUDE_INGRESS, the packet's own device. Empty for an
+	// entry that is not set: such a packet is dropped.
+	Targets []RedirectTarget
+}
+
+// RedirectTarget is one entry of a redirect map.
+type RedirectTarget struct {
+	Ifindex uint32 // devmap: the device
+	CPU     uint32 // cpumap: the CPU
+	Socket  any    // xskmap: the socket
+	// Prog is the program run at the target before the packet goes on, or nil. It
+	// is the machine's; do not close it.
+	Prog *Program
+}
+
+// Flags of bpf_redirect_map (uapi).
+const (
+	redirectBroadcast      = 1 << 3
+	redirectExcludeIngress = 1 << 4
+)
+
+// Redirect returns where the last run sent the packet; Kind is [RedirectNone] if nowhere.
+func (c *CPU) Redirect() Redirect {
+	d := c.c.Redirect()
+	r := Redirect{Kind: d.Kind, Ifindex: d.Ifindex, Flags: d.Flags, Key: d.Key}
+	if d.Kind != RedirectMap || d.Map == nil {
+		return r
+	}
+	def := d.Map.Def()
+	r.Map = def.Name
+	rm, ok := d.Map.(maps.RedirectMap)
+	if !ok {
+		return r
+	}
+	if d.Flags&redirectBroadcast == 0 {
+		if t, ok := rm.Target(d.Key); ok {
+			r.Targets = []RedirectTarget{c.target(t)}
+		}
+		return r
+	}
+	own := c.c.Packet().RxIfindex
+	rm.Targets(func(_ uint32, t maps.Target) bool {
+		if d.Flags&redirectExcludeIngress == 0 || t.Ifindex != own {
+			r.Targets = append(r.Targets, c.target(t))
+		}
+		return true
+	})
+	return r
+}
+
+func (c *CPU) target(t maps.Target) RedirectTarget {
+	out := RedirectTarget{Ifindex: t.Ifindex, CPU: t.CPU, Socket: t.Socket}
+	if p, ok := t.Prog.(*run.Program); ok && p != nil {
+		out.Prog = &Program{p: p, mach: c.mach}
+	}
+	return out
+}

@@ -1,0 +1,158 @@
+package skep
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/internal/helpers"
+	"github.com/skep-bpf/skep/internal/packet"
+	"github.com/skep-bpf/skep/internal/run"
+)
+
+// Clock is what programs read the time from, in nanoseconds. [SystemClock] and
+// [NewManualClock] make one.
+type Clock = run.Clock
+
+// ManualClock stands still until Advance moves it on; timers that fall due then run.
+type ManualClock = run.ManualClock
+
+// SystemClock returns the clock of the machine skep runs on.
+func SystemClock() Clock { return run.SystemClock() }
+
+// NewManualClock makes a clock whose monotonic time is now, in nanoseconds, and whose wall clock is real.
+func NewManualClock(now uint64, real time.Time) *ManualClock { return run.NewManualClock(now, real) }
+
+// Net is the network around a packet: devices, routes, neighbours, sockets, as
+// helpers such as bpf_fib_lookup ask about it. [NewStaticNet] makes one from lists.
+type Net = packet.Net
+
+// StaticNet is a [Net] that its owner fills.
+type StaticNet = packet.StaticNet
+
+// Device, Route and RouteQuery are what a [Net] speaks of.
+type (
+	Device     = packet.Device
+	Route      = packet.Route
+	RouteQuery = packet.RouteQuery
+)
+
+// NewStaticNet returns an empty network.
+func NewStaticNet() *StaticNet { return packet.NewStaticNet() }
+
+// Process is who the bpf_get_current_* helpers tell of.
+type Process = helpers.Process
+
+// TraceLine is one line a program wrote with bpf_trace_printk or bpf_trace_vprintk.
+type TraceLine struct {
+	CPU     int
+	Program string
+	Time    uint64 // monotonic clock, nanoseconds
+	Text    string // without the newline
+}
+
+// MachineOptions shape a [Machine]. The zero value is a machine with the
+// system's clock, chance, and as many CPUs as Go uses.
+//
+// With Clock, Seed and one CPU fixed, what programs do is the same in every run, bit for bit.
+type MachineOptions struct {
+	// CPUs is the number of possible CPUs; 0: GOMAXPROCS.
+	CPUs int
+	// Clock is what programs read the time from; nil: the system's.
+	Clock Clock
+	// Seed feeds bpf_get_prandom_u32 and hash seeds; nil: chance.
+	Seed *uint64
+	// KernelBTF are the types CO-RE relocations, kfuncs and BTF pointers refer to;
+	// nil: the running kernel's, where there is one.
+	KernelBTF *btf.Spec
+	// Net is the network around packets; nil: none.
+	Net Net
+	// Process is who programs are told is running; nil: nobody.
+	Process *Process
+	// Trace takes what programs trace; nil: it is dropped. TraceTo takes it as text, in the trace pipe's manner.
+	Trace   func(TraceLine)
+	TraceTo io.Writer
+	// Checked runs programs in the interpreter's checked mode: every access, helper
+	// argument and verifier claim is looked at. Slow; for tests.
+	Checked bool
+	// Unprivileged applies the verifier's rules for callers without CAP_BPF.
+	Unprivileged bool
+}
+
+// Machine is where programs live: CPUs, maps, programs, clocks. Machines share
+// nothing. It is safe for concurrent use.
+type Machine struct {
+	m    *run.Machine
+	opts MachineOptions
+
+	types sync.Once
+	btf   *btf.Spec
+}
+
+// NewMachine makes a machine; nil options mean the zero value.
+func NewMachine(opts *MachineOptions) (*Machine, error) {
+	var o MachineOptions
+	if opts != nil {
+		o = *opts
+	}
+	ro := run.Options{
+		CPUs: o.CPUs, Clock: o.Clock, Net: o.Net, Process: o.Process, Checked: o.Checked,
+		Trace: traceTo(o),
+	}
+	if o.Seed != nil {
+		ro.Seed, ro.Seeded = *o.Seed, true
+	}
+	m, err := run.New(ro)
+	if err != nil {
+		return nil, fmt.Errorf("skep: new machine: %w", err)
+	}
+	return &Machine{m: m, opts: o}, nil
+}
+
+// traceTo joins the two ways of taking trace lines.
+func traceTo(o MachineOptions) func(run.TraceLine) {
+	if o.Trace == nil && o.TraceTo == nil {
+		return nil
+	}
+	var mu sync.Mutex
+	return func(l run.TraceLine) {
+		line := TraceLine{CPU: l.CPU, Program: l.Prog.Name, Time: l.Time, Text: string(l.Text)}
+		if n := len(line.Text); n > 0 && line.Text[n-1] == '\n' {
+			line.Text = line.Text[:n-1]
+		}
+		if o.Trace != nil {
+			o.Trace(line)
+		}
+		if o.TraceTo != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			fmt.Fprintf(o.TraceTo, "[%03d] %5d.%06d: bpf_trace_printk: %s\n",
+				line.CPU, line.Time/1e9, line.Time/1e3%1e6, line.Text)
+		}
+	}
+}
+
+// Close ends the machine: timers stop, CPUs go. Close what was loaded first.
+func (m *Machine) Close() error {
+	m.m.Close()
+	return nil
+}
+
+// CPUs returns the number of possible CPUs: the length of per-CPU values.
+func (m *Machine) CPUs() int { return m.m.CPUs() }
+
+// CountTime turns the measuring of programs' run times on or off (BPF_ENABLE_STATS).
+func (m *Machine) CountTime(on bool) { m.m.CountTime(on) }
+
+// kernelBTF returns the machine's kernel types, or nil.
+func (m *Machine) kernelBTF() *btf.Spec {
+	m.types.Do(func() {
+		if m.btf = m.opts.KernelBTF; m.btf == nil {
+			m.btf, _ = btf.LoadKernelSpec() // none to be had is an answer
+		}
+	})
+	return m.btf
+}

@@ -1,0 +1,337 @@
+package skep
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"sync/atomic"
+
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/marshal"
+	"github.com/skep-bpf/skep/internal/unwrap"
+)
+
+// MapType is the kind of a map, with the kernel's numbers and bpftool's names.
+type MapType = catalog.MapType
+
+// MapUpdateFlags are the flags of [Map.Update].
+type MapUpdateFlags uint64
+
+// Flags of [Map.Update].
+const (
+	UpdateAny     MapUpdateFlags = MapUpdateFlags(catalog.UpdateAny)     // create or replace
+	UpdateNoExist MapUpdateFlags = MapUpdateFlags(catalog.UpdateNoExist) // create only
+	UpdateExist   MapUpdateFlags = MapUpdateFlags(catalog.UpdateExist)   // replace only
+	UpdateLock    MapUpdateFlags = MapUpdateFlags(catalog.UpdateLock)    // under the value's bpf_spin_lock
+)
+
+// MapLookupFlags are the flags of [Map.LookupWithFlags].
+type MapLookupFlags uint64
+
+// LookupLock reads the value under its bpf_spin_lock.
+const LookupLock MapLookupFlags = MapLookupFlags(catalog.UpdateLock)
+
+// Map is a BPF map. Keys and values are Go values, turned into bytes as
+// cilium/ebpf does: []byte and string as they are, fixed-size values in the
+// machine's byte order, anything with MarshalBinary by that. Values of per-CPU
+// maps are slices with one element per possible CPU. Safe for concurrent use,
+// with running programs too.
+type Map struct {
+	m    maps.Map // this handle's reference
+	mach *Machine
+	done atomic.Bool
+}
+
+func init() {
+	unwrap.Map = func(m any) maps.Map {
+		mp := maps.Unwrap(m.(*Map).m)
+		mp.Acquire()
+		return mp
+	}
+}
+
+// CPUs returns the number of possible CPUs of the map's machine: the length of per-CPU values.
+func (m *Map) CPUs() int { return m.mach.CPUs() }
+
+// ID returns the map's number in its Machine.
+func (m *Map) ID() uint32 { return m.m.Def().ID }
+
+// Name returns the map's name.
+func (m *Map) Name() string { return m.m.Def().Name }
+
+// Type returns the map's kind.
+func (m *Map) Type() MapType { return m.m.Def().Type }
+
+// KeySize returns the size of a key in bytes; 0 for queues, stacks, bloom filters and ring buffers.
+func (m *Map) KeySize() uint32 { return m.m.Def().KeySize }
+
+// ValueSize returns the size of a value in bytes; of one CPU's value for per-CPU maps.
+func (m *Map) ValueSize() uint32 { return m.m.Def().ValueSize }
+
+// MaxEntries returns how many entries the map may hold; the size in bytes of a ring buffer.
+func (m *Map) MaxEntries() uint32 { return m.m.Def().MaxEntries }
+
+// Flags returns the map_flags the map was created with.
+func (m *Map) Flags() uint32 { return m.m.Def().Flags }
+
+// KeyType returns the BTF type of keys, or nil.
+func (m *Map) KeyType() btf.Type { return m.m.Def().Key }
+
+// ValueType returns the BTF type of values, or nil.
+func (m *Map) ValueType() btf.Type { return m.m.Def().Value }
+
+// PerCPU reports whether every possible CPU has a value of its own.
+func (m *Map) PerCPU() bool { return catalog.MapKindByType(m.Type()).Traits&catalog.PerCPU != 0 }
+
+// String names the map and its kind.
+func (m *Map) String() string { return fmt.Sprintf("%s(%s)", m.Type(), m.Name()) }
+
+// Lookup copies the value of key into valueOut, a pointer.
+// The error wraps [ErrKeyNotExist] if there is none.
+func (m *Map) Lookup(key, valueOut any) error { return m.LookupWithFlags(key, valueOut, 0) }
+
+// LookupWithFlags is [Map.Lookup] with flags.
+func (m *Map) LookupWithFlags(key, valueOut any, flags MapLookupFlags) error {
+	return m.fetch("lookup", m.m.Lookup, key, valueOut, uint64(flags))
+}
+
+// LookupAndDelete removes an entry and copies its value into valueOut; it pops
+// from queues and stacks, whose key is nil.
+func (m *Map) LookupAndDelete(key, valueOut any) error {
+	return m.fetch("lookup and delete", m.m.LookupAndDelete, key, valueOut, 0)
+}
+
+func (m *Map) fetch(op string, f func(k, v []byte, flags uint64) error, key, valueOut any, flags uint64) error {
+	var kb, vb [128]byte
+	k, err := m.appendKey(kb[:0], key)
+	if err != nil {
+		return m.wrap(op, err)
+	}
+	v := vb[:0]
+	if n := m.m.ValueSize(); n <= len(vb) {
+		v = vb[:n]
+	} else {
+		v = make([]byte, n)
+	}
+	if err := f(k, v, flags); err != nil {
+		return m.wrap(op, err)
+	}
+	return m.wrap(op, m.decodeValue(valueOut, v))
+}
+
+// LookupBytes returns the raw value of key, or nil if there is none.
+func (m *Map) LookupBytes(key any) ([]byte, error) {
+	k, err := m.appendKey(nil, key)
+	if err != nil {
+		return nil, m.wrap("lookup", err)
+	}
+	v := make([]byte, m.m.ValueSize())
+	if err := m.m.Lookup(k, v, 0); err != nil {
+		if errors.Is(err, errno.ENOENT) {
+			return nil, nil
+		}
+		return nil, m.wrap("lookup", err)
+	}
+	return v, nil
+}
+
+// Put is [Map.Update] with [UpdateAny].
+func (m *Map) Put(key, value any) error { return m.Update(key, value, UpdateAny) }
+
+// Update sets the value of key. A *Map or *Program is the value of a map of
+// maps or a program array; the key of queues, stacks and bloom filters is nil.
+func (m *Map) Update(key, value any, flags MapUpdateFlags) error {
+	var kb, vb [128]byte
+	k, err := m.appendKey(kb[:0], key)
+	if err != nil {
+		return m.wrap("update", err)
+	}
+	v, err := m.appendValue(vb[:0], value)
+	if err != nil {
+		return m.wrap("update", err)
+	}
+	return m.wrap("update", m.m.Update(k, v, uint64(flags)))
+}
+
+// Delete removes an entry. The error wraps [ErrKeyNotExist] if there is none.
+func (m *Map) Delete(key any) error {
+	var kb [128]byte
+	k, err := m.appendKey(kb[:0], key)
+	if err != nil {
+		return m.wrap("delete", err)
+	}
+	return m.wrap("delete", m.m.Delete(k))
+}
+
+// NextKey copies the key after key into nextKeyOut; a nil key gives the first.
+// The error wraps [ErrKeyNotExist] after the last.
+func (m *Map) NextKey(key, nextKeyOut any) error {
+	var k []byte
+	if key != nil {
+		var err error
+		if k, err = m.appendKey(nil, key); err != nil {
+			return m.wrap("next key", err)
+		}
+	}
+	next := make([]byte, m.KeySize())
+	if err := m.m.NextKey(k, next); err != nil {
+		return m.wrap("next key", err)
+	}
+	return m.wrap("next key", marshal.Decode(nextKeyOut, next))
+}
+
+// Freeze makes the map read-only for user code for good; programs still write it.
+func (m *Map) Freeze() error { return m.wrap("freeze", m.m.Freeze()) }
+
+// Clone returns a second handle on the same map, to be closed on its own.
+func (m *Map) Clone() *Map {
+	m.m.Acquire()
+	return &Map{m: m.m, mach: m.mach}
+}
+
+// Close gives this handle up. The memory goes when the last handle is closed
+// and no loaded program uses the map.
+func (m *Map) Close() error {
+	if m == nil || m.done.Swap(true) {
+		return nil
+	}
+	m.m.Close()
+	return nil
+}
+
+// Iterate walks the map in the order of the kernel's get_next_key.
+func (m *Map) Iterate() *MapIterator { return &MapIterator{m: m} }
+
+// Entries yields raw keys and values, both reused from one step to the next. An
+// error ends the walk and comes last, with a zero Entry.
+func (m *Map) Entries() iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		it := m.Iterate()
+		var e Entry
+		for it.Next(&e.Key, &e.Value) {
+			if !yield(e, nil) {
+				return
+			}
+		}
+		if err := it.Err(); err != nil {
+			yield(Entry{}, err)
+		}
+	}
+}
+
+// Entry is one raw key and value of a map; Value is all CPUs' values for per-CPU maps.
+type Entry struct{ Key, Value []byte }
+
+// MapIterator walks a map. Entries that are deleted or added meanwhile may be
+// missed or seen; a walk that has to start over too often ends with [ErrIterationAborted].
+type MapIterator struct {
+	m         *Map
+	cur, next []byte
+	started   bool
+	steps     int
+	err       error
+	done      bool
+}
+
+// Next copies the next key and value into the pointers and reports whether there was one.
+func (it *MapIterator) Next(keyOut, valueOut any) bool {
+	if it.done || it.err != nil {
+		return false
+	}
+	if it.next == nil {
+		it.next, it.cur = make([]byte, it.m.KeySize()), make([]byte, it.m.KeySize())
+	}
+	value := make([]byte, it.m.m.ValueSize())
+	// A key deleted under the walk sends the kernel's order back to the start; the
+	// bound keeps a map that churns for ever from holding the caller.
+	for ; it.steps <= int(it.m.MaxEntries()); it.steps++ {
+		var cur []byte
+		if it.started {
+			cur = it.cur
+		}
+		if err := it.m.m.NextKey(cur, it.next); err != nil {
+			it.done = true
+			if !errors.Is(err, errno.ENOENT) {
+				it.err = it.m.wrap("iterate", err)
+			}
+			return false
+		}
+		it.started = true
+		it.cur, it.next = it.next, it.cur
+		err := it.m.m.Lookup(it.cur, value, 0)
+		if errors.Is(err, errno.ENOENT) {
+			continue // empty slot of a program array or map array, or just deleted
+		}
+		if err == nil {
+			if err = marshal.Decode(keyOut, it.cur); err == nil {
+				err = it.m.decodeValue(valueOut, value)
+			}
+		}
+		if err != nil {
+			it.err = it.m.wrap("iterate", err)
+			return false
+		}
+		it.steps++
+		return true
+	}
+	it.err = it.m.wrap("iterate", ErrIterationAborted)
+	return false
+}
+
+// Err returns what ended the walk early, or nil.
+func (it *MapIterator) Err() error { return it.err }
+
+func (m *Map) wrap(op string, err error) error { return wrapMap(m.Name(), op, err) }
+
+func (m *Map) appendKey(dst []byte, key any) ([]byte, error) {
+	size := int(m.KeySize())
+	if size == 0 && key == nil {
+		return nil, nil
+	}
+	k, err := marshal.Append(dst, key, size)
+	if err != nil {
+		return nil, fmt.Errorf("key: %w", err)
+	}
+	return k, nil
+}
+
+func (m *Map) appendValue(dst []byte, value any) (v []byte, err error) {
+	switch x := value.(type) {
+	case *Map:
+		if x == nil {
+			return nil, errors.New("value: nil map")
+		}
+		return marshal.Append(dst, x.ID(), m.m.ValueSize())
+	case *Program:
+		if x == nil {
+			return nil, errors.New("value: nil program")
+		}
+		return marshal.Append(dst, x.ID(), m.m.ValueSize())
+	}
+	if m.PerCPU() {
+		v, err = marshal.AppendPerCPU(dst, value, int(m.ValueSize()), m.mach.CPUs())
+	} else {
+		v, err = marshal.Append(dst, value, int(m.ValueSize()))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("value: %w", err)
+	}
+	return v, nil
+}
+
+func (m *Map) decodeValue(dst any, v []byte) error {
+	var err error
+	if m.PerCPU() {
+		err = marshal.DecodePerCPU(dst, v, int(m.ValueSize()), m.mach.CPUs())
+	} else {
+		err = marshal.Decode(dst, v)
+	}
+	if err != nil {
+		return fmt.Errorf("value: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,145 @@
+package skep
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/marshal"
+)
+
+// BatchOptions are the flags of a batch operation.
+type BatchOptions struct {
+	ElemFlags uint64
+	Flags     uint64
+}
+
+// MapBatchCursor is where a batch lookup goes on. The zero value starts at the
+// beginning; it is good for one map only.
+type MapBatchCursor struct {
+	m   maps.Map
+	pos []byte
+}
+
+// BatchLookup copies up to len(keysOut) elements into two slices of equal
+// length and returns how many. The error wraps [ErrKeyNotExist] when these were the last.
+func (m *Map) BatchLookup(cursor *MapBatchCursor, keysOut, valuesOut any, opts *BatchOptions) (int, error) {
+	return m.batchLookup("batch lookup", m.m.LookupBatch, cursor, keysOut, valuesOut, opts)
+}
+
+// BatchLookupAndDelete is [Map.BatchLookup] that removes what it returns.
+func (m *Map) BatchLookupAndDelete(cursor *MapBatchCursor, keysOut, valuesOut any, opts *BatchOptions) (int, error) {
+	return m.batchLookup("batch lookup and delete", m.m.LookupAndDeleteBatch, cursor, keysOut, valuesOut, opts)
+}
+
+// BatchUpdate sets many elements and returns how many it set before an error.
+func (m *Map) BatchUpdate(keys, values any, opts *BatchOptions) (int, error) {
+	const op = "batch update"
+	b, err := m.batch(keys, opts)
+	if err != nil {
+		return 0, m.wrap(op, err)
+	}
+	if b.Values, err = m.appendBatchValues(values, int(b.Count)); err != nil {
+		return 0, m.wrap(op, err)
+	}
+	n, err := m.m.UpdateBatch(b)
+	return n, m.wrap(op, err)
+}
+
+// BatchDelete removes many elements and returns how many it removed before an error.
+func (m *Map) BatchDelete(keys any, opts *BatchOptions) (int, error) {
+	b, err := m.batch(keys, opts)
+	if err != nil {
+		return 0, m.wrap("batch delete", err)
+	}
+	n, err := m.m.DeleteBatch(b)
+	return n, m.wrap("batch delete", err)
+}
+
+// batch starts a batch with the keys of a slice.
+func (m *Map) batch(keys any, opts *BatchOptions) (maps.Batch, error) {
+	var b maps.Batch
+	if opts != nil {
+		b.ElemFlags, b.Flags = opts.ElemFlags, opts.Flags
+	}
+	s := reflect.ValueOf(keys)
+	if s.Kind() != reflect.Slice {
+		return b, fmt.Errorf("keys: a batch needs a slice, not %T", keys)
+	}
+	b.Count = uint32(s.Len())
+	for i := range s.Len() {
+		var err error
+		if b.Keys, err = marshal.Append(b.Keys, s.Index(i).Interface(), int(m.KeySize())); err != nil {
+			return b, fmt.Errorf("key %d: %w", i, err)
+		}
+	}
+	return b, nil
+}
+
+// appendBatchValues encodes count values. Those of a per-CPU map are a flat
+// slice, all CPUs of the first key before those of the second.
+func (m *Map) appendBatchValues(values any, count int) ([]byte, error) {
+	s := reflect.ValueOf(values)
+	per := m.batchStride()
+	if s.Kind() != reflect.Slice || s.Len() != count*per {
+		return nil, fmt.Errorf("values: a batch of %d keys needs a slice of %d values, not %T", count, count*per, values)
+	}
+	size := int(m.ValueSize())
+	slot := m.m.ValueSize() / per
+	var out []byte
+	for i := range s.Len() {
+		var err error
+		if out, err = marshal.Append(out, s.Index(i).Interface(), size); err != nil {
+			return nil, fmt.Errorf("value %d: %w", i, err)
+		}
+		out = append(out, make([]byte, slot-size)...)
+	}
+	return out, nil
+}
+
+// batchStride is how many elements of a values slice belong to one key.
+func (m *Map) batchStride() int {
+	if m.PerCPU() {
+		return m.mach.CPUs()
+	}
+	return 1
+}
+
+func (m *Map) batchLookup(op string, f func(maps.Batch) (int, error), cursor *MapBatchCursor, keysOut, valuesOut any, opts *BatchOptions) (int, error) {
+	ks, vs := reflect.ValueOf(keysOut), reflect.ValueOf(valuesOut)
+	per := m.batchStride()
+	if ks.Kind() != reflect.Slice || vs.Kind() != reflect.Slice || vs.Len() != ks.Len()*per {
+		return 0, m.wrap(op, fmt.Errorf("a batch needs two slices, with %d values per key, not %T and %T", per, keysOut, valuesOut))
+	}
+	if cursor.m != nil && cursor.m != m.m {
+		return 0, m.wrap(op, errors.New("the cursor belongs to another map"))
+	}
+	count, keySize, valueSize := ks.Len(), int(m.KeySize()), m.m.ValueSize()
+	b := maps.Batch{
+		In: cursor.pos, Out: make([]byte, max(keySize, 4)), Count: uint32(count),
+		Keys: make([]byte, count*keySize), Values: make([]byte, count*valueSize),
+	}
+	if opts != nil {
+		b.ElemFlags, b.Flags = opts.ElemFlags, opts.Flags
+	}
+	n, err := f(b)
+	if err != nil && !errors.Is(err, errno.ENOENT) {
+		return n, m.wrap(op, err)
+	}
+	cursor.m, cursor.pos = m.m, b.Out
+	slot := valueSize / per
+	for i := range n {
+		if e := marshal.Decode(ks.Index(i).Addr().Interface(), b.Keys[i*keySize:(i+1)*keySize]); e != nil {
+			return i, m.wrap(op, fmt.Errorf("key %d: %w", i, e))
+		}
+		for j := range per {
+			v := b.Values[i*valueSize+j*slot:][:m.ValueSize()]
+			if e := marshal.Decode(vs.Index(i*per+j).Addr().Interface(), v); e != nil {
+				return i, m.wrap(op, fmt.Errorf("value %d: %w", i*per+j, e))
+			}
+		}
+	}
+	return n, m.wrap(op, err)
+}
