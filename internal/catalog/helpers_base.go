@@ -27,7 +27,13 @@ var baseHelpers = [...]Helper{
 		ID: FnGetSmpProcessorID, Name: "get_smp_processor_id", Since: "4.1",
 		Doc: "Returns the number of the CPU the program runs on.",
 		Ret: RetInteger, Flags: FastCall,
-		Progs: inBase,
+		Progs: inTC | inXDP | inLWT | inTrace,
+	},
+	{
+		ID: FnGetSmpProcessorID, Name: "get_smp_processor_id", Since: "4.1",
+		Doc:   "Returns the number of the CPU the program runs on.",
+		Ret:   RetInteger,
+		Progs: inBase &^ (inTC | inXDP | inLWT | inTrace),
 	},
 	{
 		ID: FnTailCall, Name: "tail_call", Since: "4.2",
@@ -78,7 +84,7 @@ var baseHelpers = [...]Helper{
 	{
 		ID: FnSnprintf, Name: "snprintf", Since: "5.13",
 		Doc:  "Formats up to twelve values into a buffer.",
-		Args: [5]Arg{{Type: argMemOrNull}, {Type: argSizeOrZero}, {Type: argConstStr}, {Type: argMemInOrNull}, {Type: argSizeOrZero}},
+		Args: [5]Arg{{Type: argMemOutOrNull}, {Type: argSizeOrZero}, {Type: argConstStr}, {Type: argMemInOrNull}, {Type: argSizeOrZero}},
 		Ret:  RetInteger, Flags: GPLOnly,
 		Progs: inBase, Needs: NeedPerfmon,
 	},

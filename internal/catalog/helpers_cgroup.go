@@ -70,7 +70,7 @@ var cgroupHelpers = [...]Helper{
 	{
 		ID: FnSysctlGetName, Name: "sysctl_get_name", Since: "5.2",
 		Doc:   "Copies the name of the sysctl being accessed.",
-		Args:  [5]Arg{{Type: argCtx}, {Type: argMem}, {Type: argSize}, {Type: argAny}},
+		Args:  [5]Arg{{Type: argCtx}, {Type: argMemOut}, {Type: argSize}, {Type: argAny}},
 		Ret:   RetInteger,
 		Progs: inCGroupSysctl,
 	},

@@ -251,7 +251,7 @@ var skbHelpers = [...]Helper{
 	{
 		ID: FnFibLookup, Name: "fib_lookup", Since: "4.18",
 		Doc:  "Looks up route and neighbour for a packet and fills in what is needed to forward it.",
-		Args: [5]Arg{{Type: argCtx}, {Type: argMem}, {Type: argSize}, {Type: argAny}},
+		Args: [5]Arg{{Type: argCtx}, {Type: argMemInOut}, {Type: argSize}, {Type: argAny}},
 		Ret:  RetInteger, Flags: GPLOnly,
 		Progs: inTC | inXDP,
 	},

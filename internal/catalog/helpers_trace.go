@@ -94,7 +94,7 @@ var traceHelpers = [...]Helper{
 	{
 		ID: FnGetStack, Name: "get_stack", Since: "4.18",
 		Doc:  "Walks the stack and copies it, addresses or build ids, into memory.",
-		Args: [5]Arg{{Type: argCtx}, {Type: argMemIn}, {Type: argSizeOrZero}, {Type: argAny}},
+		Args: [5]Arg{{Type: argCtx}, {Type: argMemOut}, {Type: argSizeOrZero}, {Type: argAny}},
 		Ret:  RetInteger, Flags: GPLOnly,
 		Progs: inTyped | inRawTracepoint | inRawTracepointWritable,
 	},
@@ -137,7 +137,7 @@ var traceHelpers = [...]Helper{
 	{
 		ID: FnReadBranchRecords, Name: "read_branch_records", Since: "5.7",
 		Doc:  "Copies the branch records that came with the perf event.",
-		Args: [5]Arg{{Type: argCtx}, {Type: argMemOrNull}, {Type: argSizeOrZero}, {Type: argAny}},
+		Args: [5]Arg{{Type: argCtx}, {Type: argMemOutOrNull}, {Type: argSizeOrZero}, {Type: argAny}},
 		Ret:  RetInteger, Flags: GPLOnly,
 		Progs: inPerfEvent,
 	},
@@ -173,7 +173,7 @@ var traceHelpers = [...]Helper{
 	{
 		ID: FnDPath, Name: "d_path", Since: "5.10",
 		Doc:  "Writes the full name of a struct path.",
-		Args: [5]Arg{{Type: ArgBTFID, BTF: "path"}, {Type: argMem}, {Type: argSizeOrZero}},
+		Args: [5]Arg{{Type: ArgBTFID, BTF: "path"}, {Type: argMemOut}, {Type: argSizeOrZero}},
 		Ret:  RetInteger, Flags: AttachAllowed,
 		Progs: inTyped,
 	},
@@ -187,7 +187,7 @@ var traceHelpers = [...]Helper{
 	{
 		ID: FnSnprintfBTF, Name: "snprintf_btf", Since: "5.10",
 		Doc:   "Writes a value as text by its BTF type.",
-		Args:  [5]Arg{{Type: argMem}, {Type: argSize}, {Type: argMemIn}, {Type: argSize}, {Type: argAny}},
+		Args:  [5]Arg{{Type: argMemOut}, {Type: argSize}, {Type: argMemIn}, {Type: argSize}, {Type: argAny}},
 		Ret:   RetInteger,
 		Progs: inBase, Needs: NeedPerfmon,
 	},

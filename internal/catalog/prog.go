@@ -23,6 +23,7 @@ type ProgFlag uint16
 const (
 	LDAbs     ProgFlag = 1 << iota // LD_ABS and LD_IND (may_access_skb)
 	PktArg                         // packet pointers may go to helpers (may_access_direct_pkt_data)
+	PktArgAny                      // even to helpers without PktAccess
 	PktWrite                       // packets may be written through pointers
 	Sleepable                      // may be loaded sleepable (can_be_sleepable)
 	NetAdmin                       // loading needs CAP_NET_ADMIN (is_net_admin_prog_type)
@@ -292,7 +293,7 @@ var progRows = [...]ProgKind{
 			{Name: "cgroup/setsockopt", Attach: AttachCGroupSetsockopt},
 		},
 		Attaches: 1<<AttachCGroupGetsockopt | 1<<AttachCGroupSetsockopt,
-		Ctx:      &bpfSockopt, Returns: []Return{{Range: Range{0, 1}}}, Flags: PktArg | PktWrite | NetAdmin,
+		Ctx:      &bpfSockopt, Returns: []Return{{Range: Range{0, 1}}}, Flags: PktArg | PktArgAny | PktWrite | NetAdmin,
 	},
 	ProgTracing: {
 		Type: ProgTracing, Name: "tracing", Since: "5.5",

@@ -68,19 +68,19 @@ const (
 	argValueOrNull = ArgMapValue | ArgType(MaybeNull)
 	argValueOut    = ArgMapValue | ArgType(Uninit|Write)
 
-	argMem         = ArgMem
-	argMemOrNull   = ArgMem | ArgType(MaybeNull)
-	argMemIn       = ArgMem | ArgType(Rdonly)
-	argMemInOrNull = ArgMem | ArgType(Rdonly|MaybeNull)
-	argMemOut      = ArgMem | ArgType(Uninit|Write)
-	argMemInOut    = ArgMem | ArgType(Write)
-	argFixedIn     = ArgMem | ArgType(FixedSize)
-	argFixedOut    = ArgMem | ArgType(FixedSize|Uninit|Write|Aligned)
-	argFixedInOut  = ArgMem | ArgType(FixedSize|Write|Aligned)
-	argSize        = ArgConstSize
-	argSizeOrZero  = ArgConstSizeOrZero
-	argAllocSize   = ArgConstAllocSizeOrZero
-	argConstStr    = ArgConstStr
+	argMem          = ArgMem
+	argMemIn        = ArgMem | ArgType(Rdonly)
+	argMemInOrNull  = ArgMem | ArgType(Rdonly|MaybeNull)
+	argMemOut       = ArgMem | ArgType(Uninit|Write)
+	argMemOutOrNull = ArgMem | ArgType(Write|MaybeNull)
+	argMemInOut     = ArgMem | ArgType(Write)
+	argFixedIn      = ArgMem | ArgType(FixedSize)
+	argFixedOut     = ArgMem | ArgType(FixedSize|Uninit|Write|Aligned)
+	argFixedInOut   = ArgMem | ArgType(FixedSize|Write|Aligned)
+	argSize         = ArgConstSize
+	argSizeOrZero   = ArgConstSizeOrZero
+	argAllocSize    = ArgConstAllocSizeOrZero
+	argConstStr     = ArgConstStr
 
 	argCtx         = ArgCtx
 	argCtxOrNull   = ArgCtx | ArgType(MaybeNull)
