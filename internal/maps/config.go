@@ -30,7 +30,7 @@ type Config struct {
 	Prog func(fd uint32) (Prog, error)
 	// PerfBuffer resolves the perf event descriptors a perf_event_array is given, XSK an AF_XDP socket.
 	PerfBuffer func(fd uint32) (*PerfBuffer, error)
-	XSK        func(fd uint32) (any, error)
+	XSK        func(fd uint32) (Socket, error)
 	// Device reports whether a network device exists; nil accepts every index.
 	Device func(ifindex uint32) bool
 

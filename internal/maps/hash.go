@@ -264,7 +264,7 @@ func (m *Hash) pop(key, value []byte, flags uint64) errno.Errno {
 	return m.remove(ptr(key), ptr(value), flags)
 }
 
-func (m *Hash) nextKey(key, next []byte) errno.Errno { return m.t.nextKey(key, next) }
+func (m *Hash) nextKey(key, next []byte) errno.Errno { return m.t.nextKey(key, next, m.t.hashOf) }
 
 func (m *Hash) batch(b *Batch, remove bool) (int, errno.Errno) {
 	read := func(i uint32, value []byte) { m.read(ptr(value), i, b.ElemFlags) }

@@ -237,6 +237,9 @@ func TestCreate(t *testing.T) {
 	cfg := config(t)
 	try := func(t *testing.T, d catalog.MapDef) {
 		t.Helper()
+		if d.Type == catalog.MapCPUMap && d.MaxEntries > 256 && d.MaxEntries <= 8192 {
+			return // how many CPUs a kernel can have is a build option
+		}
 		ours, err := maps.New(cfg, d)
 		var unsupported *maps.UnsupportedError
 		if errors.As(err, &unsupported) {

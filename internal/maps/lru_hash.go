@@ -186,7 +186,7 @@ func (m *LRUHash) pop(key, value []byte, flags uint64) errno.Errno {
 	return m.remove(ptr(key), ptr(value), flags)
 }
 
-func (m *LRUHash) nextKey(key, next []byte) errno.Errno { return m.t.nextKey(key, next) }
+func (m *LRUHash) nextKey(key, next []byte) errno.Errno { return m.t.nextKey(key, next, m.t.hashOf) }
 
 func (m *LRUHash) batch(b *Batch, remove bool) (int, errno.Errno) {
 	read := func(i uint32, value []byte) { m.read(ptr(value), i) }

@@ -170,7 +170,9 @@ func (m *LRUPerCPUHash) pop(key, value []byte, _ uint64) errno.Errno {
 	return m.remove(ptr(key), ptr(value))
 }
 
-func (m *LRUPerCPUHash) nextKey(key, next []byte) errno.Errno { return m.t.nextKey(key, next) }
+func (m *LRUPerCPUHash) nextKey(key, next []byte) errno.Errno {
+	return m.t.nextKey(key, next, m.t.hashOf)
+}
 
 func (m *LRUPerCPUHash) batch(b *Batch, remove bool) (int, errno.Errno) {
 	read := func(i uint32, value []byte) { m.slots.copyOut(ptr(value), i) }

@@ -128,7 +128,7 @@ type Target struct {
 	Ifindex uint32 // devmap, devmap_hash
 	CPU     uint32 // cpumap
 	Qsize   uint32 // cpumap
-	Socket  any    // xskmap: what Config.XSK resolved
+	Socket  Socket // xskmap
 	Prog    Prog   // devmap, devmap_hash, cpumap: the program run at the target, or nil
 }
 
@@ -140,6 +140,12 @@ type Prog interface {
 	Owner() ProgOwner
 	Acquire()
 	Close()
+}
+
+// Socket is an AF_XDP socket as an xskmap holds it.
+type Socket interface {
+	// QueueID is the receive queue the socket is bound to.
+	QueueID() uint32
 }
 
 // ProgOwner is what all programs that use or sit in one prog_array, devmap or

@@ -251,7 +251,7 @@ func (m *PerCPUHash) pop(key, value []byte, _ uint64) errno.Errno {
 	return m.remove(ptr(key), ptr(value))
 }
 
-func (m *PerCPUHash) nextKey(key, next []byte) errno.Errno { return m.t.nextKey(key, next) }
+func (m *PerCPUHash) nextKey(key, next []byte) errno.Errno { return m.t.nextKey(key, next, m.t.hashOf) }
 
 func (m *PerCPUHash) batch(b *Batch, remove bool) (int, errno.Errno) {
 	read := func(i uint32, value []byte) { m.slots.copyOut(ptr(value), i) }

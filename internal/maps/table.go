@@ -158,10 +158,12 @@ func (t *table) unlink(i uint32) bool {
 
 // nextKey follows htab_map_get_next_key: chains in the order of the buckets,
 // the newest element of a chain first; a key that is not there starts over.
-func (t *table) nextKey(key, next []byte) errno.Errno {
+//
+// hash is the table's hash function.
+func (t *table) nextKey(key, next []byte, hash func(unsafe.Pointer) uint32) errno.Errno {
 	bucket := uint32(0)
 	if key != nil {
-		h := t.hashOf(ptr(key))
+		h := hash(ptr(key))
 		l := t.lock(h)
 		l.Lock()
 		if i := t.find(ptr(key), h); i != none {

@@ -1,0 +1,129 @@
+package maps
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/mem"
+)
+
+func init() {
+	bind(catalog.MapXSKMap, kind{check: checkXSKMap, make: newXSKMap, ops: redirectOps})
+}
+
+// XSKMap is BPF_MAP_TYPE_XSKMAP: AF_XDP sockets to hand packets to. A program's
+// lookup gives a struct bpf_xdp_sock, which lies off-heap with a word that says
+// whether there is a socket:
+//
+//	┌──────────┬───┐
+//	│ queue id │ 1 │
+//	└──────────┴───┘
+type XSKMap struct {
+	*core
+	slots slots
+	mu    sync.Mutex // writers
+	socks []atomic.Pointer[Socket]
+}
+
+// checkXSKMap follows xsk_map_alloc.
+func checkXSKMap(_ *Config, def *catalog.MapDef) errno.Errno {
+	if def.MaxEntries == 0 || def.KeySize != 4 || def.ValueSize != 4 || def.Flags&^(catalog.FlagNUMANode|flagsFD) != 0 {
+		return errno.EINVAL
+	}
+	return 0
+}
+
+func newXSKMap(c *core) (Map, errno.Errno) {
+	m := &XSKMap{core: c, socks: make([]atomic.Pointer[Socket], c.def.MaxEntries)}
+	return m, m.slots.open(c)
+}
+
+func (m *XSKMap) free() { m.slots.block.Free() }
+
+// Target returns the socket at key.
+func (m *XSKMap) Target(key uint32) (Target, bool) {
+	if key >= m.def.MaxEntries {
+		return Target{}, false
+	}
+	s := m.socks[key].Load()
+	if s == nil {
+		return Target{}, false
+	}
+	return Target{Socket: *s}, true
+}
+
+// Targets walks the entries from 0 to the last.
+func (m *XSKMap) Targets(f func(key uint32, t Target) bool) {
+	for i := range m.def.MaxEntries {
+		if t, ok := m.Target(i); ok && !f(i, t) {
+			return
+		}
+	}
+}
+
+// ProgLookup returns the address of a struct bpf_xdp_sock (xsk_map_lookup_elem).
+func (m *XSKMap) ProgLookup(_ int, key uint64) uint64 {
+	i := mem.Load32(key)
+	if m.slots.get(i) == 0 {
+		return 0
+	}
+	return m.slots.block.Addr() + uint64(i)*8
+}
+
+// ProgUpdate is not for programs.
+func (m *XSKMap) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
+
+// ProgDelete follows xsk_map_delete_elem.
+func (m *XSKMap) ProgDelete(_ int, key uint64) uint64 { return ret(m.remove(mem.Load32(key))) }
+
+// lookup is not offered to user space.
+func (m *XSKMap) lookup(_, _ []byte, _ uint64) errno.Errno { return errno.EOPNOTSUPP }
+
+// update follows xsk_map_update_elem.
+func (m *XSKMap) update(key, value []byte, flags uint64) errno.Errno {
+	i := index(key)
+	if flags > catalog.UpdateExist {
+		return errno.EINVAL
+	}
+	if i >= m.def.MaxEntries {
+		return errno.E2BIG
+	}
+	if m.cfg.XSK == nil {
+		return errno.EBADF
+	}
+	s, err := m.cfg.XSK(index(value))
+	if err != nil {
+		return asErrno(err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old := m.socks[i].Load()
+	switch {
+	case old != nil && *old == s:
+		return 0
+	case old != nil && flags == catalog.UpdateNoExist:
+		return errno.EEXIST
+	case old == nil && flags == catalog.UpdateExist:
+		return errno.ENOENT
+	}
+	m.socks[i].Store(&s)
+	m.slots.set(i, uint64(s.QueueID())|1<<32)
+	return 0
+}
+
+func (m *XSKMap) remove(i uint32) errno.Errno {
+	if i >= m.def.MaxEntries {
+		return errno.EINVAL
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.slots.set(i, 0)
+	m.socks[i].Store(nil)
+	return 0
+}
+
+func (m *XSKMap) delete(key []byte) errno.Errno { return m.remove(index(key)) }
+
+func (m *XSKMap) nextKey(key, next []byte) errno.Errno { return nextIndex(key, next, m.def.MaxEntries) }
