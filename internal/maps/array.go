@@ -11,9 +11,7 @@ import (
 )
 
 func init() {
-	bind(catalog.MapArray, kind{check: checkArray, make: newArray,
-		ops: catalog.OpLookup | catalog.OpUpdate | catalog.OpNextKey | catalog.OpBatchLookup |
-			catalog.OpBatchUpdate | catalog.OpFreeze | catalog.OpMmap})
+	bind(catalog.MapArray, kind{check: checkArray, make: newArray})
 }
 
 // Array is BPF_MAP_TYPE_ARRAY: values one after the other, each rounded up to
@@ -34,21 +32,12 @@ type Array struct {
 	locks lockStripes
 }
 
-// checkArray follows array_map_alloc_check, for all types built on arrays.
-func checkArray(_ *Config, def *catalog.MapDef) errno.Errno {
-	perCPU := def.Type == catalog.MapPerCPUArray
-	legal := catalog.FlagNUMANode | catalog.FlagMmapable | flagsAccess | catalog.FlagPreserveElems | catalog.FlagInnerMap
-	if def.MaxEntries == 0 || def.KeySize != 4 || def.ValueSize == 0 ||
-		def.Flags&^legal != 0 || !accessOK(def.Flags) ||
-		perCPU && def.Flags&catalog.FlagNUMANode != 0 {
-		return errno.EINVAL
+// checkArray follows array_map_alloc_check.
+func checkArray(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
+	if e := rowAllows(row, def); e != 0 {
+		return e
 	}
-	if def.Type != catalog.MapArray && def.Flags&(catalog.FlagMmapable|catalog.FlagInnerMap) != 0 {
-		return errno.EINVAL
-	}
-	if def.Type != catalog.MapPerfEventArray && def.Flags&catalog.FlagPreserveElems != 0 {
-		return errno.EINVAL
-	}
+	perCPU := row.Traits&catalog.PerCPU != 0
 	if def.ValueSize > math.MaxInt32 || perCPU && round8(def.ValueSize) > perCPUUnitMin {
 		return errno.E2BIG
 	}

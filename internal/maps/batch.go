@@ -8,7 +8,7 @@ import (
 // LookupBatch follows bpf_map_do_batch and, for all but the hash types,
 // generic_map_lookup_batch.
 func (c *core) LookupBatch(b Batch) (int, error) {
-	if c.kind.ops&catalog.OpBatchLookup == 0 {
+	if !c.offers(catalog.OpBatchLookup) {
 		return 0, errno.ENOTSUPP
 	}
 	n, e := 0, c.lockFlags(b.ElemFlags)
@@ -22,7 +22,7 @@ func (c *core) LookupBatch(b Batch) (int, error) {
 func (c *core) LookupAndDeleteBatch(b Batch) (int, error) {
 	n, e := 0, c.beginWrite()
 	defer c.endWrite()
-	if e == 0 && c.kind.ops&catalog.OpBatchLookupDelete == 0 {
+	if e == 0 && !c.offers(catalog.OpBatchLookupDelete) {
 		e = errno.ENOTSUPP
 	}
 	if e == 0 {
@@ -38,7 +38,7 @@ func (c *core) LookupAndDeleteBatch(b Batch) (int, error) {
 func (c *core) UpdateBatch(b Batch) (int, error) {
 	n, e := 0, c.beginWrite()
 	defer c.endWrite()
-	if e == 0 && c.kind.ops&catalog.OpBatchUpdate == 0 {
+	if e == 0 && !c.offers(catalog.OpBatchUpdate) {
 		e = errno.ENOTSUPP
 	}
 	if e == 0 {
@@ -60,7 +60,7 @@ func (c *core) UpdateBatch(b Batch) (int, error) {
 func (c *core) DeleteBatch(b Batch) (int, error) {
 	n, e := 0, c.beginWrite()
 	defer c.endWrite()
-	if e == 0 && c.kind.ops&catalog.OpBatchDelete == 0 {
+	if e == 0 && !c.offers(catalog.OpBatchDelete) {
 		e = errno.ENOTSUPP
 	}
 	if e == 0 {

@@ -12,8 +12,7 @@ import (
 )
 
 func init() {
-	bind(catalog.MapBloomFilter, kind{check: checkBloom, make: newBloom,
-		ops: catalog.OpLookup | catalog.OpUpdate | catalog.OpFreeze})
+	bind(catalog.MapBloomFilter, kind{check: checkBloom, make: newBloom})
 }
 
 // BloomFilter is BPF_MAP_TYPE_BLOOM_FILTER: a set of bits, of which each value
@@ -27,16 +26,14 @@ type BloomFilter struct {
 }
 
 // checkBloom follows bloom_map_alloc_check and bloom_map_alloc.
-func checkBloom(_ *Config, def *catalog.MapDef) errno.Errno {
-	legal := catalog.FlagNUMANode | catalog.FlagZeroSeed | flagsAccess
+func checkBloom(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
 	if def.ValueSize > kmallocMax {
 		return errno.E2BIG
 	}
-	if def.KeySize != 0 || def.ValueSize == 0 || def.MaxEntries == 0 ||
-		def.Flags&^legal != 0 || !accessOK(def.Flags) || def.Extra&^0xf != 0 {
+	if def.Extra&^0xf != 0 {
 		return errno.EINVAL
 	}
-	return 0
+	return rowAllows(row, def)
 }
 
 // defaultHashes is the number of hash functions where map_extra names none.

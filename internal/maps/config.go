@@ -68,22 +68,16 @@ func (c *Config) retire(free func()) {
 	c.Epoch.Retire(free)
 }
 
-// kind is what a map type's file binds to the type's number.
+// kind is what a map type's file binds to the type's number. Legal flags,
+// sizes and operations stand in the type's row in catalog.
 type kind struct {
-	// check refuses sizes and flags as the type's map_alloc_check and map_alloc do.
-	check func(cfg *Config, def *catalog.MapDef) errno.Errno
+	// check refuses sizes and flags as the type's map_alloc_check and map_alloc
+	// do; nil: what the row says is all there is to check (rowAllows).
+	check func(row *catalog.MapKind, def *catalog.MapDef) errno.Errno
 	// settle changes sizes and flags as the type's map_alloc does; nil: not at all.
 	settle func(cfg *Config, def *catalog.MapDef)
 	// make builds the map; c is ready but for its header and impl.
 	make func(c *core) (Map, errno.Errno)
-	// ops are the operations of the control side that are not answered by ENOTSUPP.
-	ops catalog.MapOp
-	// holdsFDs: values are descriptors going in and ids coming out, 4 bytes wide.
-	holdsFDs bool
-	// noInner: the type cannot be the inner map of another (no map_meta_equal).
-	noInner bool
-	// perCPU: the control side sees one value per CPU.
-	perCPU bool
 }
 
 // kinds are the map types with an implementation, filled by the types' files.

@@ -42,7 +42,7 @@ type batcher interface {
 // operation of the control side.
 type core struct {
 	def  catalog.MapDef
-	kind *kind
+	row  *catalog.MapKind
 	cfg  *Config
 	vals valueLayout
 	impl impl
@@ -60,14 +60,14 @@ func (c *core) Def() *catalog.MapDef { return &c.def }
 
 // ValueSize follows bpf_map_value_size.
 func (c *core) ValueSize() int {
-	switch {
-	case c.kind.perCPU:
+	if c.row.Traits&catalog.PerCPU != 0 {
 		return int(round8(c.def.ValueSize)) * c.cfg.cpus()
-	case c.kind.holdsFDs:
-		return 4
 	}
 	return int(c.def.ValueSize)
 }
+
+// offers reports whether the type has an operation of the control side.
+func (c *core) offers(op catalog.MapOp) bool { return c.row.Ops&op != 0 }
 
 // Acquire takes another reference.
 func (c *core) Acquire() { c.refs.Add(1) }
@@ -199,7 +199,7 @@ func (c *core) LookupAndDelete(key, value []byte, flags uint64) error {
 	}
 	e := c.beginWrite()
 	defer c.endWrite()
-	if e == 0 && flags != 0 && c.def.KeySize == 0 && c.kind.ops&catalog.OpLookupDelete != 0 {
+	if e == 0 && flags != 0 && c.def.KeySize == 0 && c.offers(catalog.OpLookupDelete) {
 		e = errno.EINVAL // queue and stack know no flags
 	}
 	if e == 0 {
@@ -209,7 +209,7 @@ func (c *core) LookupAndDelete(key, value []byte, flags uint64) error {
 		e = c.elem(key, value)
 	}
 	if e == 0 {
-		if c.kind.ops&catalog.OpLookupDelete != 0 {
+		if c.offers(catalog.OpLookupDelete) {
 			e = c.impl.(popper).pop(key, value, flags)
 		} else {
 			e = errno.ENOTSUPP

@@ -9,7 +9,7 @@ import (
 )
 
 func init() {
-	bind(catalog.MapCPUMap, kind{check: checkCPUMap, make: newCPUMap, ops: redirectOps})
+	bind(catalog.MapCPUMap, kind{check: checkCPUMap, make: newCPUMap})
 }
 
 // CPUMap is BPF_MAP_TYPE_CPUMAP: CPUs to hand packets on to, each with the
@@ -32,10 +32,9 @@ const (
 )
 
 // checkCPUMap follows cpu_map_alloc.
-func checkCPUMap(_ *Config, def *catalog.MapDef) errno.Errno {
-	if def.MaxEntries == 0 || def.KeySize != 4 || def.ValueSize != 4 && def.ValueSize != 8 ||
-		def.Flags&^catalog.FlagNUMANode != 0 {
-		return errno.EINVAL
+func checkCPUMap(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
+	if e := rowAllows(row, def); e != 0 {
+		return e
 	}
 	if def.MaxEntries > maxCPUs {
 		return errno.E2BIG

@@ -8,11 +8,8 @@ import (
 	"github.com/skep-bpf/skep/internal/mem"
 )
 
-// redirectOps are the operations of the maps packets are redirected through.
-const redirectOps = catalog.OpLookup | catalog.OpUpdate | catalog.OpDelete | catalog.OpNextKey | catalog.OpFreeze
-
 func init() {
-	bind(catalog.MapDevMap, kind{check: checkDevMap, settle: settleDevMap, make: newDevMap, ops: redirectOps})
+	bind(catalog.MapDevMap, kind{settle: settleDevMap, make: newDevMap})
 }
 
 // DevMap is BPF_MAP_TYPE_DEVMAP: devices to redirect packets to, each with a
@@ -27,18 +24,6 @@ type DevMap struct {
 	sharing
 	slots slots
 	progs []atomic.Pointer[Prog]
-}
-
-// checkDevMap follows dev_map_alloc_check, for devmap_hash too.
-func checkDevMap(_ *Config, def *catalog.MapDef) errno.Errno {
-	legal := catalog.FlagNUMANode | flagsFD
-	if def.MaxEntries == 0 || def.KeySize != 4 || def.ValueSize != 4 && def.ValueSize != 8 || def.Flags&^legal != 0 {
-		return errno.EINVAL
-	}
-	if def.Type == catalog.MapDevMapHash && def.MaxEntries > 1<<31 {
-		return errno.EINVAL
-	}
-	return 0
 }
 
 // settleDevMap keeps programs from writing entries (dev_map_init_map).

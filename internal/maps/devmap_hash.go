@@ -10,7 +10,7 @@ import (
 )
 
 func init() {
-	bind(catalog.MapDevMapHash, kind{check: checkDevMap, settle: settleDevMap, make: newDevMapHash, ops: redirectOps})
+	bind(catalog.MapDevMapHash, kind{check: checkDevMapHash, settle: settleDevMap, make: newDevMapHash})
 }
 
 // DevMapHash is BPF_MAP_TYPE_DEVMAP_HASH: a [DevMap] by any number. It is a
@@ -22,6 +22,14 @@ type DevMapHash struct {
 	mu    sync.Mutex // writers
 	items uint32
 	progs map[uint32]*Prog // by key
+}
+
+// checkDevMapHash follows dev_map_alloc_check.
+func checkDevMapHash(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
+	if def.MaxEntries > 1<<31 {
+		return errno.EINVAL
+	}
+	return rowAllows(row, def)
 }
 
 func newDevMapHash(c *core) (Map, errno.Errno) {

@@ -10,13 +10,8 @@ import (
 	"github.com/skep-bpf/skep/internal/mem"
 )
 
-// hashOps are the operations all hash types offer.
-const hashOps = catalog.OpLookup | catalog.OpUpdate | catalog.OpDelete | catalog.OpNextKey |
-	catalog.OpLookupDelete | catalog.OpBatchLookup | catalog.OpBatchLookupDelete |
-	catalog.OpBatchUpdate | catalog.OpBatchDelete | catalog.OpFreeze
-
 func init() {
-	bind(catalog.MapHash, kind{check: checkHash, make: newHash, ops: hashOps})
+	bind(catalog.MapHash, kind{check: checkHash, make: newHash})
 }
 
 // Hash is BPF_MAP_TYPE_HASH: a [table] whose elements hold the values. An
@@ -28,28 +23,26 @@ type Hash struct {
 	count atomic.Int64
 }
 
-// checkHash follows htab_map_alloc_check, for all hash types.
-func checkHash(_ *Config, def *catalog.MapDef) errno.Errno {
-	perCPU := def.Type == catalog.MapPerCPUHash || def.Type == catalog.MapLRUPerCPUHash
+// checkHash follows htab_map_alloc_check and htab_map_alloc, for all hash types.
+func checkHash(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
 	lru := def.Type == catalog.MapLRUHash || def.Type == catalog.MapLRUPerCPUHash
-	legal := catalog.FlagNoPrealloc | catalog.FlagNoCommonLRU | catalog.FlagNUMANode | flagsAccess | catalog.FlagZeroSeed
-	noCommon := def.Flags&catalog.FlagNoCommonLRU != 0
-	switch {
-	case def.Flags&^legal != 0 || !accessOK(def.Flags):
-		return errno.EINVAL
-	case !lru && noCommon:
-		return errno.EINVAL
-	case lru && def.Flags&catalog.FlagNoPrealloc != 0:
+	if lru && def.Flags&catalog.FlagNoPrealloc != 0 {
+		// What else is wrong is said first, but for these two flags.
+		if !flagsOK(row, def.Flags&^(catalog.FlagNoPrealloc|catalog.FlagNUMANode)) {
+			return errno.EINVAL
+		}
 		return errno.ENOTSUPP
-	case def.Flags&catalog.FlagNUMANode != 0 && (perCPU || noCommon):
+	}
+	if def.Flags&catalog.FlagNoCommonLRU != 0 && def.Flags&catalog.FlagNUMANode != 0 {
 		return errno.EINVAL
-	case def.MaxEntries == 0 || def.KeySize == 0 || def.ValueSize == 0:
-		return errno.EINVAL
-	case uint64(def.KeySize)+uint64(def.ValueSize) >= kmallocMax-kernelElemSize:
-		return errno.E2BIG
-	case perCPU && round8(def.ValueSize) > perCPUUnitMin:
-		return errno.E2BIG
-	case def.MaxEntries > 1<<31 || uint64(roundPow2(def.MaxEntries)) > math.MaxUint32/kernelBucketSize:
+	}
+	if e := rowAllows(row, def); e != 0 {
+		return e
+	}
+	switch {
+	case uint64(def.KeySize)+uint64(def.ValueSize) >= kmallocMax-kernelElemSize,
+		row.Traits&catalog.PerCPU != 0 && round8(def.ValueSize) > perCPUUnitMin,
+		def.MaxEntries > 1<<31, uint64(roundPow2(def.MaxEntries)) > math.MaxUint32/kernelBucketSize:
 		return errno.E2BIG
 	}
 	return 0

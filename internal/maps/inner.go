@@ -16,7 +16,7 @@ func checkInner(def *catalog.MapDef) errno.Errno {
 	if def.Inner == nil || def.Inner.Inner != nil {
 		return errno.EINVAL
 	}
-	if k := kinds[def.Inner.Type]; k == nil || k.noInner {
+	if row := catalog.MapKindByType(def.Inner.Type); row == nil || row.Traits&catalog.Inner == 0 {
 		return errno.ENOTSUPP
 	}
 	return 0
@@ -91,23 +91,12 @@ type HashOfMaps struct {
 }
 
 func init() {
-	bind(catalog.MapArrayOfMaps, kind{check: checkArrayOfMaps, make: newArrayOfMaps, holdsFDs: true, noInner: true,
-		ops: catalog.OpLookup | catalog.OpUpdate | catalog.OpDelete | catalog.OpNextKey |
-			catalog.OpBatchLookup | catalog.OpBatchUpdate | catalog.OpFreeze})
-	bind(catalog.MapHashOfMaps, kind{check: checkHashOfMaps, make: newHashOfMaps, holdsFDs: true, noInner: true,
-		ops: hashOps &^ catalog.OpLookupDelete})
+	bind(catalog.MapArrayOfMaps, kind{check: checkArrayOfMaps, make: newArrayOfMaps})
+	bind(catalog.MapHashOfMaps, kind{check: checkHashOfMaps, make: newHashOfMaps})
 }
 
-// checkFDArray follows fd_array_map_alloc_check.
-func checkFDArray(cfg *Config, def *catalog.MapDef) errno.Errno {
-	if def.ValueSize != 4 || def.Flags&(catalog.FlagRdonlyProg|catalog.FlagWronlyProg) != 0 {
-		return errno.EINVAL
-	}
-	return checkArray(cfg, def)
-}
-
-func checkArrayOfMaps(cfg *Config, def *catalog.MapDef) errno.Errno {
-	if e := checkFDArray(cfg, def); e != 0 {
+func checkArrayOfMaps(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
+	if e := rowAllows(row, def); e != 0 {
 		return e
 	}
 	return checkInner(def)
@@ -195,11 +184,11 @@ func (m *ArrayOfMaps) nextKey(key, next []byte) errno.Errno {
 	return nextIndex(key, next, m.def.MaxEntries)
 }
 
-func checkHashOfMaps(cfg *Config, def *catalog.MapDef) errno.Errno {
-	if def.ValueSize != 4 {
+func checkHashOfMaps(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
+	if !row.ValueSize.OK(def.ValueSize) {
 		return errno.EINVAL
 	}
-	if e := checkHash(cfg, def); e != 0 {
+	if e := checkHash(row, def); e != 0 {
 		return e
 	}
 	return checkInner(def)

@@ -12,9 +12,7 @@ import (
 )
 
 func init() {
-	bind(catalog.MapLPMTrie, kind{check: checkLPM, make: newLPM,
-		ops: catalog.OpLookup | catalog.OpUpdate | catalog.OpDelete | catalog.OpNextKey |
-			catalog.OpBatchLookup | catalog.OpBatchUpdate | catalog.OpBatchDelete | catalog.OpFreeze})
+	bind(catalog.MapLPMTrie, kind{check: checkLPM, make: newLPM})
 }
 
 // LPMTrie is BPF_MAP_TYPE_LPM_TRIE: a binary trie of prefixes with runs of
@@ -62,15 +60,11 @@ const (
 )
 
 // checkLPM follows trie_alloc.
-func checkLPM(_ *Config, def *catalog.MapDef) errno.Errno {
-	legal := catalog.FlagNoPrealloc | catalog.FlagNUMANode | flagsAccess
-	if def.MaxEntries == 0 || def.Flags&catalog.FlagNoPrealloc == 0 ||
-		def.Flags&^legal != 0 || !accessOK(def.Flags) ||
-		def.KeySize < lpmKeyHead+1 || def.KeySize > lpmKeyHead+lpmMaxData ||
-		def.ValueSize < 1 || def.ValueSize > kmallocMax-lpmMaxData-kernelLPMNode {
+func checkLPM(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
+	if def.ValueSize > kmallocMax-lpmMaxData-kernelLPMNode {
 		return errno.EINVAL
 	}
-	return 0
+	return rowAllows(row, def)
 }
 
 // lpmMaxBytes bounds the address space of one trie, not its memory.

@@ -9,7 +9,7 @@ import (
 )
 
 func init() {
-	bind(catalog.MapLRUHash, kind{check: checkHash, settle: settleLRU, make: newLRUHash, ops: hashOps})
+	bind(catalog.MapLRUHash, kind{check: checkHash, settle: settleLRU, make: newLRUHash})
 }
 
 // LRUHash is BPF_MAP_TYPE_LRU_HASH: a [table] that is never full, because a new

@@ -9,7 +9,7 @@ import (
 )
 
 func init() {
-	bind(catalog.MapLRUPerCPUHash, kind{check: checkHash, settle: settleLRU, make: newLRUPerCPUHash, ops: hashOps, perCPU: true})
+	bind(catalog.MapLRUPerCPUHash, kind{check: checkHash, settle: settleLRU, make: newLRUPerCPUHash})
 }
 
 // LRUPerCPUHash is BPF_MAP_TYPE_LRU_PERCPU_HASH: the keys and evictions of

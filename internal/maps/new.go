@@ -11,9 +11,6 @@ const (
 	perCPUUnitMin = 32 << 10
 )
 
-// maxMapType is the first number that is no map type of Linux 6.18.
-const maxMapType = catalog.MapArena + 1
-
 // New makes a map (map_create). def gives type, sizes, flags, extra, name, BTF
 // types and, for map-in-map types, Inner; New fills in the rest. Without def.Special the special
 // fields are found in def.Value.
@@ -35,14 +32,15 @@ func New(cfg *Config, def catalog.MapDef) (Map, error) {
 	if access == flagsFD {
 		return nil, errno.EINVAL
 	}
-	if def.Type == catalog.MapUnspec || def.Type >= maxMapType {
+	row := catalog.MapKindByType(def.Type)
+	if row == nil {
 		return nil, errno.EINVAL
 	}
 	k := kinds[def.Type]
 	if k == nil {
 		return nil, &UnsupportedError{def.Type}
 	}
-	if e := k.check(cfg, &def); e != 0 {
+	if e := k.refuse(row, &def); e != 0 {
 		return nil, e
 	}
 	if !validName(def.Name) {
@@ -58,7 +56,7 @@ func New(cfg *Config, def catalog.MapDef) (Map, error) {
 		}
 		def.Inner = &inner
 	}
-	c := &core{def: def, kind: k, cfg: cfg, vals: newValueLayout(&def)}
+	c := &core{def: def, row: row, cfg: cfg, vals: newValueLayout(&def)}
 	c.refs.Store(1)
 	m, e := k.make(c)
 	if e != 0 {
@@ -107,14 +105,29 @@ func validName(name string) bool {
 	return true
 }
 
-// accessOK refuses BPF_F_RDONLY_PROG together with BPF_F_WRONLY_PROG (bpf_map_flags_access_ok).
-func accessOK(flags uint32) bool {
-	const both = catalog.FlagRdonlyProg | catalog.FlagWronlyProg
-	return flags&both != both
+// refuse checks what was asked for.
+func (k *kind) refuse(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
+	if k.check != nil {
+		return k.check(row, def)
+	}
+	return rowAllows(row, def)
 }
 
-// flagsAccess are the access flags a type may allow (BPF_F_ACCESS_MASK).
-const flagsAccess = flagsFD | catalog.FlagRdonlyProg | catalog.FlagWronlyProg
+// rowAllows checks sizes and flags against the type's row; whatever is wrong is EINVAL.
+func rowAllows(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
+	if !flagsOK(row, def.Flags) || !row.KeySize.OK(def.KeySize) ||
+		!row.ValueSize.OK(def.ValueSize) || !row.MaxEntries.OK(def.MaxEntries) {
+		return errno.EINVAL
+	}
+	return 0
+}
+
+// flagsOK checks flags against the type's row, and that no map is closed to
+// programs both ways (bpf_map_flags_access_ok).
+func flagsOK(row *catalog.MapKind, flags uint32) bool {
+	const closed = catalog.FlagRdonlyProg | catalog.FlagWronlyProg
+	return flags&^(row.Flags|row.MustFlags) == 0 && flags&row.MustFlags == row.MustFlags && flags&closed != closed
+}
 
 // metaEqual reports whether m can stand where a map like the template is
 // expected (bpf_map_meta_equal and the types' own additions).

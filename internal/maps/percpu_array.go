@@ -9,9 +9,7 @@ import (
 )
 
 func init() {
-	bind(catalog.MapPerCPUArray, kind{check: checkArray, make: newPerCPUArray, perCPU: true,
-		ops: catalog.OpLookup | catalog.OpUpdate | catalog.OpNextKey | catalog.OpBatchLookup |
-			catalog.OpBatchUpdate | catalog.OpFreeze})
+	bind(catalog.MapPerCPUArray, kind{check: checkArray, make: newPerCPUArray})
 }
 
 // PerCPUArray is BPF_MAP_TYPE_PERCPU_ARRAY: one array per CPU, a cache line or

@@ -11,7 +11,7 @@ import (
 )
 
 func init() {
-	bind(catalog.MapPerCPUHash, kind{check: checkHash, make: newPerCPUHash, ops: hashOps, perCPU: true})
+	bind(catalog.MapPerCPUHash, kind{check: checkHash, make: newPerCPUHash})
 }
 
 // PerCPUHash is BPF_MAP_TYPE_PERCPU_HASH: a [table] of keys beside one array of

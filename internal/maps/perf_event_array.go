@@ -9,8 +9,7 @@ import (
 )
 
 func init() {
-	bind(catalog.MapPerfEventArray, kind{check: checkFDArray, make: newPerfEventArray, holdsFDs: true,
-		ops: catalog.OpUpdate | catalog.OpDelete | catalog.OpNextKey | catalog.OpFreeze})
+	bind(catalog.MapPerfEventArray, kind{make: newPerfEventArray})
 }
 
 // Parts of the flags of bpf_perf_event_output and its kin (uapi).

@@ -9,8 +9,7 @@ import (
 )
 
 func init() {
-	bind(catalog.MapProgArray, kind{check: checkFDArray, make: newProgArray, holdsFDs: true, noInner: true,
-		ops: catalog.OpLookup | catalog.OpUpdate | catalog.OpDelete | catalog.OpNextKey | catalog.OpFreeze})
+	bind(catalog.MapProgArray, kind{make: newProgArray})
 }
 
 // ProgArray is BPF_MAP_TYPE_PROG_ARRAY: the programs tail calls jump to.

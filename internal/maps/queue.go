@@ -11,9 +11,8 @@ import (
 )
 
 func init() {
-	const ops = catalog.OpLookup | catalog.OpUpdate | catalog.OpLookupDelete | catalog.OpFreeze
-	bind(catalog.MapQueue, kind{check: checkQueue, make: newQueue, ops: ops})
-	bind(catalog.MapStack, kind{check: checkQueue, make: newQueue, ops: ops})
+	bind(catalog.MapQueue, kind{check: checkQueue, make: newQueue})
+	bind(catalog.MapStack, kind{check: checkQueue, make: newQueue})
 }
 
 // Queue is BPF_MAP_TYPE_QUEUE and BPF_MAP_TYPE_STACK: a ring of max_entries + 1
@@ -33,11 +32,9 @@ type Queue struct {
 }
 
 // checkQueue follows queue_stack_map_alloc_check.
-func checkQueue(_ *Config, def *catalog.MapDef) errno.Errno {
-	legal := catalog.FlagNUMANode | flagsAccess
-	if def.MaxEntries == 0 || def.KeySize != 0 || def.ValueSize == 0 ||
-		def.Flags&^legal != 0 || !accessOK(def.Flags) {
-		return errno.EINVAL
+func checkQueue(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
+	if e := rowAllows(row, def); e != 0 {
+		return e
 	}
 	if def.ValueSize > kmallocMax {
 		return errno.E2BIG

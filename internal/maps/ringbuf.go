@@ -10,7 +10,7 @@ import (
 )
 
 func init() {
-	bind(catalog.MapRingBuf, kind{check: checkRingBuf, make: newRingBuf, ops: catalog.OpFreeze | catalog.OpMmap})
+	bind(catalog.MapRingBuf, kind{check: checkRingBuf, make: newRingBuf})
 }
 
 // RingBuf is BPF_MAP_TYPE_RINGBUF: one queue of records that all CPUs write and
@@ -66,14 +66,12 @@ const (
 	RingProdPos   uint64 = 3 // BPF_RB_PROD_POS
 )
 
-// checkRingBuf follows ringbuf_map_alloc.
-func checkRingBuf(_ *Config, def *catalog.MapDef) errno.Errno {
-	n := def.MaxEntries
-	if def.Flags&^(catalog.FlagNUMANode) != 0 || def.KeySize != 0 || def.ValueSize != 0 ||
-		n == 0 || n&(n-1) != 0 || uint64(n)%pageSize != 0 {
+// checkRingBuf follows ringbuf_map_alloc: the row's page is the smallest there is.
+func checkRingBuf(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
+	if uint64(def.MaxEntries)%pageSize != 0 {
 		return errno.EINVAL
 	}
-	return 0
+	return rowAllows(row, def)
 }
 
 func newRingBuf(c *core) (Map, errno.Errno) {

@@ -11,8 +11,7 @@ import (
 )
 
 func init() {
-	bind(catalog.MapStackTrace, kind{check: checkStackTrace, make: newStackTrace,
-		ops: catalog.OpLookup | catalog.OpDelete | catalog.OpNextKey | catalog.OpFreeze})
+	bind(catalog.MapStackTrace, kind{check: checkStackTrace, make: newStackTrace})
 }
 
 // StackTrace is BPF_MAP_TYPE_STACK_TRACE: call chains, found by the id
@@ -62,10 +61,9 @@ const (
 )
 
 // checkStackTrace follows stack_map_alloc.
-func checkStackTrace(_ *Config, def *catalog.MapDef) errno.Errno {
-	legal := catalog.FlagNUMANode | flagsFD | catalog.FlagStackBuildID
-	if def.Flags&^legal != 0 || def.MaxEntries == 0 || def.KeySize != 4 || def.ValueSize < 8 || def.ValueSize%8 != 0 {
-		return errno.EINVAL
+func checkStackTrace(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
+	if e := rowAllows(row, def); e != 0 {
+		return e
 	}
 	size := stackEntrySize(def)
 	if def.ValueSize%size != 0 || def.ValueSize/size > maxStackDepth {
@@ -158,9 +156,17 @@ func (m *StackTrace) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret
 // ProgDelete follows stack_map_delete_elem.
 func (m *StackTrace) ProgDelete(_ int, key uint64) uint64 { return ret(m.remove(mem.Load32(key))) }
 
-// lookup copies a chain and fills the rest with zeroes (bpf_stackmap_copy).
 func (m *StackTrace) lookup(key, value []byte, _ uint64) errno.Errno {
-	id := index(key)
+	return m.extract(index(key), value, false)
+}
+
+func (m *StackTrace) pop(key, value []byte, _ uint64) errno.Errno {
+	return m.extract(index(key), value, true)
+}
+
+// extract copies a chain, fills the rest of the value with zeroes, and removes
+// the chain if it shall (bpf_stackmap_extract).
+func (m *StackTrace) extract(id uint32, value []byte, remove bool) errno.Errno {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if id > m.mask || !m.chains[id].used {
@@ -176,7 +182,16 @@ func (m *StackTrace) lookup(key, value []byte, _ uint64) errno.Errno {
 			*(*uint32)(ptr(e)) = stackBuildIDIP
 		}
 	}
+	if remove {
+		m.drop(c)
+	}
 	return 0
+}
+
+// drop empties an entry and keeps its memory for another.
+func (m *StackTrace) drop(c *stackChain) {
+	c.used = false
+	m.spare = append(m.spare, c.piece)
 }
 
 func (m *StackTrace) update(_, _ []byte, _ uint64) errno.Errno { return errno.EINVAL }
@@ -193,8 +208,7 @@ func (m *StackTrace) remove(id uint32) errno.Errno {
 	if !c.used {
 		return errno.ENOENT
 	}
-	c.used = false
-	m.spare = append(m.spare, c.piece)
+	m.drop(c)
 	return 0
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 func init() {
-	bind(catalog.MapXSKMap, kind{check: checkXSKMap, make: newXSKMap, ops: redirectOps})
+	bind(catalog.MapXSKMap, kind{make: newXSKMap})
 }
 
 // XSKMap is BPF_MAP_TYPE_XSKMAP: AF_XDP sockets to hand packets to. A program's
@@ -25,14 +25,6 @@ type XSKMap struct {
 	slots slots
 	mu    sync.Mutex // writers
 	socks []atomic.Pointer[Socket]
-}
-
-// checkXSKMap follows xsk_map_alloc.
-func checkXSKMap(_ *Config, def *catalog.MapDef) errno.Errno {
-	if def.MaxEntries == 0 || def.KeySize != 4 || def.ValueSize != 4 || def.Flags&^(catalog.FlagNUMANode|flagsFD) != 0 {
-		return errno.EINVAL
-	}
-	return 0
 }
 
 func newXSKMap(c *core) (Map, errno.Errno) {

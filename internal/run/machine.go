@@ -39,7 +39,7 @@ type Options struct {
 	// Budget bounds each run, in instructions on backward jumps and calls; 0: none.
 	Budget int64
 	// XSK resolves AF_XDP sockets for xskmaps; nil: there are none.
-	XSK func(fd uint32) (any, error)
+	XSK func(fd uint32) (maps.Socket, error)
 }
 
 // TraceLine is one line a program traced.
