@@ -286,7 +286,7 @@ func (p *Program) runMemory(c *run.CPU, opts *RunOptions) (uint32, error) {
 			return 0, err
 		}
 	}
-	need := 0
+	need := p.contextReach()
 	if len(in) > limit || len(in) < need {
 		return 0, fmt.Errorf("context of %d bytes; the program reads %d, at most %d are taken: %w", len(in), need, limit, errno.EINVAL)
 	}
@@ -306,4 +306,16 @@ func (p *Program) runMemory(c *run.CPU, opts *RunOptions) (uint32, error) {
 		err = storeContext(opts.ContextOut, block.Bytes()[:len(in)])
 	}
 	return uint32(r0), err
+}
+
+// contextReach is how many bytes of its context the program may touch.
+func (p *Program) contextReach() int {
+	reach := 0
+	for i, f := range p.result.Insns {
+		if f.Access == verifier.AccessCtx {
+			ins := p.source.Insns[i]
+			reach = max(reach, int(ins.Off)+ins.Op.Bytes())
+		}
+	}
+	return reach
 }

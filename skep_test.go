@@ -397,3 +397,21 @@ func ExampleMachine_LoadCollectionFile() {
 	fmt.Println(ret, err)
 	// Output: 1 <nil>
 }
+
+func TestMemoryContext(t *testing.T) {
+	m := machine(t, skep.MachineOptions{})
+	coll := load(t, m, testprog.Image(t, nil, testprog.Prog{Name: "add", Type: catalog.ProgRawTracepoint, Text: `
+		r0 = *(u64 *)(r1 + 0)
+		r2 = *(u64 *)(r1 + 8)
+		r0 += r2
+		exit`}))
+	prog := coll.Programs["add"]
+	ret, err := prog.Run(&skep.RunOptions{Context: [2]uint64{40, 2}})
+	if err != nil || ret != 42 {
+		t.Errorf("got %d, %v; want 42", ret, err)
+	}
+	var num skep.Errno
+	if _, err := prog.Run(&skep.RunOptions{Context: [1]uint64{40}}); !errors.As(err, &num) || num.Name() != "EINVAL" {
+		t.Errorf("a context shorter than the program reads: %v; want EINVAL", err)
+	}
+}
