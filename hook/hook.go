@@ -1,0 +1,50 @@
+// Package hook attaches programs where packets pass: one file per hook. A hook
+// builds the context a program sees, runs it, and carries out what it decided
+// as the kernel does at that place: drops, truncation, redirects through maps, second programs at a redirect's target.
+//
+// Hooks are fed by hand, packet by packet, from a capture, a test or a socket;
+// where a packet goes is told, not done, by [Delivery] values.
+package hook
+
+import "fmt"
+
+// Place is where a delivery goes.
+type Place uint8
+
+// Places.
+const (
+	ToStack   Place = iota // up the network stack: the packet goes on as if no program were there
+	ToDevice               // out of a device
+	ToIngress              // into a device's receive side
+	ToCPU                  // up the stack on another CPU (cpumap)
+	ToSocket               // to an AF_XDP socket
+)
+
+func (p Place) String() string {
+	return [...]string{"stack", "device", "ingress", "cpu", "socket"}[p]
+}
+
+// Delivery is a packet's arrival at one place.
+type Delivery struct {
+	To      Place
+	Ifindex uint32 // of ToDevice and ToIngress
+	CPU     uint32 // of ToCPU
+	Socket  any    // of ToSocket: what the xskmap holds
+	// Packet starts with the link header. It is valid until the hook's next run.
+	Packet []byte
+}
+
+// Meta is what is known of a packet besides its bytes.
+type Meta struct {
+	Ifindex uint32 // the device it came from; 0: the loopback device
+	RxQueue uint32
+	Mark    uint32
+	// Priority and the rest concern programs over socket buffers.
+	Priority  uint32
+	TCClassID uint32 // class set before, as tc programs read it
+	Tstamp    uint64 // nanoseconds
+	// VLANProto and VLANTCI are a tag the device took off the packet; 0: none.
+	VLANProto, VLANTCI uint16
+}
+
+func unknown(what string, v uint32) string { return fmt.Sprintf("%s(%d)", what, int32(v)) }

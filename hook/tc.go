@@ -1,0 +1,182 @@
+package hook
+
+import (
+	"fmt"
+
+	"github.com/skep-bpf/skep"
+)
+
+// TCAction is what becomes of a packet at a tc hook (linux/pkt_cls.h).
+type TCAction int32
+
+// tc actions.
+const (
+	TCUnspec     TCAction = -1 // no verdict: the next filter decides
+	TCOK         TCAction = 0
+	TCReclassify TCAction = 1
+	TCShot       TCAction = 2
+	TCPipe       TCAction = 3
+	TCStolen     TCAction = 4
+	TCQueued     TCAction = 5
+	TCRepeat     TCAction = 6
+	TCRedirect   TCAction = 7
+	TCTrap       TCAction = 8
+)
+
+var tcNames = map[TCAction]string{
+	TCUnspec: "TC_ACT_UNSPEC", TCOK: "TC_ACT_OK", TCReclassify: "TC_ACT_RECLASSIFY", TCShot: "TC_ACT_SHOT",
+	TCPipe: "TC_ACT_PIPE", TCStolen: "TC_ACT_STOLEN", TCQueued: "TC_ACT_QUEUED", TCRepeat: "TC_ACT_REPEAT",
+	TCRedirect: "TC_ACT_REDIRECT", TCTrap: "TC_ACT_TRAP",
+}
+
+// String returns the uapi's name; values it has none for print with their number.
+func (a TCAction) String() string {
+	if n, ok := tcNames[a]; ok {
+		return n
+	}
+	return unknown("TC_ACT", uint32(a))
+}
+
+// TCOptions shape a tc hook.
+type TCOptions struct {
+	CPU int
+	// Egress puts the hook on the way out; else it is on the way in.
+	Egress bool
+	// Classify takes a classifier's return value as a class, not as an action
+	// (cls_bpf without direct-action): 0 is no match, -1 the class ClassID, else the class itself.
+	Classify bool
+	ClassID  uint32
+	// Default is the action of a tc action program (act_bpf) that returns TC_ACT_UNSPEC.
+	Default TCAction
+}
+
+// TC is a filter at a device's tc hook: a classifier (cls_bpf, in direct-action mode unless told
+// otherwise) or an action (act_bpf). It holds a virtual CPU until Close and is used by one goroutine at a time.
+type TC struct {
+	prog   *skep.Program
+	cpu    *skep.CPU
+	opts   TCOptions
+	action bool // the program is of type sched_act
+	out    [1]Delivery
+}
+
+// NewTC makes a hook that runs prog on every packet.
+func NewTC(m *skep.Machine, prog *skep.Program, opts *TCOptions) (*TC, error) {
+	kind := prog.Type().String()
+	if kind != "sched_cls" && kind != "sched_act" {
+		return nil, fmt.Errorf("hook tc: program %s is of type %s", prog.Name(), kind)
+	}
+	t := &TC{prog: prog, action: kind == "sched_act"}
+	if opts != nil {
+		t.opts = *opts
+	}
+	cpu, err := m.HoldCPU(t.opts.CPU)
+	t.cpu = cpu
+	return t, err
+}
+
+// Close gives the CPU back.
+func (t *TC) Close() { t.cpu.Release() }
+
+// TCResult is what a filter decided about one packet.
+type TCResult struct {
+	Action  TCAction
+	ClassID uint32 // the class a classifier chose, where it chose one
+	Return  uint32 // what the program returned
+	// Packet is the packet after the program, with its link header, valid until the next run.
+	Packet []byte
+	// Deliveries is where the packet goes: the stack or the device for OK and its
+	// like, elsewhere for redirects, nowhere when dropped.
+	Deliveries []Delivery
+}
+
+// Run sends one packet, which starts with its link header, through the filter.
+func (t *TC) Run(data []byte, meta Meta) (TCResult, error) {
+	pkt := t.cpu.Packet()
+	o := skbOptions(meta)
+	o.L2, o.AtIngress = true, !t.opts.Egress
+	if err := pkt.SetSKB(data, o); err != nil {
+		return TCResult{}, err
+	}
+	r0, err := t.cpu.Run(t.prog)
+	if err != nil {
+		return TCResult{}, err
+	}
+	r := TCResult{Return: r0, Packet: pkt.Bytes(), ClassID: pkt.TCClassID}
+	switch {
+	case t.action:
+		r.Action = t.actionVerdict(TCAction(r0))
+	case t.opts.Classify:
+		r.Action, r.ClassID = t.classVerdict(r0)
+	default:
+		r.Action = directVerdict(TCAction(r0))
+	}
+	r.Deliveries = t.deliver(r)
+	return r, nil
+}
+
+// directVerdict admits what a direct-action classifier may say (cls_bpf_exec_opcode).
+func directVerdict(a TCAction) TCAction {
+	switch a {
+	case TCOK, TCShot, TCStolen, TCTrap, TCRedirect, TCUnspec:
+		return a
+	}
+	return TCUnspec
+}
+
+// actionVerdict admits what an action may say (tcf_bpf_act).
+func (t *TC) actionVerdict(a TCAction) TCAction {
+	switch a {
+	case TCPipe, TCReclassify, TCOK, TCRedirect, TCShot:
+		return a
+	case TCUnspec:
+		return t.opts.Default
+	}
+	return TCUnspec
+}
+
+// classVerdict reads a return value as a class (cls_bpf_classify).
+func (t *TC) classVerdict(r0 uint32) (TCAction, uint32) {
+	switch r0 {
+	case 0:
+		return TCUnspec, 0
+	case ^uint32(0):
+		return TCOK, t.opts.ClassID
+	}
+	return TCOK, r0
+}
+
+// deliver says where a packet with this result goes, when no other filter follows.
+func (t *TC) deliver(r TCResult) []Delivery {
+	pkt := t.cpu.Packet()
+	d := Delivery{To: ToStack, Packet: r.Packet}
+	if t.opts.Egress {
+		d = Delivery{To: ToDevice, Ifindex: pkt.Ifindex, Packet: r.Packet}
+	}
+	switch r.Action {
+	case TCShot, TCStolen, TCQueued, TCTrap:
+		return nil
+	case TCRedirect:
+		to := t.cpu.Redirect()
+		if to.Kind == skep.RedirectNone {
+			return nil // dropped, as skb_do_redirect does without a target
+		}
+		d.To, d.Ifindex = ToDevice, to.Ifindex
+		if to.Kind == skep.RedirectPeer || to.Kind == skep.RedirectIfindex && to.Flags&redirectIngress != 0 {
+			d.To = ToIngress
+		}
+	}
+	t.out[0] = d
+	return t.out[:]
+}
+
+// redirectIngress is BPF_F_INGRESS.
+const redirectIngress = 1
+
+func skbOptions(m Meta) skep.SKBOptions {
+	return skep.SKBOptions{
+		Dev: skep.Device{Ifindex: m.Ifindex}, IngressIfindex: m.Ifindex,
+		Mark: m.Mark, Priority: m.Priority, TCClassID: m.TCClassID, Tstamp: m.Tstamp,
+		VLANProto: m.VLANProto, VLANTCI: m.VLANTCI,
+	}
+}

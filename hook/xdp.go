@@ -1,0 +1,221 @@
+package hook
+
+import (
+	"fmt"
+
+	"github.com/skep-bpf/skep"
+)
+
+// XDPAction is what an XDP program returns (enum xdp_action).
+type XDPAction uint32
+
+// XDP actions.
+const (
+	XDPAborted XDPAction = iota
+	XDPDrop
+	XDPPass
+	XDPTx
+	XDPRedirect
+)
+
+var xdpNames = [...]string{"XDP_ABORTED", "XDP_DROP", "XDP_PASS", "XDP_TX", "XDP_REDIRECT"}
+
+// String returns the uapi's name; values it has none for print with their number.
+func (a XDPAction) String() string {
+	if int(a) < len(xdpNames) {
+		return xdpNames[a]
+	}
+	return unknown("XDP", uint32(a))
+}
+
+// XDPOptions shape an XDP hook.
+type XDPOptions struct {
+	// CPU is the virtual CPU packets are received on.
+	CPU int
+	// Exception is called where the kernel raises the xdp_exception trace event:
+	// the program returned XDP_ABORTED or a value that is no action, or a redirect led nowhere.
+	Exception func(action XDPAction)
+}
+
+// XDP is a device's receive hook (native mode, one queue). It holds a virtual
+// CPU until Close. It is used by one goroutine at a time.
+type XDP struct {
+	mach *skep.Machine
+	prog *skep.Program
+	cpu  *skep.CPU
+	opts XDPOptions
+	out  []Delivery
+	copy []byte // the packet, while several targets take it
+}
+
+// NewXDP makes a hook that runs prog on every packet.
+func NewXDP(m *skep.Machine, prog *skep.Program, opts *XDPOptions) (*XDP, error) {
+	if got := prog.Type().String(); got != "xdp" {
+		return nil, fmt.Errorf("hook xdp: program %s is of type %s", prog.Name(), got)
+	}
+	x := &XDP{mach: m, prog: prog}
+	if opts != nil {
+		x.opts = *opts
+	}
+	cpu, err := m.HoldCPU(x.opts.CPU)
+	x.cpu = cpu
+	return x, err
+}
+
+// Close gives the CPU back.
+func (x *XDP) Close() { x.cpu.Release() }
+
+// Run receives one packet. Deliveries is empty for a packet that was dropped;
+// it is reused by the next run.
+func (x *XDP) Run(data []byte, meta Meta) (action XDPAction, deliveries []Delivery, err error) {
+	x.out = x.out[:0]
+	if err := x.cpu.Packet().SetXDP(data, skep.XDPOptions{RxIfindex: meta.Ifindex, RxQueue: meta.RxQueue}); err != nil {
+		return 0, nil, err
+	}
+	r0, err := x.cpu.Run(x.prog)
+	if err != nil {
+		return 0, nil, err
+	}
+	action = XDPAction(r0)
+	return action, x.out, x.act(action)
+}
+
+// act carries out an action on the CPU's packet.
+func (x *XDP) act(action XDPAction) error {
+	pkt := x.cpu.Packet()
+	switch action {
+	case XDPPass:
+		x.deliver(Delivery{To: ToStack})
+	case XDPTx:
+		x.deliver(Delivery{To: ToDevice, Ifindex: pkt.RxIfindex})
+	case XDPRedirect:
+		return x.redirect(x.cpu.Redirect())
+	case XDPDrop:
+	default:
+		x.exception(action)
+	}
+	return nil
+}
+
+func (x *XDP) exception(action XDPAction) {
+	if x.opts.Exception != nil {
+		x.opts.Exception(action)
+	}
+}
+
+// deliver notes where the packet, as it is now, goes.
+func (x *XDP) deliver(d Delivery) {
+	d.Packet = x.cpu.Packet().Bytes()
+	x.out = append(x.out, d)
+}
+
+func (x *XDP) redirect(r skep.Redirect) error {
+	switch {
+	case r.Kind == skep.RedirectIfindex:
+		x.deliver(Delivery{To: ToDevice, Ifindex: r.Ifindex})
+		return nil
+	case len(r.Targets) == 0:
+		x.exception(XDPRedirect)
+		return nil
+	case len(r.Targets) == 1:
+		return x.target(r.Targets[0])
+	}
+	// Every target gets the packet as it was, whatever the others' programs do to theirs.
+	pkt := x.cpu.Packet()
+	x.copy = append(x.copy[:0], pkt.Bytes()...)
+	opts := skep.XDPOptions{RxIfindex: pkt.RxIfindex, RxQueue: pkt.RxQueue}
+	for _, t := range r.Targets {
+		if err := pkt.SetXDP(x.copy, opts); err != nil {
+			return err
+		}
+		from := len(x.out)
+		if err := x.target(t); err != nil {
+			return err
+		}
+		for i := from; i < len(x.out); i++ {
+			x.out[i].Packet = append([]byte(nil), x.out[i].Packet...)
+		}
+	}
+	return nil
+}
+
+// target sends the packet to one entry of a redirect map, through its program if it has one.
+func (x *XDP) target(t skep.RedirectTarget) error {
+	switch {
+	case t.Socket != nil:
+		x.deliver(Delivery{To: ToSocket, Socket: t.Socket})
+		return nil
+	case t.Ifindex != 0:
+		if t.Prog == nil {
+			x.deliver(Delivery{To: ToDevice, Ifindex: t.Ifindex})
+			return nil
+		}
+		x.cpu.Packet().TxIfindex = t.Ifindex
+		return x.second(t.Prog, Delivery{To: ToDevice, Ifindex: t.Ifindex})
+	case t.Prog == nil:
+		x.deliver(Delivery{To: ToCPU, CPU: t.CPU})
+		return nil
+	}
+	return x.onCPU(t)
+}
+
+// second runs a target's own program; only XDP_PASS lets the packet go on there
+// (dev_map_bpf_prog_run).
+func (x *XDP) second(p *skep.Program, pass Delivery) error {
+	r0, err := x.cpu.Run(p)
+	if err != nil {
+		return err
+	}
+	switch action := XDPAction(r0); action {
+	case XDPPass:
+		x.deliver(pass)
+	case XDPDrop:
+	default:
+		x.exception(action)
+	}
+	return nil
+}
+
+// onCPU runs a cpumap entry's program on the entry's CPU. The own CPU is given
+// back meanwhile: two hooks that redirect to each other's CPUs would wait for ever.
+func (x *XDP) onCPU(t skep.RedirectTarget) error {
+	pkt := x.cpu.Packet()
+	data := append([]byte(nil), pkt.Bytes()...)
+	opts := skep.XDPOptions{RxIfindex: pkt.RxIfindex, RxQueue: pkt.RxQueue}
+	own := x.cpu
+	if int(t.CPU) != own.ID() {
+		own.Release()
+		other, err := x.mach.HoldCPU(int(t.CPU))
+		if err != nil {
+			x.cpu, _ = x.mach.HoldCPU(own.ID())
+			return err
+		}
+		x.cpu = other
+		defer func() {
+			other.Release()
+			x.cpu, _ = x.mach.HoldCPU(own.ID())
+		}()
+	}
+	if err := x.cpu.Packet().SetXDP(data, opts); err != nil {
+		return err
+	}
+	from := len(x.out)
+	r0, err := x.cpu.Run(t.Prog)
+	if err != nil {
+		return err
+	}
+	switch action := XDPAction(r0); action {
+	case XDPPass:
+		x.deliver(Delivery{To: ToCPU, CPU: t.CPU})
+	case XDPRedirect:
+		err = x.redirect(x.cpu.Redirect())
+	case XDPDrop:
+	default:
+		x.exception(action)
+	}
+	// The other CPU's packet does not outlive its release.
+	for i := from; i < len(x.out); i++ {
+		x.out[i].Packet = append([]byte(nil), x.out[i].Packet...)
+	}
+	return err
+}
