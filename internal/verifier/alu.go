@@ -89,11 +89,17 @@ func (e *env) checkUnary(ins isa.Instruction, op isa.Opcode, wide, x bool) *Erro
 	if err := e.writeReg(ins.Dst); err != nil {
 		return err
 	}
-	if op != isa.Neg || dst.typ != scalarValue {
+	if dst.typ != scalarValue {
 		e.markUnknown(dst)
 		return nil
 	}
 	dst.clearID()
+	if op == isa.End {
+		// Little endian is what the machine has: only big endian and the
+		// unconditional form swap.
+		dst.swapBytes(int(ins.Imm)/8, wide || x)
+		return nil
+	}
 	dst.neg()
 	if !wide {
 		dst.zext()

@@ -273,3 +273,18 @@ func (d *scalar) arsh64(n uint8) {
 	d.unbound32()
 	d.fromBits()
 }
+
+// swapBytes keeps the low size bytes of d, in reverse order if swap is set.
+func (d *scalar) swapBytes(size int, swap bool) {
+	if swap {
+		n := 64 - size*8
+		d.bits = tnum{bits.ReverseBytes64(d.bits.value << n), bits.ReverseBytes64(d.bits.mask << n)}
+		d.bits = d.bits.cast(size)
+		d.unbound()
+	}
+	if size < 8 {
+		d.truncate(size)
+	} else {
+		d.sync()
+	}
+}
