@@ -7,3 +7,5 @@
 // pages print them. Nothing here runs anything. The numbers are those of Linux
 // 6.18's include/uapi/linux/bpf.h.
 package catalog
+
+//go:generate go run ./gendoc ../../docs/reference

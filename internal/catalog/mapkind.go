@@ -63,34 +63,3 @@ func (r SizeRule) OK(n uint32) bool {
 	return n >= r.Min && (r.Max == 0 && r.Min != 0 || n <= r.Max) && (r.Multiple < 2 || n%r.Multiple == 0) &&
 		(!r.Pow2 || n&(n-1) == 0)
 }
-
-// Map flags of BPF_MAP_CREATE (uapi).
-const (
-	FlagNoPrealloc    uint32 = 1 << 0
-	FlagNoCommonLRU   uint32 = 1 << 1
-	FlagNUMANode      uint32 = 1 << 2
-	FlagRdonly        uint32 = 1 << 3
-	FlagWronly        uint32 = 1 << 4
-	FlagStackBuildID  uint32 = 1 << 5
-	FlagZeroSeed      uint32 = 1 << 6
-	FlagRdonlyProg    uint32 = 1 << 7
-	FlagWronlyProg    uint32 = 1 << 8
-	FlagClone         uint32 = 1 << 9
-	FlagMmapable      uint32 = 1 << 10
-	FlagPreserveElems uint32 = 1 << 11
-	FlagInnerMap      uint32 = 1 << 12
-	FlagLink          uint32 = 1 << 13
-	FlagPathFD        uint32 = 1 << 14
-	FlagVtypeBTFObjFD uint32 = 1 << 15
-	FlagTokenFD       uint32 = 1 << 16
-	FlagSegvOnFault   uint32 = 1 << 17
-	FlagNoUserConv    uint32 = 1 << 18
-)
-
-// Flags of map updates and lookups (uapi).
-const (
-	UpdateAny     uint64 = 0
-	UpdateNoExist uint64 = 1
-	UpdateExist   uint64 = 2
-	UpdateLock    uint64 = 4
-)
