@@ -42,8 +42,12 @@ type Env struct {
 
 	walkKeys *mem.Block // keys of bpf_for_each_map_elem's walks over arrays
 	walks    int        // how many are under way
-	text     [maxText]byte
-	bin      binArgs
+
+	// Questions and text under way; here, lest each call allocates them.
+	socket packet.SocketQuery
+	route  packet.RouteQuery
+	text   [maxText]byte
+	bin    binArgs
 
 	// Redirect is what bpf_redirect and its kin decided, for the hook to carry out.
 	Redirect Redirect

@@ -96,3 +96,11 @@ func (e *Env) enterWalk() uint64 {
 }
 
 func (e *Env) leaveWalk() { e.walks-- }
+
+// Close frees what the Env's runs have allocated.
+func (e *Env) Close() {
+	if e.walkKeys != nil {
+		e.walkKeys.Free()
+		e.walkKeys = nil
+	}
+}

@@ -73,7 +73,7 @@ func fibLookup(e *Env, _, params, plen, flags, _ uint64) uint64 {
 	if int32(plen) < fibSize || uint32(flags)&^uint32(fibFlags) != 0 {
 		return errno.EINVAL.Ret()
 	}
-	f := fibQuery{net: e.Host.Net(), at: params, flags: uint32(flags)}
+	f := fibQuery{net: e.Host.Net(), q: &e.route, at: params, flags: uint32(flags)}
 	switch mem.Load8(params + fibFamily) {
 	case packet.AFInet:
 	case packet.AFInet6:
@@ -100,6 +100,7 @@ func fibLookup(e *Env, _, params, plen, flags, _ uint64) uint64 {
 // fibQuery is one call of bpf_fib_lookup.
 type fibQuery struct {
 	net   packet.Net
+	q     *packet.RouteQuery
 	at    uint64 // address of the struct bpf_fib_lookup
 	flags uint32
 	v6    bool
@@ -138,7 +139,8 @@ func (f *fibQuery) lookup(checkMTU bool) uint64 {
 	if f.v6 && !dev.Forward6 || !f.v6 && !dev.Forward4 {
 		return fibFwdDisabled
 	}
-	q := packet.RouteQuery{
+	q := f.q
+	*q = packet.RouteQuery{
 		Dst: dst, Src: src, IIF: ifindex, TOS: mem.Load8(f.at+fibTOS) &^ 3,
 		Proto: mem.Load8(f.at + fibProto), Sport: mem.Load16(f.at + fibSport), Dport: mem.Load16(f.at + fibDport),
 	}
@@ -157,7 +159,7 @@ func (f *fibQuery) lookup(checkMTU bool) uint64 {
 	case f.flags&fibUseMark != 0:
 		q.Mark = mem.Load32(f.at + fibMark)
 	}
-	r := f.net.Route(&q)
+	r := f.net.Route(q)
 	if r == nil {
 		return fibNotFwded
 	}

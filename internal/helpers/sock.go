@@ -82,7 +82,7 @@ func (e *Env) findSocket(proto uint8, tuple, size, netns, flags uint64) uint64 {
 	default:
 		return 0
 	}
-	q := packet.SocketQuery{
+	e.socket = packet.SocketQuery{
 		Proto:   proto,
 		Src:     netip.AddrPortFrom(src, packet.Htons(mem.Load16(ports))),
 		Dst:     netip.AddrPortFrom(dst, packet.Htons(mem.Load16(ports+2))),
@@ -90,9 +90,9 @@ func (e *Env) findSocket(proto uint8, tuple, size, netns, flags uint64) uint64 {
 		Netns:   int32(netns),
 	}
 	if e.Pkt.Kind() == packet.KindXDP {
-		q.Ifindex = e.Pkt.RxIfindex
+		e.socket.Ifindex = e.Pkt.RxIfindex
 	}
-	return e.Host.Net().Socket(&q)
+	return e.Host.Net().Socket(&e.socket)
 }
 
 // fullOnly returns the address of a socket that is full, else 0.

@@ -53,6 +53,7 @@ func readable(addr, n uint64) bool { return n <= mem.Extent(addr) }
 
 func (c *CPU) close() {
 	c.vm.close()
+	c.env.Close()
 	c.pkt.Free()
 	c.scratch.Free()
 }
