@@ -20,6 +20,7 @@ var (
 	ErrNotSupported = errors.New("not supported")
 	ErrNoTarget     = errors.New("no kernel BTF to relocate against")
 	ErrUnresolved   = errors.New("not found in the target kernel")
+	ErrBadConfig    = errors.New("bad configuration value")
 	ErrBadConstant  = errors.New("cannot set variable")
 )
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"debug/elf"
 	"encoding/binary"
+	"fmt"
 	"slices"
 
 	"github.com/cilium/ebpf/btf"
@@ -23,6 +24,7 @@ type rawExtern struct {
 	align uint32
 	size  uint32
 	value kconfigType
+	err   error // why it could not be looked for
 }
 
 // String names the kind as messages do.
@@ -225,7 +227,8 @@ func (t *externTable) resolve(order binary.ByteOrder, target *target) error {
 func (ext *Extern) resolveTyped(target *target) error {
 	spec, err := target.spec()
 	if err != nil {
-		return nil // no kernel BTF: using it is what fails
+		ext.raw.err = fmt.Errorf("%w: %v", ErrNoTarget, err)
+		return nil // only using it fails
 	}
 	var found, foundType btf.Type
 	if ext.Kind == ExternFunc {

@@ -47,7 +47,7 @@ func checkError(t *testing.T, err error) {
 		t.Errorf("no *Error with a file: %v", err)
 	}
 	for _, s := range []error{ErrNotELF, ErrNotBPF, ErrTruncated, ErrTooLarge, ErrBadBTF, ErrBadProgram,
-		ErrBadMap, ErrBadReloc, ErrNotSupported, ErrNoTarget, ErrUnresolved} {
+		ErrBadMap, ErrBadReloc, ErrNotSupported, ErrNoTarget, ErrUnresolved, ErrBadConfig} {
 		if errors.Is(err, s) {
 			return
 		}

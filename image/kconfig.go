@@ -135,7 +135,7 @@ func parseKconfig(text string) map[string]string {
 // setValue writes one value as a configuration file spells it: y, n, m, "text" or a number.
 func (t *externTable) setValue(ext *Extern, order binary.ByteOrder, value string) error {
 	bad := func() error {
-		return at(secKconfig, ext.Name, ErrUnresolved, "value %s does not suit type %v", value, ext.Type)
+		return at(secKconfig, ext.Name, ErrBadConfig, "%s does not suit type %v", value, ext.Type)
 	}
 	to := t.data[ext.Off : ext.Off+ext.raw.size]
 	switch {
@@ -194,7 +194,7 @@ func (t *externTable) setNumber(ext *Extern, order binary.ByteOrder, n uint64) e
 		fits = bits == 64 || int64(n) >= math.MinInt64>>(64-bits) && int64(n) <= math.MaxInt64>>(64-bits)
 	}
 	if !fits {
-		return at(secKconfig, ext.Name, ErrUnresolved, "value %d does not suit type %v", n, ext.Type)
+		return at(secKconfig, ext.Name, ErrBadConfig, "%d does not suit type %v", n, ext.Type)
 	}
 	putUint(t.data[ext.Off:ext.Off+ext.raw.size], order, n)
 	ext.Resolved = true

@@ -152,6 +152,9 @@ func (l *linker) setValue(p *program, pos, m int, off uint32) {
 func (l *linker) fixExtern(p *program, pos, idx int) error {
 	ext := l.externs.list[idx]
 	if !ext.Resolved && !ext.Weak {
+		if ext.raw.err != nil {
+			return ext.raw.err
+		}
 		return fmt.Errorf("%w: %s %q", ErrUnresolved, ext.Kind, ext.Name)
 	}
 	ins, load := &p.Insns[pos], p.Insns[pos].IsLoadImm64()

@@ -12,8 +12,10 @@ import (
 // JSON returns data in the form bpftool's map dump -j has: numbers as they lie
 // in memory (no conversion of network order), enums by name, char arrays as
 // strings where they are such, data sections as {"name": [{"variable": …}, …]}.
-// Without a type it is an array of bytes like "0x0c". Unlike bpftool, which
-// gives several members the name "", anonymous members are the outer struct's.
+// Without a type it is an array of bytes like "0x0c". Where
+// bpftool's form is of little use it is not followed: members of anonymous
+// structs are the outer one's (bpftool gives several the name ""), bit fields
+// are numbers with their sign (bpftool: "0x1f"), and so are floats.
 func JSON(t btf.Type, data []byte, order binary.ByteOrder) json.RawMessage {
 	if t != nil {
 		if n, ok := sizeOf(t); ok && n <= len(data) {

@@ -168,7 +168,7 @@ func (p *parser) address(t btf.Type, word string, out []byte) bool {
 		prefix, err := netip.ParsePrefix(word)
 		return err == nil && p.prefix(t, prefix, out)
 	}
-	if strings.IndexAny(word, ".:") < 0 || !takesAddress(t) {
+	if !strings.ContainsAny(word, ".:") || !takesAddress(t) {
 		return false
 	}
 	if addr, err := netip.ParseAddr(word); err == nil && addr.Zone() == "" {
