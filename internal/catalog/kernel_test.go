@@ -421,3 +421,56 @@ func TestAttachTypes(t *testing.T) {
 		}
 	}
 }
+
+// What a program may read of the socket structures is what the kernel lets it.
+func TestSockAccess(t *testing.T) {
+	needKernel(t)
+	xsk, err := linux.NewMap(&MapDef{Type: MapXSKMap, KeySize: 4, ValueSize: 4, MaxEntries: 1}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer xsk.Close()
+	leave := isa.Program(isa.JmpImm(isa.Jne, isa.R0, 0, 2), isa.Mov64Imm(isa.R0, 0), isa.ExitInsn())
+	fromSKB := func(calls ...HelperID) isa.Instructions {
+		p := isa.Instructions{isa.LoadMem(isa.DW, isa.R0, isa.R1, 168)}
+		p = append(p, leave...)
+		for _, id := range calls {
+			p = append(p, isa.Mov64Reg(isa.R1, isa.R0), isa.HelperCall(int32(id)))
+			p = append(p, leave...)
+		}
+		return p
+	}
+	lookup := isa.Program(isa.StoreImm(isa.W, isa.RFP, -4, 0), isa.LdMapFD(isa.R1, int32(xsk.FD())), isa.Mov64Reg(isa.R2, isa.RFP),
+		isa.ALU64Imm(isa.Add, isa.R2, -4), isa.HelperCall(int32(FnMapLookupElem)), isa.Instructions(leave))
+	for _, c := range []struct {
+		kind FieldKind
+		prog ProgType
+		get  isa.Instructions
+		size int
+	}{
+		{FieldSockCommon, ProgSchedCls, fromSKB(), 80},
+		{FieldSock, ProgSchedCls, fromSKB(FnSkFullsock), 80},
+		{FieldTCPSock, ProgSchedCls, fromSKB(FnTcpSock), 112},
+		{FieldXDPSock, ProgXDP, lookup, 4},
+	} {
+		s := site{kind: ProgKindByType(c.prog)}
+		for off := range c.size + 8 {
+			for _, w := range widths {
+				if off%w.bytes != 0 {
+					continue
+				}
+				log, ok, _ := s.load(c.get, isa.LoadMem(w.op, isa.R2, isa.R0, int16(off)), isa.Mov64Imm(isa.R0, 0), isa.ExitInsn())
+				// The kernel finds out about half a field of 8 bytes only when it converts the access.
+				if !ok && !strings.Contains(log, "access off=") && !strings.Contains(log, "ctx access conversion") {
+					t.Fatal(log)
+				}
+				if want := SockField(c.kind, off, w.bytes) != nil; ok != want {
+					t.Errorf("kind %d, %d bytes at %d: the kernel says %v, the rows %v", c.kind, w.bytes, off, ok, want)
+				}
+			}
+		}
+		if _, ok, _ := s.load(c.get, isa.StoreImm(isa.W, isa.R0, 0, 0), isa.Mov64Imm(isa.R0, 0), isa.ExitInsn()); ok {
+			t.Errorf("kind %d may be written", c.kind)
+		}
+	}
+}
