@@ -119,6 +119,9 @@ func loadSKB(p *packet.Packet, data []byte, ctx any, o packet.SKBOptions) error 
 		o.Dev.Ifindex = skb.Ifindex
 		o.CB, o.Tstamp, o.HWTstamp = skb.CB, skb.Tstamp, skb.HWTstamp
 		o.WireLen, o.GSOSegs, o.GSOSize = skb.WireLen, skb.GSOSegs, skb.GSOSize
+		if o.WireLen == 0 {
+			o.WireLen = packet.OwnLen
+		}
 		rest := skb
 		rest.Mark, rest.Priority, rest.IngressIfindex, rest.Ifindex = 0, 0, 0, 0
 		rest.CB, rest.Tstamp, rest.HWTstamp = [5]uint32{}, 0, 0

@@ -98,6 +98,7 @@ func (t *TC) Run(data []byte, meta Meta) (TCResult, error) {
 	if err := pkt.SetSKB(data, o); err != nil {
 		return TCResult{}, err
 	}
+	pkt.WireLen = pkt.Len // qdisc_pkt_len_init
 	r0, err := t.cpu.Run(t.prog)
 	if err != nil {
 		return TCResult{}, err

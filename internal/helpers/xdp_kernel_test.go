@@ -1,6 +1,7 @@
 package helpers
 
 import (
+	"encoding/binary"
 	"fmt"
 	"testing"
 
@@ -102,5 +103,35 @@ func TestRedirect(t *testing.T) {
 	scripts = append(scripts, script{name: "clone to nowhere", prog: tc, pkt: tcp4, steps: []step{call(catalog.FnCloneRedirect, ctx, imm(0x7ffffff), imm(0))}},
 		script{name: "clone bare header", prog: tc, pkt: tcp4[:14], steps: []step{call(catalog.FnCloneRedirect, ctx, imm(1), imm(0))}},
 	)
+	runScripts(t, scripts)
+}
+
+// redirect maps with an entry at key 1; devmaps hold interface 1, cpumaps a queue of 8.
+func redirectScript(name string, typ catalog.MapType, key, flags uint64) script {
+	def := catalog.MapDef{Name: "targets", Type: typ, KeySize: 4, ValueSize: 4, MaxEntries: 4}
+	value := uint32(1)
+	if typ == catalog.MapCPUMap {
+		value = 8
+	}
+	return script{
+		name: name, prog: xdp, pkt: tcp4, maps: []catalog.MapDef{def},
+		fill: func(t *testing.T, _ int, update func(key, value []byte)) {
+			if typ != catalog.MapXSKMap {
+				update([]byte{1, 0, 0, 0}, binary.NativeEndian.AppendUint32(nil, value))
+			}
+		},
+		steps: []step{call(catalog.FnRedirectMap, mapArg(0), imm(key), imm(flags))},
+	}
+}
+
+func TestRedirectMap(t *testing.T) {
+	var scripts []script
+	for _, typ := range []catalog.MapType{catalog.MapDevMap, catalog.MapDevMapHash, catalog.MapCPUMap, catalog.MapXSKMap} {
+		for _, key := range []uint64{0, 1, 4, 1 << 32, 1<<32 + 1, 0xffffffff} {
+			for _, flags := range []uint64{0, 1, 2, 3, 4, 8, 0x18, 0x10, 0x12, 0x1a, 0x20, 1 << 32} {
+				scripts = append(scripts, redirectScript(fmt.Sprintf("type %d[%#x] flags %#x", typ, key, flags), typ, key, flags))
+			}
+		}
+	}
 	runScripts(t, scripts)
 }
