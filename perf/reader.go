@@ -3,23 +3,21 @@
 package perf
 
 import (
-	"errors"
 	"fmt"
 	"math/bits"
-	"os"
-	"reflect"
 	"sync"
 	"time"
 
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/observe"
 	"github.com/skep-bpf/skep/internal/unwrap"
 )
 
 // Errors of [Reader.Read]. A deadline that has passed gives [os.ErrDeadlineExceeded].
 var (
-	ErrClosed  = os.ErrClosed
-	ErrFlushed = errors.New("perf buffers flushed")
+	ErrClosed  = observe.ErrClosed
+	ErrFlushed = observe.ErrFlushed
 )
 
 // Record is one sample, or the news that samples were lost.
@@ -43,17 +41,13 @@ type ReaderOptions struct {
 type Reader struct {
 	array *maps.PerfEventArray
 	rings []*maps.PerfBuffer
+	wakes []<-chan struct{} // of the rings
+	wait  *observe.Waiter
 
-	mu   sync.Mutex // Read
-	next int        // the ring to look at first
-	rec  maps.PerfRecord
-
-	state    sync.Mutex // of what follows
-	ctl      chan struct{}
-	deadline time.Time
-	closed   bool
-	flushed  bool
-	paused   bool
+	place sync.Mutex // keeps Pause, Resume and Close apart
+	mu    sync.Mutex // ReadInto
+	next  int        // the ring to look at first
+	rec   maps.PerfRecord
 }
 
 // NewReader gives every CPU a buffer of at least perCPUBuffer bytes and puts it into the map.
@@ -72,7 +66,7 @@ func NewReaderWithOptions(m *skep.Map, perCPUBuffer int, opts ReaderOptions) (*R
 		mp.Close()
 		return nil, fmt.Errorf("perf: map %s is of type %s", m.Name(), m.Type())
 	}
-	r := &Reader{array: array, ctl: make(chan struct{})}
+	r := &Reader{array: array, wait: observe.NewWaiter()}
 	size := 1 << bits.Len(uint(max(perCPUBuffer, 4096)-1))
 	for cpu := range min(int(m.MaxEntries()), m.CPUs()) {
 		ring, err := maps.NewPerfBuffer(cpu, size, opts.Watermark)
@@ -81,6 +75,7 @@ func NewReaderWithOptions(m *skep.Map, perCPUBuffer int, opts ReaderOptions) (*R
 			return nil, fmt.Errorf("perf: %w", err)
 		}
 		r.rings = append(r.rings, ring)
+		r.wakes = append(r.wakes, ring.Wake())
 	}
 	r.Resume()
 	return r, nil
@@ -89,35 +84,32 @@ func NewReaderWithOptions(m *skep.Map, perCPUBuffer int, opts ReaderOptions) (*R
 // Close takes the buffers out of the map and rouses a blocked Read, which
 // returns [ErrClosed], as do all later ones.
 func (r *Reader) Close() error {
-	r.state.Lock()
-	defer r.state.Unlock()
-	if r.closed {
+	r.place.Lock()
+	defer r.place.Unlock()
+	if !r.wait.Close() {
 		return nil
 	}
 	r.put(false)
 	for _, ring := range r.rings {
 		ring.Close()
 	}
-	r.closed = true
-	close(r.ctl)
 	r.array.Close()
 	return nil
 }
 
 // Pause takes the buffers out of the map: programs' output fails until Resume.
-func (r *Reader) Pause() error { return r.setPaused(true) }
+func (r *Reader) Pause() error { return r.setPlaced(false) }
 
 // Resume puts the buffers back.
-func (r *Reader) Resume() error { return r.setPaused(false) }
+func (r *Reader) Resume() error { return r.setPlaced(true) }
 
-func (r *Reader) setPaused(on bool) error {
-	r.state.Lock()
-	defer r.state.Unlock()
-	if r.closed {
+func (r *Reader) setPlaced(in bool) error {
+	r.place.Lock()
+	defer r.place.Unlock()
+	if r.wait.Closed() {
 		return fmt.Errorf("perf: %w", ErrClosed)
 	}
-	r.paused = on
-	r.put(!on)
+	r.put(in)
 	return nil
 }
 
@@ -132,28 +124,13 @@ func (r *Reader) put(in bool) {
 }
 
 // SetDeadline makes Read give up at t with [os.ErrDeadlineExceeded]; the zero time means never.
-func (r *Reader) SetDeadline(t time.Time) {
-	r.state.Lock()
-	defer r.state.Unlock()
-	r.deadline = t
-	r.rouse()
-}
+func (r *Reader) SetDeadline(t time.Time) { r.wait.SetDeadline(t) }
 
 // Flush rouses a blocked Read although the watermark is not reached: samples
 // come out, then [ErrFlushed] once.
 func (r *Reader) Flush() error {
-	r.state.Lock()
-	defer r.state.Unlock()
-	r.flushed = true
-	r.rouse()
+	r.wait.Flush()
 	return nil
-}
-
-func (r *Reader) rouse() {
-	if !r.closed {
-		close(r.ctl)
-		r.ctl = make(chan struct{})
-	}
 }
 
 // BufferSize returns the size of one CPU's buffer in bytes.
@@ -175,27 +152,10 @@ func (r *Reader) Read() (Record, error) {
 func (r *Reader) ReadInto(rec *Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for {
-		r.state.Lock()
-		closed, ctl, deadline := r.closed, r.ctl, r.deadline
-		r.state.Unlock()
-		if closed {
-			return fmt.Errorf("perf: %w", ErrClosed)
-		}
-		if r.poll(rec) {
-			return nil
-		}
-		r.state.Lock()
-		flushed := r.flushed
-		r.flushed = false
-		r.state.Unlock()
-		if flushed {
-			return fmt.Errorf("perf: %w", ErrFlushed)
-		}
-		if !r.wait(ctl, deadline) {
-			return fmt.Errorf("perf: %w", os.ErrDeadlineExceeded)
-		}
+	if err := r.wait.Wait(func() bool { return r.poll(rec) }, r.wakes...); err != nil {
+		return fmt.Errorf("perf: %w", err)
 	}
+	return nil
 }
 
 // poll takes the next record of any CPU.
@@ -210,23 +170,4 @@ func (r *Reader) poll(rec *Record) bool {
 		}
 	}
 	return false
-}
-
-// wait returns when a buffer or the reader's owner asks for attention; false at the deadline.
-func (r *Reader) wait(ctl chan struct{}, deadline time.Time) bool {
-	cases := make([]reflect.SelectCase, 0, len(r.rings)+2)
-	add := func(ch any) {
-		cases = append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(ch)})
-	}
-	add(ctl)
-	for _, ring := range r.rings {
-		add(ring.Wake())
-	}
-	if !deadline.IsZero() {
-		timer := time.NewTimer(time.Until(deadline))
-		defer timer.Stop()
-		add(timer.C)
-	}
-	chosen, _, _ := reflect.Select(cases)
-	return chosen <= len(r.rings)
 }

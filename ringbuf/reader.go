@@ -3,21 +3,20 @@
 package ringbuf
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/observe"
 	"github.com/skep-bpf/skep/internal/unwrap"
 )
 
 // Errors of [Reader.Read]. A deadline that has passed gives [os.ErrDeadlineExceeded].
 var (
-	ErrClosed  = os.ErrClosed
-	ErrFlushed = errors.New("ring buffer flushed")
+	ErrClosed  = observe.ErrClosed
+	ErrFlushed = observe.ErrFlushed
 )
 
 // Record is one record a program submitted.
@@ -31,14 +30,8 @@ type Record struct {
 // concurrent use; readers of one map share its records.
 type Reader struct {
 	ring *maps.RingBuf
-
-	mu       sync.Mutex // Read
-	deadline time.Time
-
-	ctl     chan struct{} // closed and made anew to rouse a blocked Read
-	state   sync.Mutex    // of closed, flushed, ctl, deadline
-	closed  bool
-	flushed bool
+	wait *observe.Waiter
+	mu   sync.Mutex // ReadInto
 }
 
 // NewReader makes a reader of a map of type ringbuf.
@@ -49,45 +42,27 @@ func NewReader(m *skep.Map) (*Reader, error) {
 		mp.Close()
 		return nil, fmt.Errorf("ringbuf: map %s is of type %s", m.Name(), m.Type())
 	}
-	return &Reader{ring: ring, ctl: make(chan struct{})}, nil
+	return &Reader{ring: ring, wait: observe.NewWaiter()}, nil
 }
 
 // Close rouses a blocked Read, which returns [ErrClosed], as do all later ones.
 func (r *Reader) Close() error {
-	r.state.Lock()
-	defer r.state.Unlock()
-	if r.closed {
-		return nil
+	if r.wait.Close() {
+		r.mu.Lock() // no Read is looking at the ring any more
+		defer r.mu.Unlock()
+		r.ring.Close()
 	}
-	r.closed = true
-	close(r.ctl)
-	r.ring.Close()
 	return nil
 }
 
 // SetDeadline makes Read give up at t with [os.ErrDeadlineExceeded]; the zero time means never.
-func (r *Reader) SetDeadline(t time.Time) {
-	r.state.Lock()
-	defer r.state.Unlock()
-	r.deadline = t
-	r.rouse()
-}
+func (r *Reader) SetDeadline(t time.Time) { r.wait.SetDeadline(t) }
 
 // Flush rouses a blocked Read even if no record asks for it: records that were
 // submitted without wake-up come out, then [ErrFlushed] once.
 func (r *Reader) Flush() error {
-	r.state.Lock()
-	defer r.state.Unlock()
-	r.flushed = true
-	r.rouse()
+	r.wait.Flush()
 	return nil
-}
-
-func (r *Reader) rouse() {
-	if !r.closed {
-		close(r.ctl)
-		r.ctl = make(chan struct{})
-	}
 }
 
 // BufferSize returns the size of the ring in bytes.
@@ -110,45 +85,14 @@ func (r *Reader) Read() (Record, error) {
 func (r *Reader) ReadInto(rec *Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for {
-		r.state.Lock()
-		closed, ctl, deadline := r.closed, r.ctl, r.deadline
-		r.state.Unlock()
-		if closed {
-			return fmt.Errorf("ringbuf: %w", ErrClosed)
-		}
-		got := r.ring.Consume(func(sample []byte) bool {
-			rec.RawSample = append(rec.RawSample[:0], sample...)
-			return false
-		})
-		if got != 0 {
-			rec.Remaining = int(r.ring.Avail())
-			return nil
-		}
-		r.state.Lock()
-		flushed := r.flushed
-		r.flushed = false
-		r.state.Unlock()
-		if flushed {
-			return fmt.Errorf("ringbuf: %w", ErrFlushed)
-		}
-		expired, stop := after(deadline)
-		select {
-		case <-r.ring.Wake():
-		case <-ctl:
-		case <-expired:
-			stop()
-			return fmt.Errorf("ringbuf: %w", os.ErrDeadlineExceeded)
-		}
-		stop()
+	take := func(sample []byte) bool {
+		rec.RawSample = append(rec.RawSample[:0], sample...)
+		return false
 	}
-}
-
-// after returns a channel that receives at t; never for the zero time.
-func after(t time.Time) (<-chan time.Time, func() bool) {
-	if t.IsZero() {
-		return nil, func() bool { return true }
+	err := r.wait.Wait(func() bool { return r.ring.Consume(take) != 0 }, r.ring.Wake())
+	if err != nil {
+		return fmt.Errorf("ringbuf: %w", err)
 	}
-	timer := time.NewTimer(time.Until(t))
-	return timer.C, timer.Stop
+	rec.Remaining = int(r.ring.Avail())
+	return nil
 }
