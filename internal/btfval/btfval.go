@@ -16,12 +16,12 @@ import (
 )
 
 // Types come from object files, which may be hostile: a struct may contain
-// itself, an array have 2³² elements without size. Both limits are far above
-// what real values need.
-const (
-	maxDepth = 32
-	maxNodes = 1 << 20
-)
+// itself, an array have 2³² elements without size. Real values stay far below
+// both limits.
+const maxDepth = 32
+
+// maxNodes is how many members and elements n bytes of value or text may have.
+func maxNodes(n int) int { return 4096 + 16*n }
 
 // sizeOf returns a type's size in bytes; false for types without values.
 func sizeOf(t btf.Type) (int, bool) {
@@ -29,11 +29,23 @@ func sizeOf(t btf.Type) (int, bool) {
 	return n, err == nil && n >= 0
 }
 
+// fits returns the size of a type's values and whether data has one; a nil type has none.
+func fits(t btf.Type, data []byte) (int, bool) {
+	if t == nil {
+		return 0, false
+	}
+	n, ok := sizeOf(t)
+	return n, ok && n <= len(data)
+}
+
+// isBig asks the order itself, so that binary.NativeEndian is understood too.
+func isBig(order binary.ByteOrder) bool { return order.Uint16([]byte{0, 1}) == 1 }
+
 // readUint reads 1 to 8 bytes as an unsigned number.
 func readUint(b []byte, order binary.ByteOrder) uint64 {
 	var n uint64
 	for i := range b {
-		if order == binary.ByteOrder(binary.BigEndian) {
+		if isBig(order) {
 			n = n<<8 | uint64(b[i])
 		} else {
 			n |= uint64(b[i]) << (8 * i)
@@ -45,7 +57,7 @@ func readUint(b []byte, order binary.ByteOrder) uint64 {
 // writeUint writes the low bytes of n over all of b, at most 8.
 func writeUint(b []byte, order binary.ByteOrder, n uint64) {
 	for i := range b {
-		if order == binary.ByteOrder(binary.BigEndian) {
+		if isBig(order) {
 			b[len(b)-1-i] = byte(n >> (8 * i))
 		} else {
 			b[i] = byte(n >> (8 * i))
@@ -64,7 +76,7 @@ func readBits(b []byte, off, width int, order binary.ByteOrder) uint64 {
 	var n uint64
 	for i := range width {
 		pos := off + i
-		if order == binary.ByteOrder(binary.BigEndian) {
+		if isBig(order) {
 			n = n<<1 | uint64(b[pos/8]>>(7-pos%8)&1)
 		} else {
 			n |= uint64(b[pos/8]>>(pos%8)&1) << i
@@ -77,7 +89,7 @@ func readBits(b []byte, off, width int, order binary.ByteOrder) uint64 {
 func writeBits(b []byte, off, width int, order binary.ByteOrder, n uint64) {
 	for i := range width {
 		pos, shift, bit := off+i, (off+i)%8, n>>i&1
-		if order == binary.ByteOrder(binary.BigEndian) {
+		if isBig(order) {
 			shift, bit = 7-shift, n>>(width-1-i)&1
 		}
 		b[pos/8] = b[pos/8]&^(1<<shift) | byte(bit)<<shift

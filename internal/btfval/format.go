@@ -25,14 +25,13 @@ import (
 // Without a type, or with less data than the type needs, it is hexadecimal
 // bytes as bpftool prints them: 0c 00 00 00.
 func Format(t btf.Type, data []byte, order binary.ByteOrder) string {
-	if n, ok := 0, false; t != nil {
-		if n, ok = sizeOf(t); ok && n <= len(data) {
-			f := formatter{order: order}
-			f.value(t, data[:n], 0)
-			return f.String()
-		}
+	n, ok := fits(t, data)
+	if !ok {
+		return hexBytes(data)
 	}
-	return hexBytes(data)
+	f := formatter{order: order, left: maxNodes(n)}
+	f.value(t, data[:n], 0)
+	return f.String()
 }
 
 // hexBytes is bpftool's form of bytes without type.
@@ -77,13 +76,13 @@ func PerCPU(size int, data []byte) [][]byte {
 type formatter struct {
 	bytes.Buffer
 	order binary.ByteOrder
-	nodes int
+	left  int // members and elements that may still be written
 }
 
 // value writes data, which has exactly the type's size.
 func (f *formatter) value(t btf.Type, data []byte, depth int) {
-	if f.nodes++; f.nodes > maxNodes || depth > maxDepth {
-		f.WriteString("...")
+	if f.left--; f.left < 0 || depth > maxDepth {
+		f.WriteString("?")
 		return
 	}
 	if network(t) {
@@ -202,7 +201,7 @@ func (f *formatter) members(list []btf.Member, data []byte, depth int) {
 // they were the outer one's, as in C.
 func (f *formatter) fields(list []btf.Member, data []byte, depth int, wrote bool) bool {
 	for _, m := range list {
-		if f.nodes++; f.nodes > maxNodes {
+		if f.left--; f.left < 0 {
 			break
 		}
 		if m.BitfieldSize == 0 && m.Name == "" && depth < maxDepth {

@@ -12,20 +12,18 @@ import (
 // JSON returns data in the form bpftool's map dump -j has: numbers as they lie
 // in memory (no conversion of network order), enums by name, char arrays as
 // strings where they are such, data sections as {"name": [{"variable": …}, …]}.
-// Without a type it is an array of bytes like "0x0c". Where
-// bpftool's form is of little use it is not followed: members of anonymous
-// structs are the outer one's (bpftool gives several the name ""), bit fields
-// are numbers with their sign (bpftool: "0x1f"), and so are floats.
+// Without a type it is an array of bytes like "0x0c". Where bpftool's form is of
+// little use it is not followed: members of anonymous structs are the outer
+// one's (bpftool gives several the name ""), bit fields are numbers with their
+// sign (bpftool: "0x1f"), and floats are numbers.
 func JSON(t btf.Type, data []byte, order binary.ByteOrder) json.RawMessage {
-	if t != nil {
-		if n, ok := sizeOf(t); ok && n <= len(data) {
-			j := jsonWriter{order: order}
-			j.value(t, data[:n], 0)
-			return j.buf
-		}
+	n, ok := fits(t, data)
+	j := jsonWriter{order: order, left: maxNodes(n)}
+	if ok {
+		j.value(t, data[:n], 0)
+	} else {
+		j.raw(data)
 	}
-	j := jsonWriter{}
-	j.raw(data)
 	return j.buf
 }
 
@@ -46,7 +44,7 @@ func JSONPerCPU(t btf.Type, size int, data []byte, order binary.ByteOrder) json.
 type jsonWriter struct {
 	buf   []byte
 	order binary.ByteOrder
-	nodes int
+	left  int // members and elements that may still be written
 }
 
 func (j *jsonWriter) write(s string) { j.buf = append(j.buf, s...) }
@@ -71,7 +69,7 @@ func (j *jsonWriter) raw(data []byte) {
 }
 
 func (j *jsonWriter) value(t btf.Type, data []byte, depth int) {
-	if j.nodes++; j.nodes > maxNodes || depth > maxDepth {
+	if j.left--; j.left < 0 || depth > maxDepth {
 		j.write("null")
 		return
 	}
@@ -117,7 +115,7 @@ func (j *jsonWriter) integer(t *btf.Int, data []byte) {
 func (j *jsonWriter) wide(data []byte) {
 	s := ""
 	for _, c := range data {
-		if j.order == binary.ByteOrder(binary.BigEndian) {
+		if isBig(j.order) {
 			s += fmt.Sprintf("%02x", c)
 		} else {
 			s = fmt.Sprintf("%02x", c) + s
@@ -152,7 +150,7 @@ func (j *jsonWriter) enum(t *btf.Enum, n uint64) {
 
 func (j *jsonWriter) fields(list []btf.Member, data []byte, depth int, wrote bool) bool {
 	for _, m := range list {
-		if j.nodes++; j.nodes > maxNodes {
+		if j.left--; j.left < 0 {
 			break
 		}
 		part, lies := slice(m, data)
@@ -208,7 +206,7 @@ func (j *jsonWriter) array(t *btf.Array, data []byte, depth int) {
 	}
 	j.write("[")
 	size, ok := sizeOf(t.Type)
-	for i := 0; ok && size > 0 && len(data) >= size && j.nodes <= maxNodes; i++ {
+	for i := 0; ok && size > 0 && len(data) >= size && j.left >= 0; i++ {
 		if i > 0 {
 			j.write(",")
 		}

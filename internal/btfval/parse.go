@@ -56,7 +56,7 @@ func Parse(t btf.Type, size int, text string, order binary.ByteOrder) ([]byte, e
 	if t == nil {
 		t = untyped(size)
 	}
-	p := &parser{text: text, order: order}
+	p := &parser{text: text, order: order, left: maxNodes(len(text))}
 	if n, ok := sizeOf(t); !ok || n != size || size > maxParsed {
 		return nil, p.fail("type %v has no value of %d bytes", t, size)
 	}
@@ -85,7 +85,7 @@ type parser struct {
 	text  string
 	pos   int
 	order binary.ByteOrder
-	nodes int
+	left  int // values that may still be read
 }
 
 func (p *parser) fail(format string, args ...any) error {
@@ -127,7 +127,7 @@ func (p *parser) word() string {
 
 // value reads one value of type t into out, which has its size.
 func (p *parser) value(t btf.Type, out []byte, depth int) error {
-	if p.nodes++; p.nodes > maxNodes || depth > maxDepth {
+	if p.left--; p.left < 0 || depth > maxDepth {
 		return p.fail("nested too deep")
 	}
 	p.space()

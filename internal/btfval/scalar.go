@@ -16,7 +16,7 @@ import (
 // scalar reads a value that is one word. A struct or union takes it too where
 // it is clear what it is meant for.
 func (p *parser) scalar(t btf.Type, word string, out []byte, depth int) error {
-	if p.nodes++; p.nodes > maxNodes || depth > maxDepth {
+	if p.left--; p.left < 0 || depth > maxDepth {
 		return p.fail("nested too deep")
 	}
 	under := btf.UnderlyingType(t)
