@@ -385,3 +385,40 @@ func (c *caller) judgeArg(i int, a Arg, complain func(string, ...any)) (asked in
 	}
 	return asked
 }
+
+// Maps and helpers go together where the kernel lets them.
+func TestHelperMaps(t *testing.T) {
+	needKernel(t)
+	c := newCaller(t)
+	all := sites(t)
+	asked := 0
+	for id := HelperID(1); HelperByID(id) != nil; id++ {
+		variants := HelperVariants(id)
+		for i := range variants {
+			h := &variants[i]
+			at := slices.IndexFunc(h.Args[:], func(a Arg) bool { return a.Type == ArgConstMapPtr })
+			if at < 0 || !c.settle(h, all) {
+				continue
+			}
+			for j := range MapKinds() {
+				m := &MapKinds()[j]
+				if m.Type == MapStructOps {
+					continue
+				}
+				if c.maps[m.Type] == nil {
+					c.maps[m.Type] = c.newMap(validDef(m))
+				}
+				log, ok, _ := c.call(map[int]isa.Part{at: isa.LdMapFD(isa.R1+isa.Register(at), int32(c.maps[m.Type].FD()))}, false)
+				no := strings.Contains(log, "cannot pass map_type")
+				want := c.site.kind.HelperTakesMap(h, m.Type, c.site.attach)
+				if no && want || ok && !want {
+					t.Errorf("%v at %v with %s: %s, the rows say %v", id, c.site, m.Name, verdict(log, ok), want)
+				}
+				if no || ok { // else something else is wrong with the map
+					asked++
+				}
+			}
+		}
+	}
+	t.Logf("%d pairs of helper and map type", asked)
+}
