@@ -148,7 +148,7 @@ func (l *loader) wanted(ip *image.Program) bool {
 	if l.opts.Programs != nil {
 		return slices.Contains(l.opts.Programs, ip.Name)
 	}
-	return ip.Autoload
+	return !ip.Optional
 }
 
 // createMap makes the next map of the image and gives it its first content.

@@ -81,7 +81,7 @@ func (a *specAdapter) convertMap(name string, ms *ebpf.MapSpec) (*image.Map, err
 		Name: name, KernelName: kernelName(ms.Name),
 		Type: catalog.MapType(ms.Type), KeySize: ms.KeySize, ValueSize: ms.ValueSize,
 		MaxEntries: ms.MaxEntries, Flags: ms.Flags, Extra: ms.MapExtra, NUMANode: ms.NumaNode,
-		Pinning: image.Pinning(ms.Pinning), Key: ms.Key, Value: ms.Value, Autocreate: true,
+		Pinning: image.Pinning(ms.Pinning), Key: ms.Key, Value: ms.Value,
 	}
 	if ms.Extra != nil && ms.Extra.Len() > 0 {
 		return nil, fmt.Errorf("%d bytes of the definition are not understood", ms.Extra.Len())
@@ -151,7 +151,7 @@ func (a *specAdapter) fillSlots(m *image.Map, ms *ebpf.MapSpec) error {
 
 func (a *specAdapter) convertProgram(name string, ps *ebpf.ProgramSpec) (*image.Program, error) {
 	p := &image.Program{
-		Name: name, Section: ps.SectionName, Autoload: true,
+		Name: name, Section: ps.SectionName,
 		Type: catalog.ProgType(ps.Type), Attach: catalog.AttachType(ps.AttachType),
 		AttachTo: ps.AttachTo, Flags: ps.Flags,
 	}

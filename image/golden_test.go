@@ -142,8 +142,8 @@ func dump(img *Image) string {
 		fmt.Fprintf(&b, "\nextern %s: %v, weak %v, resolved %v, id %d, addr %#x, off %d", e.Name, e.Kind, e.Weak, e.Resolved, e.ID, e.Addr, e.Off)
 	}
 	for _, p := range img.Programs {
-		fmt.Fprintf(&b, "\n\nprogram %s: section %s, type %v, attach %d to %q, flags %#x, autoload %v\n",
-			p.Name, p.Section, p.Type, p.Attach, p.AttachTo, p.Flags, p.Autoload)
+		fmt.Fprintf(&b, "\n\nprogram %s: section %s, type %v, attach %d to %q, flags %#x, optional %v\n",
+			p.Name, p.Section, p.Type, p.Attach, p.AttachTo, p.Flags, p.Optional)
 		if p.Err != nil {
 			fmt.Fprintf(&b, "error %v\n", p.Err)
 		}
@@ -163,8 +163,8 @@ func dump(img *Image) string {
 }
 
 func dumpMap(b *strings.Builder, m *Map) {
-	fmt.Fprintf(b, "%s (%s): kind %d, type %v, key %d, value %d, entries %d, flags %#x, extra %#x, numa %d, pinning %d, id %d, freeze %v, autocreate %v\n",
-		m.Name, m.KernelName, m.Kind, m.Type, m.KeySize, m.ValueSize, m.MaxEntries, m.Flags, m.Extra, m.NUMANode, m.Pinning, m.ID, m.Freeze, m.Autocreate)
+	fmt.Fprintf(b, "%s (%s): kind %d, type %v, key %d, value %d, entries %d, flags %#x, extra %#x, numa %d, pinning %d, id %d, freeze %v, optional %v\n",
+		m.Name, m.KernelName, m.Kind, m.Type, m.KeySize, m.ValueSize, m.MaxEntries, m.Flags, m.Extra, m.NUMANode, m.Pinning, m.ID, m.Freeze, m.Optional)
 	if m.Key != nil || m.Value != nil {
 		fmt.Fprintf(b, "\tkey %v, value %v\n", m.Key, m.Value)
 	}

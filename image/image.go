@@ -59,8 +59,8 @@ type Program struct {
 	AttachTo string
 	// Flags are the BPF_F_* load flags the section name stands for (BPF_F_SLEEPABLE, BPF_F_XDP_HAS_FRAGS).
 	Flags uint32
-	// Autoload is false for sections that begin with "?".
-	Autoload bool
+	// Optional is set for sections that begin with "?": loaded only when asked for by name.
+	Optional bool
 
 	// Insns are the slots of the entry function, then those of its subprograms in
 	// the order libbpf appends them.
@@ -190,8 +190,8 @@ type Map struct {
 
 	// StructOps is set on maps of KindStructOps.
 	StructOps *StructOps
-	// Autocreate is false for "?.struct_ops" sections: such a map is made only on demand.
-	Autocreate bool
+	// Optional is set for "?.struct_ops" sections: made only when asked for by name.
+	Optional bool
 }
 
 // Slot is one element a map starts with: another map or a program.

@@ -182,7 +182,7 @@ func (l *linker) linkAll(img *Image) error {
 // newProgram describes an entry function by its section's name.
 func newProgram(f *function) *Program {
 	section, optional := strings.CutPrefix(f.sec.Name, "?")
-	p := &Program{Name: f.name, Section: section, Autoload: !optional}
+	p := &Program{Name: f.name, Section: section, Optional: optional}
 	p.classify()
 	return p
 }

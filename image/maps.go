@@ -37,7 +37,6 @@ type definedMap struct {
 }
 
 func (t *mapTable) add(m *Map) int {
-	m.Autocreate = true
 	if m.KernelName == "" {
 		m.KernelName = m.Name[:min(len(m.Name), 15)]
 	}
@@ -265,7 +264,7 @@ func (p *mapParser) setValues(mem btf.Member) error {
 		}
 	case *btf.Struct:
 		if mapInMap {
-			in := mapParser{spec: p.spec, inner: true, m: &Map{Name: m.Name + ".inner", Autocreate: true}}
+			in := mapParser{spec: p.spec, inner: true, m: &Map{Name: m.Name + ".inner"}}
 			in.m.KernelName = in.m.Name[:min(len(in.m.Name), 15)]
 			if err := in.parse(target); err != nil {
 				return fmt.Errorf("inner map: %w", err)

@@ -57,8 +57,8 @@ func (o *object) addStructOps(t *mapTable, types *objectTypes) error {
 			if strings.HasSuffix(sec.Name, ".link") {
 				m.Flags = catalog.FlagLink
 			}
+			m.Optional = sec.Name[0] == '?'
 			t.add(m)
-			m.Autocreate = sec.Name[0] != '?'
 			t.structOps = append(t.structOps, structOpsValue{sec, m, off, size})
 		}
 	}

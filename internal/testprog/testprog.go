@@ -24,16 +24,13 @@ type Prog struct {
 func Image(t testing.TB, maps []*image.Map, progs ...Prog) *image.Image {
 	t.Helper()
 	img := &image.Image{Name: "test", ByteOrder: binary.NativeEndian, License: "GPL", Maps: maps}
-	for _, m := range maps {
-		m.Autocreate = true
-	}
 	for _, p := range progs {
 		insns, err := isa.Assemble(p.Name, p.Text, isa.Symbols{Helper: helperID})
 		if err != nil {
 			t.Fatal(err)
 		}
 		img.Programs = append(img.Programs, &image.Program{
-			Name: p.Name, Type: p.Type, Attach: p.Attach, Autoload: true, Insns: insns,
+			Name: p.Name, Type: p.Type, Attach: p.Attach, Insns: insns,
 		})
 	}
 	return img

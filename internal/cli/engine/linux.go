@@ -55,7 +55,7 @@ func (c *linuxCollection) create() (err error) {
 		}
 	}
 	for _, m := range c.img.Maps {
-		if !m.Autocreate {
+		if m.Optional {
 			continue
 		}
 		if err := c.createMap(m); err != nil {
