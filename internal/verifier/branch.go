@@ -312,10 +312,14 @@ func refineConst(a *scalar, v uint64, op isa.Opcode, sub bool) {
 			a.bits.value |= v
 			a.bits.mask &^= v
 		}
-	case sub:
-		a.bits = a.bits.withSubreg(a.bits.subreg().and(tnumConst(^v)))
-	default:
-		a.bits = a.bits.and(tnumConst(^v))
+	default: // jnset
+		// Ranges that contradict the bits, on a branch no run takes, must not meet them.
+		a.unbound()
+		if sub {
+			a.bits = a.bits.withSubreg(a.bits.subreg().and(tnumConst(^v)))
+		} else {
+			a.bits = a.bits.and(tnumConst(^v))
+		}
 	}
 }
 
