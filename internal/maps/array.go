@@ -84,9 +84,9 @@ func (m *Array) free() {
 // Memory returns the values as one slice, valid until the map is closed (the pages BPF_F_MMAPABLE offers to mmap).
 func (m *Array) Memory() []byte { return m.data.Bytes() }
 
-// readConst serves MapDef.ReadConst: content the verifier may take as constant (bpf_map_is_rdonly).
+// readConst serves MapDef.ReadConst: what of value 0 the verifier may take for constant (bpf_map_is_rdonly).
 func (m *Array) readConst(off uint32, buf []byte) bool {
-	if !m.frozen.Load() || m.writers.Load() != 0 || uint64(off)+uint64(len(buf)) > uint64(m.data.Size()) {
+	if !m.frozen.Load() || m.writers.Load() != 0 || uint64(off)+uint64(len(buf)) > uint64(m.def.ValueSize) {
 		return false
 	}
 	copy(buf, m.data.Bytes()[off:])

@@ -1,6 +1,7 @@
 package maps
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -98,6 +99,9 @@ func Supported(t catalog.MapType) bool { return kinds[t] != nil }
 // here. errors.Is(err, errors.ErrUnsupported) holds.
 type UnsupportedError struct{ Type catalog.MapType }
 
+// Is makes it an [errors.ErrUnsupported].
+func (e *UnsupportedError) Is(target error) bool { return target == errors.ErrUnsupported }
+
 func (e *UnsupportedError) Error() string {
-	return fmt.Sprintf("maps of type %d are not supported in user space", e.Type)
+	return fmt.Sprintf("%s maps are not supported in user space", e.Type)
 }

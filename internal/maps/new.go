@@ -76,11 +76,7 @@ const flagsFD = catalog.FlagRdonly | catalog.FlagWronly
 // settle turns what was asked for into what the map has.
 func settle(cfg *Config, def *catalog.MapDef) errno.Errno {
 	if def.Special == nil && def.Value != nil {
-		fields, err := SpecialFields(def.Value)
-		if err != nil {
-			return asErrno(err)
-		}
-		def.Special = fields
+		def.Special = mapFields(def.Value)
 	}
 	def.Flags &^= flagsFD
 	if k := kinds[def.Type]; k != nil && k.settle != nil {

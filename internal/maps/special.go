@@ -21,7 +21,7 @@ type specialStruct struct {
 // specialStructs follows btf_get_field_type, btf_field_type_size and btf_field_type_align.
 var specialStructs = map[string]specialStruct{
 	"bpf_spin_lock":     {catalog.SpecialSpinLock, 4, 4, true},
-	"bpf_res_spin_lock": {catalog.SpecialResSpinLock, 8, 4, true},
+	"bpf_res_spin_lock": {catalog.SpecialResSpinLock, 4, 4, true},
 	"bpf_timer":         {catalog.SpecialTimer, 16, 8, true},
 	"bpf_wq":            {catalog.SpecialWorkqueue, 16, 8, true},
 	"bpf_task_work":     {catalog.SpecialTaskWork, 8, 8, true},
@@ -44,12 +44,18 @@ const (
 	maxSpecialDepth  = 32 // MAX_RESOLVE_DEPTH
 )
 
-// SpecialFields finds the fields of a map value (or allocated object) that
+// SpecialFields finds the fields of a map value or allocated object that
 // programs reach only through helpers, in the order of their offsets
 // (btf_parse_fields). Errors are the kernel's: E2BIG for a second lock, timer
 // or counter and for too many fields, EINVAL for a malformed one.
 func SpecialFields(t btf.Type) ([]catalog.SpecialField, error) {
-	s := specialScan{seen: make(map[catalog.SpecialKind]bool)}
+	fields, e := specialFields(t, true)
+	return fields, asError(e)
+}
+
+// specialFields is SpecialFields that may leave out the nodes of lists and trees.
+func specialFields(t btf.Type, nodes bool) ([]catalog.SpecialField, errno.Errno) {
+	s := specialScan{seen: make(map[catalog.SpecialKind]bool), nodes: nodes}
 	switch t := btf.UnderlyingType(t).(type) {
 	case *btf.Struct:
 		if e := s.structure(t, 0, 0); e != 0 {
@@ -74,13 +80,14 @@ func SpecialFields(t btf.Type) ([]catalog.SpecialField, error) {
 	if s.seen[catalog.SpecialListNode] && s.seen[catalog.SpecialRBNode] && !s.seen[catalog.SpecialRefcount] {
 		return nil, errno.EINVAL
 	}
-	return s.found, nil
+	return s.found, 0
 }
 
 // specialScan collects special fields.
 type specialScan struct {
 	found []catalog.SpecialField
 	seen  map[catalog.SpecialKind]bool
+	nodes bool // list and tree nodes are special too
 }
 
 // structure scans the members of a struct that begins at off.
@@ -115,10 +122,10 @@ func (s *specialScan) field(t btf.Type, tags []string, off, size uint32, depth i
 	}
 	if st, ok := t.(*btf.Struct); ok {
 		sp, special := specialStructs[st.Name]
-		if !special {
+		if node := sp.kind == catalog.SpecialListNode || sp.kind == catalog.SpecialRBNode; !special || node && !s.nodes {
 			return s.nested(st, off, size, n, depth)
 		}
-		if sp.unique && s.seen[sp.kind] {
+		if sp.unique && (s.seen[sp.kind] || n > 1) {
 			return errno.E2BIG
 		}
 		s.seen[sp.kind] = true
@@ -219,6 +226,13 @@ func contains(tags []string) (typ, node string, ok bool) {
 		}
 	}
 	return "", "", false
+}
+
+// mapFields returns the special fields of a map's values: no nodes, and where
+// anything is wrong with one field, none at all. The kernel ignores the error too.
+func mapFields(value btf.Type) []catalog.SpecialField {
+	fields, _ := specialFields(value, false)
+	return fields
 }
 
 // specialAllowed says whether the map's type may have the special fields its
