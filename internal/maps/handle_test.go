@@ -16,7 +16,7 @@ func TestAccessAgainstKernel(t *testing.T) {
 	for _, access := range []uint32{0, catalog.FlagRdonly, catalog.FlagWronly} {
 		for _, d := range []catalog.MapDef{
 			def(catalog.MapArray, 4, 8, 2, access), def(catalog.MapHash, 4, 8, 2, access|catalog.FlagZeroSeed),
-			def(catalog.MapQueue, 0, 8, 2, access), def(catalog.MapPerCPUHash, 4, 8, 2, access),
+			def(catalog.MapQueue, 0, 8, 2, access), def(catalog.MapPerCPUHash, 4, 8, 2, access|catalog.FlagZeroSeed),
 		} {
 			t.Run(fmt.Sprintf("%d/%#x", d.Type, access), func(t *testing.T) {
 				p := newPair(t, d)

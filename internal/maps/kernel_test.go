@@ -259,7 +259,7 @@ func TestCreate(t *testing.T) {
 	}
 	keys := []uint32{0, 1, 3, 4, 5, 8, 16, 260, 261, 300, 4<<20 - 48 - 8}
 	values := []uint32{0, 1, 4, 7, 8, 12, 32, 127 * 8, 128 * 8, 127 * 32, 32<<10 - 8, 32 << 10, 32<<10 + 1, 4 << 20, 1<<31 - 1, 1 << 31}
-	entries := []uint32{0, 1, 2, 3, 5, 4096, 5000, 8192}
+	entries := []uint32{0, 1, 2, 5}
 	for typ := range catalog.MapArena + 3 {
 		if typ == catalog.MapArrayOfMaps || typ == catalog.MapHashOfMaps {
 			continue // need an inner map: TestCreateOuter
@@ -286,9 +286,12 @@ func TestCreate(t *testing.T) {
 				}
 			}
 			for _, size := range [][2]uint32{{4, 4}, {8, 8}, {0, 4}, {0, 0}, {4, 8}, {4, 32}} {
+				for _, n := range []uint32{3, 100, 2048, 4096, 5000, 8192} {
+					try(t, def(typ, size[0], size[1], n, 0))
+				}
 				for _, f := range flags {
-					try(t, def(typ, size[0], size[1], 4096, f))
-					try(t, def(typ, size[0], size[1], 4096, f|catalog.FlagNoPrealloc))
+					try(t, def(typ, size[0], size[1], 4+4092*ring(typ), f))
+					try(t, def(typ, size[0], size[1], 4+4092*ring(typ), f|catalog.FlagNoPrealloc))
 				}
 				for _, extra := range []uint64{1, 15, 16, 1 << 32} {
 					d := def(typ, size[0], size[1], 8, 0)
@@ -304,6 +307,14 @@ func TestCreate(t *testing.T) {
 			}
 		})
 	}
+}
+
+// ring is 1 for the types whose max_entries is a size in bytes.
+func ring(t catalog.MapType) uint32 {
+	if t == catalog.MapRingBuf || t == catalog.MapUserRingBuf {
+		return 1
+	}
+	return 0
 }
 
 // refusesCount reports whether a large max_entries is refused for itself; else
