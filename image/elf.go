@@ -16,7 +16,7 @@ const (
 	maxSymbols     = 1 << 18
 	maxSectionSize = 64 << 20  // bytes of one section that are read
 	maxTotalSize   = 256 << 20 // bytes of all sections together
-	maxZeroSize    = 1 << 30   // bytes of a .bss section, which takes no room in the file
+	maxZeroSize    = 256 << 20 // bytes of a .bss section, which takes no room in the file
 )
 
 // object is an ELF file taken apart.

@@ -3,7 +3,6 @@ package image
 import (
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -137,23 +136,6 @@ func (t *objectTypes) finish(img *Image, externs *externTable) (err error) {
 	hideKsyms(t.raw)
 	img.RawBTF = t.raw.bytes()
 	return nil
-}
-
-// indexRelocs makes relocations of code findable by instruction.
-func (l *linker) indexRelocs() {
-	l.relocs = map[*section]map[int]elfReloc{}
-	for _, s := range l.obj.sections {
-		if !s.isCode() {
-			continue
-		}
-		bySlot := make(map[int]elfReloc, len(s.relocs))
-		for _, r := range s.relocs {
-			if r.Off%8 == 0 && r.Off < math.MaxInt32 {
-				bySlot[int(r.Off/8)] = r
-			}
-		}
-		l.relocs[s] = bySlot
-	}
 }
 
 // linkAll makes the image's programs and what refers to them.
