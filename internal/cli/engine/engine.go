@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cilium/ebpf/btf"
+
 	"github.com/skep-bpf/skep/image"
 )
 
@@ -53,7 +55,7 @@ type Program interface {
 // Result is what became of a packet.
 type Result struct {
 	Ret  uint32
-	Data []byte // the packet afterwards
+	Data []byte // the packet afterwards, nil without Options.Output
 	Took time.Duration
 }
 
@@ -76,6 +78,10 @@ type Options struct {
 	CPUs  int    // possible CPUs
 	Seed  uint64 // of the random source; 0: another one each time
 	Clock Clock
+	// KernelBTF are the kernel types kfuncs and BTF pointers mean; nil: this machine's.
+	KernelBTF *btf.Spec
+	// Output asks for the packets afterwards: Result.Data.
+	Output bool
 	// Repeat runs a program so many times on each packet; 0 is once. Counters
 	// count each, the result is the last one's.
 	Repeat uint32
@@ -94,6 +100,8 @@ const (
 // ByName returns the function that makes a collection on an engine.
 func ByName(name string) (func(*image.Image, *Options) (Collection, error), error) {
 	switch name {
+	case Skep:
+		return newSkep, nil
 	case Linux:
 		return newLinux, nil
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime"
@@ -137,7 +138,7 @@ func (c *linuxCollection) Load(p *image.Program) (Program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("program %s: %w", p.Name, err)
 	}
-	done := &linuxProgram{LoadedProg: k, repeat: c.opts.Repeat}
+	done := &linuxProgram{LoadedProg: k, xdp: p.Type == catalog.ProgXDP, opts: &c.opts}
 	c.progs[p] = done
 	return done, c.fillSlots()
 }
@@ -235,17 +236,33 @@ func (c *linuxCollection) Close() error {
 // linuxProgram is a program in the kernel.
 type linuxProgram struct {
 	*linux.LoadedProg
-	repeat uint32
+	xdp  bool
+	opts *Options
 }
 
+// Offsets in struct xdp_md, and its size.
+const (
+	mdData    = 0
+	mdDataEnd = 4
+	mdSize    = 24
+)
+
 func (p *linuxProgram) Run(packet []byte, _ time.Time) (Result, error) {
-	out, err := p.TestRun(&linux.Run{Data: packet, Repeat: p.repeat})
+	in := &linux.Run{Data: packet, Repeat: p.opts.Repeat, NoDataOut: !p.opts.Output}
+	if p.opts.Output && p.xdp { // to know where metadata ends and the packet begins
+		in.Ctx = make([]byte, mdSize)
+		binary.NativeEndian.PutUint32(in.Ctx[mdDataEnd:], uint32(len(packet)))
+	}
+	out, err := p.TestRun(in)
 	if errors.Is(err, errno.EINVAL) || errors.Is(err, errno.E2BIG) {
 		// The packet is too short for a header, or too long for a page.
 		return Result{}, fmt.Errorf("%w: %w", ErrNotRun, err)
 	}
 	if err != nil {
 		return Result{}, err
+	}
+	if in.Ctx != nil && len(out.Ctx) == mdSize {
+		out.Data = out.Data[min(int(binary.NativeEndian.Uint32(out.Ctx[mdData:])), len(out.Data)):]
 	}
 	return Result{Ret: out.Ret, Data: out.Data, Took: out.Duration}, nil
 }

@@ -108,6 +108,7 @@ func run(ctx context.Context, s *ui.Streams, o *Options) error {
 	if verdicts == nil {
 		return fmt.Errorf("%s: program %s is of type %v, which runs on no packets: xdp, sched_cls, sched_act and socket_filter do", o.Object, prog.Name, prog.Type)
 	}
+	o.Output = o.Out != ""
 	coll, err := open(img, &o.Options)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.Object, err)
@@ -184,6 +185,7 @@ func loadImage(o *Options) (*image.Image, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", o.BTF, err)
 		}
+		o.KernelBTF = spec
 		opts.TargetBTF = func() (*btf.Spec, error) { return spec, nil }
 	}
 	img, err := image.LoadFile(o.Object, opts)

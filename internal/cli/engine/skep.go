@@ -1,0 +1,209 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/skep-bpf/skep"
+	"github.com/skep-bpf/skep/image"
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+)
+
+// skepCollection is an image in a Machine of its own.
+type skepCollection struct {
+	img    *image.Image
+	opts   Options
+	m      *skep.Machine
+	clock  *skep.ManualClock // nil: the system's
+	last   time.Time         // of the last packet, by PacketClock
+	loads  []*skep.Collection
+	maps   map[string]*skep.Map
+	progs  map[*image.Program]*skepProgram
+	traced []string
+}
+
+// What clocks say when they are not the system's: a round uptime, and the day
+// of the first Linux with bpf(2), 3.18.
+const fixedUptime = time.Hour
+
+var fixedTime = time.Date(2014, time.December, 7, 0, 0, 0, 0, time.UTC)
+
+func newSkep(img *image.Image, opts *Options) (Collection, error) {
+	c := &skepCollection{img: img, opts: *opts, progs: map[*image.Program]*skepProgram{}}
+	mo := skep.MachineOptions{
+		CPUs: opts.CPUs, KernelBTF: opts.KernelBTF,
+		Trace: func(l skep.TraceLine) { c.traced = append(c.traced, l.Text) },
+	}
+	if opts.Seed != 0 {
+		mo.Seed = &c.opts.Seed
+	}
+	if opts.Clock != RealClock {
+		c.clock = skep.NewManualClock(uint64(fixedUptime), fixedTime)
+		mo.Clock = c.clock
+	}
+	var err error
+	if c.m, err = skep.NewMachine(&mo); err != nil {
+		return nil, err
+	}
+	c.m.CountTime(true)
+	coll, err := c.load(nil, 0)
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	c.maps = coll.Maps
+	return c, nil
+}
+
+// load brings programs into the machine, with the maps that are there already.
+func (c *skepCollection) load(programs []string, logLevel uint32) (*skep.Collection, error) {
+	if programs == nil {
+		programs = []string{} // none, not all
+	}
+	coll, err := c.m.LoadCollectionWithOptions(c.img, skep.CollectionOptions{Programs: programs, Maps: c.maps, LogLevel: logLevel})
+	if err == nil {
+		c.loads = append(c.loads, coll)
+	}
+	return coll, err
+}
+
+func (c *skepCollection) Load(p *image.Program) (Program, error) {
+	if done, ok := c.progs[p]; ok {
+		return done, nil
+	}
+	// With it come the programs that arrays start with: tail calls must find them.
+	programs := []*image.Program{p}
+	for _, m := range c.img.Maps {
+		for _, slot := range m.Slots {
+			if slot.Prog != nil && c.progs[slot.Prog] == nil && slot.Prog != p {
+				programs = append(programs, slot.Prog)
+			}
+		}
+	}
+	var names []string
+	for _, p := range programs {
+		names = append(names, p.Name)
+	}
+	coll, err := c.load(names, 0)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range programs {
+		c.progs[p] = &skepProgram{c: c, p: coll.Programs[p.Name]}
+	}
+	return c.progs[p], nil
+}
+
+func (c *skepCollection) Verify(p *image.Program, logLevel uint32) (*Verdict, error) {
+	coll, err := c.load([]string{p.Name}, logLevel|logStats)
+	if e := (*skep.VerifierError)(nil); errors.As(err, &e) {
+		return &Verdict{Log: e.Log, Refused: err}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Verdict{Log: coll.Programs[p.Name].VerifierLog()}, nil
+}
+
+func (c *skepCollection) SetSlot(m *image.Map, key uint32, p Program) error {
+	return c.maps[m.Name].Put(key, p.(*skepProgram).p)
+}
+
+func (c *skepCollection) Map(m *image.Map) Map {
+	if target := c.maps[m.Name]; target != nil {
+		return &skepMap{target}
+	}
+	return nil
+}
+
+func (c *skepCollection) Traced() ([]string, error) {
+	lines := c.traced
+	c.traced = nil
+	return lines, nil
+}
+
+func (c *skepCollection) Close() error {
+	for i := len(c.loads) - 1; i >= 0; i-- {
+		c.loads[i].Close()
+	}
+	return c.m.Close()
+}
+
+// pass lets the time of a packet come, where packets make the time.
+func (c *skepCollection) pass(at time.Time) {
+	if c.opts.Clock != PacketClock || at.IsZero() {
+		return
+	}
+	if !c.last.IsZero() && at.After(c.last) {
+		c.clock.Advance(at.Sub(c.last))
+	}
+	c.last = at
+}
+
+// skepProgram is a program in the machine.
+type skepProgram struct {
+	c   *skepCollection
+	p   *skep.Program
+	out []byte // the packet afterwards, one after the other
+}
+
+// growth is how much a program may add to a packet: room for what any helper gives.
+const growth = 4096
+
+func (p *skepProgram) Run(packet []byte, at time.Time) (Result, error) {
+	p.c.pass(at)
+	ro := skep.RunOptions{Data: packet, Repeat: p.c.opts.Repeat}
+	var md skep.XDPMd
+	if p.c.opts.Output {
+		if need := len(packet) + growth; cap(p.out) < need {
+			p.out = make([]byte, need)
+		}
+		ro.DataOut = p.out[:cap(p.out)]
+		if p.p.Type() == catalog.ProgXDP { // to know where metadata ends and the packet begins
+			ro.Context, ro.ContextOut = &skep.XDPMd{DataEnd: uint32(len(packet))}, &md
+		}
+	}
+	before := p.p.RunTime()
+	ret, err := p.p.Run(&ro)
+	if errors.Is(err, errno.EINVAL) || errors.Is(err, errno.E2BIG) {
+		return Result{}, fmt.Errorf("%w: %w", ErrNotRun, err)
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	res := Result{Ret: ret, Took: (p.p.RunTime() - before) / time.Duration(max(p.c.opts.Repeat, 1))}
+	if p.c.opts.Output {
+		res.Data = ro.DataOut[min(int(md.Data), len(ro.DataOut)):]
+	}
+	return res, nil
+}
+
+// skepMap is a map in the machine.
+type skepMap struct{ m *skep.Map }
+
+func (m *skepMap) NextKey(key, next []byte) error {
+	if key == nil {
+		return m.m.NextKey(nil, next)
+	}
+	return m.m.NextKey(key, next)
+}
+
+func (m *skepMap) Lookup(key []byte) ([]byte, error) {
+	value, err := m.m.LookupBytes(key)
+	if err == nil && value == nil {
+		err = errno.ENOENT
+	}
+	return value, err
+}
+
+func (m *skepMap) Update(key, value []byte) error { return m.m.Put(key, value) }
+func (m *skepMap) PerCPU() bool                   { return m.m.PerCPU() }
+
+func (m *skepMap) CPUs() int {
+	if m.m.PerCPU() {
+		return m.m.CPUs()
+	}
+	return 1
+}
