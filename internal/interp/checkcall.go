@@ -12,7 +12,7 @@ func (c *Checker) examineCall(vm *VM, f *checkedFrame, p *Program, pc int) *Viol
 	if ins.IsLocalCall() {
 		c.frames[vm.depth+1] = checkedFrame{init: f.init&argRegs | kernelRegs}
 	} else if ins.IsHelperCall() {
-		if v := c.examineHelper(vm, f, p, pc); v != nil {
+		if v := c.examineHelper(vm, f, p, pc, catalog.HelperID(ins.Imm)); v != nil {
 			return v
 		}
 	}
@@ -20,14 +20,15 @@ func (c *Checker) examineCall(vm *VM, f *checkedFrame, p *Program, pc int) *Viol
 	return nil
 }
 
-// examineHelper checks each argument against the helper's row.
-func (c *Checker) examineHelper(vm *VM, f *checkedFrame, p *Program, pc int) *Violation {
+// examineHelper checks each argument of the call to helper id, which is at or
+// begins at pc, against the helper's row.
+func (c *Checker) examineHelper(vm *VM, f *checkedFrame, p *Program, pc int, id catalog.HelperID) *Violation {
 	if c.Helper == nil {
 		return nil
 	}
-	row := c.Helper(p, catalog.HelperID(p.Insns[pc].Imm))
+	row := c.Helper(p, id)
 	if row == nil {
-		return violation(p, vm, pc, isa.R0, "no helper %d for this program", p.Insns[pc].Imm)
+		return violation(p, vm, pc, isa.R0, "no helper %d for this program", id)
 	}
 	args := [5]uint64(vm.reg[isa.R1:isa.R6])
 	var m *catalog.MapDef
@@ -124,6 +125,7 @@ func (c *Checker) finishCall(vm *VM, f *checkedFrame) {
 	if call.row == nil {
 		return
 	}
+	f.init = f.init&^argRegs | isa.Regs(isa.R0)
 	if r, ok := c.given(call, vm.reg[isa.R0]); ok {
 		c.grant(r)
 	}

@@ -194,6 +194,12 @@ func (c *Checker) before(vm *VM, pc int) error {
 		if v := c.embed(vm, p, pc, orig); v != nil {
 			return v
 		}
+		if src := p.source(orig); src != nil && src.IsHelperCall() && !p.Insns[pc].IsHelperCall() {
+			// A call that rewriting wrote out: the same demands, the same result.
+			if v := c.examineHelper(vm, f, p, pc, catalog.HelperID(src.Imm)); v != nil {
+				return v
+			}
+		}
 	}
 	if v := c.examine(vm, f, p, pc); v != nil {
 		return v
@@ -207,6 +213,14 @@ func (p *Program) orig(pc int) int {
 		return pc
 	}
 	return int(p.Orig[pc])
+}
+
+// source is the verified program's instruction, nil where none is known.
+func (p *Program) source(orig int) *isa.Instruction {
+	if p.Source == nil || orig >= len(p.Source.Insns) {
+		return nil
+	}
+	return &p.Source.Insns[orig]
 }
 
 // expanded reports whether the slot was made by rewriting rather than by the

@@ -1,0 +1,5 @@
+package difftest
+
+import "testing"
+
+func TestCases(t *testing.T) { RunFiles(t, "testdata/*.txtar") }

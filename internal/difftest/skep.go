@@ -1,0 +1,163 @@
+package difftest
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/mem"
+	"github.com/skep-bpf/skep/internal/packet"
+	"github.com/skep-bpf/skep/internal/rewrite"
+	"github.com/skep-bpf/skep/internal/run"
+	"github.com/skep-bpf/skep/internal/verifier"
+)
+
+// cpus is how many CPUs a case's machine has.
+const cpus = 2
+
+// interpreter is skep with its interpreter.
+type interpreter struct {
+	checked bool
+	inline  bool // with the rewriter's inlined lookups
+}
+
+func (e interpreter) Name() string {
+	name := "interp"
+	if e.checked {
+		name += "-checked"
+	}
+	if e.inline {
+		name += "-inline"
+	}
+	return name
+}
+
+func (interpreter) Available() error { return nil }
+
+// Run verifies, rewrites and runs the case on a machine of its own.
+func (e interpreter) Run(c *Case) (_ *Outcome, err error) {
+	m, err := run.New(run.Options{CPUs: cpus, Checked: e.checked})
+	if err != nil {
+		return nil, err
+	}
+	o := &Outcome{Bits: 64}
+	open := []func(){m.Close}
+	o.Close = func() {
+		for i := len(open) - 1; i >= 0; i-- {
+			open[i]()
+		}
+	}
+	defer func() {
+		if err != nil {
+			o.Close()
+		}
+	}()
+	var used []maps.Map
+	for _, cm := range c.Maps {
+		mp, err := m.NewMap(cm.Def)
+		if err != nil {
+			return nil, fmt.Errorf("map %s: %w", cm.Def.Name, err)
+		}
+		open = append(open, mp.Close)
+		used = append(used, mp)
+		s := sized{mp, mp.ValueSize()}
+		if err := put(s, cm); err != nil {
+			return nil, err
+		}
+		o.Maps = append(o.Maps, s)
+	}
+	rw, err := e.compile(c, used)
+	if err != nil {
+		return nil, err
+	}
+	p, err := m.NewProgram(rw, used)
+	if err != nil {
+		return nil, err
+	}
+	open = append(open, p.Close)
+
+	cpu := m.AcquireCPU(0)
+	defer cpu.Release()
+	pkt := cpu.Packet()
+	if err := c.fill(pkt); err != nil {
+		return nil, err
+	}
+	if o.R0, err = cpu.Run(p, pkt.Addr(), pkt); err != nil {
+		return nil, err
+	}
+	o.Field = func(name string) (uint64, error) { return c.frameField(pkt, name) }
+	fields := map[string]uint64{}
+	for name := range c.WantCtx {
+		if fields[name], err = o.Field(name); err != nil {
+			return nil, err
+		}
+	}
+	pkt.Finish()
+	o.Packet = append([]byte{}, pkt.Bytes()...)
+	o.Field = func(name string) (uint64, error) { return fields[name], nil }
+	return o, nil
+}
+
+// compile takes the case's program through verifier and rewriter.
+func (e interpreter) compile(c *Case, used []maps.Map) (*rewrite.Program, error) {
+	vp := &verifier.Program{
+		Name: "difftest", Type: c.Type, Attach: c.Attach, Flags: c.Flags, Insns: c.Insns, GPL: true,
+		MapByFD: func(int32) *catalog.MapDef { return nil },
+		MapByIdx: func(i int32) *catalog.MapDef {
+			if i < 0 || int(i) >= len(used) {
+				return nil
+			}
+			return used[i].Def()
+		},
+	}
+	if f := functions(c.Insns); f != nil {
+		var err error
+		if vp.BTF, vp.Funcs, err = f.verifier(); err != nil {
+			return nil, err
+		}
+	}
+	res, err := verifier.Verify(vp, verifier.Options{LogLevel: 1, States: e.checked, CPUs: cpus})
+	if e := (*verifier.Error)(nil); errors.As(err, &e) {
+		return nil, &Refusal{Log: e.Log}
+	} else if err != nil {
+		return nil, err
+	}
+	return rewrite.Options{Inline: e.inline}.Rewrite(vp, res)
+}
+
+// fill sets the packet up as PROG_TEST_RUN would.
+func (c *Case) fill(pkt *packet.Packet) error {
+	v := func(name string) uint32 { return uint32(c.Ctx[name]) }
+	if c.Type == catalog.ProgXDP {
+		return pkt.SetXDP(c.Packet, packet.XDPOptions{
+			RxIfindex: v("ingress_ifindex"), RxQueue: v("rx_queue_index"), Meta: int(v("data")),
+		})
+	}
+	o := packet.SKBOptions{
+		L2: c.Type != catalog.ProgSocketFilter && c.Type != catalog.ProgCGroupSKB, OwnSock: true,
+		Mark: v("mark"), Priority: v("priority"), IngressIfindex: v("ingress_ifindex"),
+		Tstamp: c.Ctx["tstamp"], HWTstamp: c.Ctx["hwtstamp"], WireLen: v("wire_len"), GSOSegs: v("gso_segs"), GSOSize: v("gso_size"),
+	}
+	for i := range o.CB {
+		o.CB[i] = v(fmt.Sprintf("cb[%d]", i))
+	}
+	if len(c.Ctx) != 0 && o.WireLen == 0 {
+		o.WireLen = packet.OwnLen
+	}
+	return pkt.SetSKB(c.Packet, o)
+}
+
+// frameField reads a context field from where it really lies.
+func (c *Case) frameField(pkt *packet.Packet, name string) (uint64, error) {
+	off, size, err := c.field(name)
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range catalog.ProgKindByType(c.Type).Ctx.Fields {
+		if off >= f.Off && off < f.Off+f.Size {
+			return readField(mem.Bytes(pkt.Addr()+uint64(f.At+off-f.Off), min(size, max(f.AtSize, 4)))), nil
+		}
+	}
+	return 0, fmt.Errorf("context field %q lies nowhere", name)
+}
