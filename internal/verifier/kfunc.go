@@ -17,8 +17,10 @@ type kfuncKey struct {
 // kfunc is a kernel function the program calls: its row and its prototype.
 type kfunc struct {
 	*kfuncRow
-	proto   *btf.FuncProto
-	allowed bool
+	flags    catalog.KfuncFlag
+	proto    *btf.FuncProto
+	allowed  bool
+	modelled bool
 }
 
 // addKfunc looks a called kernel function up (add_kfunc_call).
@@ -55,10 +57,11 @@ func (e *env) addKfunc(ins isa.Instruction) *Error {
 		return e.refuse(errno.EINVAL, "kernel function btf_id %d does not have a valid func_proto", uint32(ins.Imm))
 	}
 	k := &kfunc{kfuncRow: kfuncRowsByName[fn.Name], proto: proto}
-	if k.kfuncRow == nil {
+	if k.modelled = k.kfuncRow != nil; !k.modelled {
 		k.kfuncRow = &kfuncRow{name: fn.Name}
-	} else {
-		k.allowed = k.progs == 0 || k.progs.Has(e.p.Type)
+	}
+	if row := catalog.KfuncByName(fn.Name); row != nil {
+		k.flags, k.allowed = row.Flags, row.Allows(e.p.Type, e.p.Attach)
 	}
 	if e.kfuncs == nil {
 		e.kfuncs = make(map[kfuncKey]*kfunc)
@@ -95,10 +98,10 @@ func (e *env) checkKfunc(ins isa.Instruction) *Error {
 		return e.silent(errno.EINVAL)
 	}
 	if !k.allowed {
-		if kfuncRowsByName[k.name] == nil {
-			return e.unsupported("kernel function %s", k.name)
-		}
 		return e.refuse(errno.EACCES, "calling kernel function %s is not allowed", k.name)
+	}
+	if !k.modelled {
+		return e.unsupported("kernel function %s", k.name)
 	}
 	sleeps := k.flags&kfSleepable != 0
 	if sleeps && !e.sleepable() {
