@@ -1,6 +1,9 @@
 package catalog
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 var argNames = [...]string{
 	ArgNone: "none", ArgConstMapPtr: "map", ArgMapKey: "key", ArgMapValue: "value", ArgMem: "memory", ArgArena: "arena pointer",
@@ -56,11 +59,18 @@ var helperFlagNames = [...]string{
 
 // Words lists what the flags say of a helper.
 func (f HelperFlag) Words() []string {
-	var said []string
-	for name := range bitNames(uint32(f), helperFlagNames[:]) {
-		said = append(said, name)
-	}
-	return said
+	return slices.Collect(bitNames(uint32(f), helperFlagNames[:]))
+}
+
+var kfuncFlagNames = [...]string{
+	"the result must be released", "releases its argument", "may return NULL", "trusted pointers only",
+	"sleepable programs only", "destructive", "takes RCU-protected pointers", "makes an iterator", "steps an iterator",
+	"ends an iterator", "inside RCU sections only", "keeps unused registers (bpf_fastcall)",
+}
+
+// Words lists what the flags say of a kernel function.
+func (f KfuncFlag) Words() []string {
+	return slices.Collect(bitNames(uint32(f), kfuncFlagNames[:]))
 }
 
 var needNames = [...]string{"", "CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"}

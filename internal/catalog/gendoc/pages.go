@@ -11,6 +11,7 @@ import (
 // pages are the reference pages by file name.
 var pages = map[string]func() string{
 	"helpers.md":       helpers,
+	"kfuncs.md":        kfuncs,
 	"program-types.md": programTypes,
 	"map-types.md":     mapTypes,
 }
@@ -72,6 +73,30 @@ func (p *page) prototype(h *catalog.Helper) {
 	if words := h.Flags.Words(); words != nil {
 		p.line("- %s", strings.Join(words, "; "))
 	}
+}
+
+func kfuncs() string {
+	var p page
+	p.WriteString(generated)
+	p.line("# Kernel functions\n")
+	p.line("The kernel functions of Linux 6.18 that programs may call by BTF id (kfuncs). Their")
+	p.line("prototypes are in the kernel's BTF.")
+	for _, k := range catalog.Kfuncs() {
+		p.line("\n## %s\n", k.Name)
+		p.line("%s Since Linux %s.\n", k.Doc, k.Since)
+		if k.Progs == 0 {
+			p.line("- Program types: all")
+		} else {
+			p.line("- Program types: %s", progNames(k.Progs))
+		}
+		if k.Attach != 0 {
+			p.line("- Attach types: %s", attachNames(k.Attach))
+		}
+		if words := k.Flags.Words(); words != nil {
+			p.line("- %s", strings.Join(words, "; "))
+		}
+	}
+	return p.String()
 }
 
 func progNames(set catalog.ProgSet) string {
