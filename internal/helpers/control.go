@@ -82,6 +82,30 @@ func spinUnlock(_ *Env, addr, _, _, _, _ uint64) uint64 {
 	return 0
 }
 
+// resSpinTries is how often a resilient lock is tried before its holder counts as stuck.
+const resSpinTries = 1 << 20
+
+// resSpinLock takes the struct bpf_res_spin_lock at addr, whose word names its
+// holder: 0, or a vCPU's number plus one. It gives up where waiting can have no end.
+func resSpinLock(e *Env, addr, _, _, _, _ uint64) uint64 {
+	me := uint32(e.CPU) + 1
+	for range resSpinTries {
+		if atomic.CompareAndSwapUint32(lockWord(addr), 0, me) {
+			return 0
+		}
+		if atomic.LoadUint32(lockWord(addr)) == me {
+			return int32Of(errno.EDEADLK)
+		}
+		runtime.Gosched()
+	}
+	return int32Of(errno.ETIMEDOUT)
+}
+
+func resSpinLockIRQ(e *Env, addr, flags, _, _, _ uint64) uint64 {
+	localIRQSave(e, flags, 0, 0, 0, 0)
+	return resSpinLock(e, addr, 0, 0, 0, 0)
+}
+
 // kptrXchg puts a pointer into a map value and returns the old one.
 func kptrXchg(_ *Env, dst, ptr, _, _, _ uint64) uint64 {
 	return atomic.SwapUint64((*uint64)(mem.Ptr(dst)), ptr) // aligned, as lockWord says

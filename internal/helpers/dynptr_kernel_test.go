@@ -93,6 +93,11 @@ func TestDynptrPacket(t *testing.T) {
 		}
 		add("adjusted", from(0), kcall("bpf_dynptr_adjust", dyn(0), imm(14), imm(40)), dynRead(0, 0, 8, 0), dynRead(0, 20, 8, 0), slice(4, 4, true))
 	}
+	for _, flags := range []uint64{0, 1} {
+		scripts = append(scripts, script{name: fmt.Sprintf("metadata flags %d", flags), prog: tc, pkt: tcp4, data: payload(3000), steps: append([]step{
+			kcall("bpf_dynptr_from_skb_meta", ctx, imm(flags), dyn(0)), dynRead(0, 0, 0, 0), dynRead(0, 0, 1, 0), dynWrite(0, 0, 0, 0), dynWrite(0, 0, 1, 0),
+		}, dynState(0)...)})
+	}
 	big := eth(0x0800, ip4(17, udp(payload(9000))))
 	for _, off := range []uint64{0, 3500, 3520, 3600, 7600, 7610, 7616, 8000} {
 		scripts = append(scripts, script{name: fmt.Sprintf("paged at %d", off), prog: xdp, pkt: big, frags: true, data: payload(3000), steps: []step{

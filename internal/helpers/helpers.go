@@ -8,6 +8,7 @@
 package helpers
 
 import (
+	"github.com/skep-bpf/skep/internal/bprintf"
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
@@ -40,14 +41,15 @@ type Env struct {
 	// Retval is what bpf_get_retval reads and bpf_set_retval writes.
 	Retval int32
 
-	walkKeys *mem.Block // keys of bpf_for_each_map_elem's walks over arrays
-	walks    int        // how many are under way
+	walkKeys *mem.Block   // keys of bpf_for_each_map_elem's walks over arrays
+	walks    int          // how many are under way
+	blocks   []*mem.Block // of bit iterators
 
 	// Questions and text under way; here, lest each call allocates them.
 	socket packet.SocketQuery
 	route  packet.RouteQuery
-	text   [maxText]byte
-	bin    binArgs
+	text   bprintf.Formatter
+	line   [maxText]byte
 
 	// Redirect is what bpf_redirect and its kin decided, for the hook to carry out.
 	Redirect Redirect

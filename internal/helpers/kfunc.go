@@ -14,17 +14,22 @@ var KfuncTable = map[string]Func{
 	"bpf_iter_num_next":    iterNumNext,
 	"bpf_iter_num_destroy": iterNumDestroy,
 
-	"bpf_dynptr_from_skb":   dynptrFromSKB,
-	"bpf_dynptr_from_xdp":   dynptrFromXDP,
-	"bpf_dynptr_slice":      dynptrSlice,
-	"bpf_dynptr_slice_rdwr": dynptrSliceRdwr,
-	"bpf_dynptr_adjust":     dynptrAdjust,
-	"bpf_dynptr_is_null":    func(_ *Env, ptr, _, _, _, _ uint64) uint64 { return b2u(loadDynptr(ptr).data == 0) },
-	"bpf_dynptr_is_rdonly":  dynptrIsRdonly,
-	"bpf_dynptr_size":       dynptrSizeOf,
-	"bpf_dynptr_clone":      dynptrClone,
-	"bpf_dynptr_copy":       dynptrCopy,
-	"bpf_dynptr_memset":     dynptrMemset,
+	"bpf_iter_bits_new":     iterBitsNew,
+	"bpf_iter_bits_next":    iterBitsNext,
+	"bpf_iter_bits_destroy": iterBitsDestroy,
+
+	"bpf_dynptr_from_skb":      dynptrFromSKB,
+	"bpf_dynptr_from_xdp":      dynptrFromXDP,
+	"bpf_dynptr_from_skb_meta": dynptrFromSKBMeta,
+	"bpf_dynptr_slice":         dynptrSlice,
+	"bpf_dynptr_slice_rdwr":    dynptrSliceRdwr,
+	"bpf_dynptr_adjust":        dynptrAdjust,
+	"bpf_dynptr_is_null":       func(_ *Env, ptr, _, _, _, _ uint64) uint64 { return b2u(loadDynptr(ptr).data == 0) },
+	"bpf_dynptr_is_rdonly":     dynptrIsRdonly,
+	"bpf_dynptr_size":          dynptrSizeOf,
+	"bpf_dynptr_clone":         dynptrClone,
+	"bpf_dynptr_copy":          dynptrCopy,
+	"bpf_dynptr_memset":        dynptrMemset,
 
 	"bpf_cast_to_kern_ctx":  func(_ *Env, obj, _, _, _, _ uint64) uint64 { return obj },
 	"bpf_rdonly_cast":       func(_ *Env, obj, _, _, _, _ uint64) uint64 { return obj },
@@ -34,6 +39,11 @@ var KfuncTable = map[string]Func{
 	"bpf_preempt_enable":    nothing,
 	"bpf_local_irq_save":    localIRQSave,
 	"bpf_local_irq_restore": nothing,
+
+	"bpf_res_spin_lock":              resSpinLock,
+	"bpf_res_spin_unlock":            spinUnlock,
+	"bpf_res_spin_lock_irqsave":      resSpinLockIRQ,
+	"bpf_res_spin_unlock_irqrestore": spinUnlock,
 
 	"bpf_xdp_metadata_rx_timestamp": noMetadata,
 	"bpf_xdp_metadata_rx_hash":      noMetadata,
@@ -59,40 +69,6 @@ func noMetadata(*Env, uint64, uint64, uint64, uint64, uint64) uint64 {
 	return int32Of(errno.EOPNOTSUPP)
 }
 
-// A numeric iterator takes eight bytes: the number before the next one, and the end.
-const iterEnd = 4
-
-// iterNumNew starts a walk over the numbers from start up to, not including, end.
-func iterNumNew(_ *Env, it, start, end, _, _ uint64) uint64 {
-	from, to := int32(start), int32(end)
-	mem.Store64(it, 0)
-	switch {
-	case from > to:
-		return int32Of(errno.EINVAL)
-	case int64(to)-int64(from) > maxLoops:
-		return int32Of(errno.E2BIG)
-	}
-	mem.Store32(it, uint32(from-1))
-	mem.Store32(it+iterEnd, uint32(to))
-	return 0
-}
-
-// iterNumNext returns the address of the next number, or 0 at the end.
-func iterNumNext(_ *Env, it, _, _, _, _ uint64) uint64 {
-	next := int32(mem.Load32(it)) + 1 // wraps, for a walk from the least number
-	if next >= int32(mem.Load32(it+iterEnd)) {
-		mem.Store64(it, 0)
-		return 0
-	}
-	mem.Store32(it, uint32(next))
-	return it
-}
-
-func iterNumDestroy(_ *Env, it, _, _, _, _ uint64) uint64 {
-	mem.Store64(it, 0)
-	return 0
-}
-
 // dynptrFromSKB makes a dynptr over the packet; programs that may not write
 // packets get one to read.
 func dynptrFromSKB(e *Env, skb, flags, ptr, _, _ uint64) uint64 {
@@ -107,6 +83,16 @@ func dynptrFromSKB(e *Env, skb, flags, ptr, _, _ uint64) uint64 {
 		d.rdonly = true
 	}
 	d.store(ptr)
+	return 0
+}
+
+// dynptrFromSKBMeta makes a dynptr over the metadata in front of the packet.
+func dynptrFromSKBMeta(e *Env, skb, flags, ptr, _, _ uint64) uint64 {
+	if flags != 0 {
+		dynptr{}.store(ptr)
+		return int32Of(errno.EINVAL)
+	}
+	dynptr{data: skb, size: e.Pkt.Data - e.Pkt.DataMeta, kind: dynSKBMeta}.store(ptr)
 	return 0
 }
 

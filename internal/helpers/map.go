@@ -103,4 +103,8 @@ func (e *Env) Close() {
 		e.walkKeys.Free()
 		e.walkKeys = nil
 	}
+	for _, b := range e.blocks {
+		b.Free()
+	}
+	e.blocks = nil
 }

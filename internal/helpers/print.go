@@ -3,6 +3,7 @@ package helpers
 import (
 	"bytes"
 
+	"github.com/skep-bpf/skep/internal/bprintf"
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/mem"
@@ -15,10 +16,8 @@ var printFuncs = map[catalog.HelperID]Func{
 	catalog.FnSnprintf:     snprintf,
 }
 
-const (
-	maxText    = 1024 // of one trace line, zero byte included (MAX_BPRINTF_BUF)
-	maxVarargs = 12   // MAX_BPRINTF_VARARGS
-)
+// maxText is the length of one trace line, zero byte included (MAX_BPRINTF_BUF).
+const maxText = 1024
 
 func tracePrintk(e *Env, format, size, a1, a2, a3 uint64) uint64 {
 	args := [3]uint64{a1, a2, a3}
@@ -26,7 +25,7 @@ func tracePrintk(e *Env, format, size, a1, a2, a3 uint64) uint64 {
 }
 
 func traceVprintk(e *Env, format, size, args, n, _ uint64) uint64 {
-	var words [maxVarargs]uint64
+	var words [bprintf.MaxArgs]uint64
 	values, err := loadArgs(&words, args, uint32(n))
 	if err != 0 {
 		return err.Ret()
@@ -40,18 +39,18 @@ func (e *Env) trace(format []byte, args []uint64) uint64 {
 	if end < 0 {
 		return errno.EINVAL.Ret()
 	}
-	n, err := e.format(e.text[:], format[:end], args)
+	n, err := e.text.Format(e.line[:], format[:end], args, (*memory)(e))
 	if err != 0 {
 		return err.Ret()
 	}
-	e.Host.Trace(e.CPU, e.Prog, e.text[:min(n, maxText-1)])
+	e.Host.Trace(e.CPU, e.Prog, e.line[:min(n, maxText-1)])
 	return uint64(n)
 }
 
 // snprintf formats into a buffer and returns how much the whole text with its
 // zero byte takes. The format is a constant string of a read-only map.
 func snprintf(e *Env, str, size, format, args, n uint64) uint64 {
-	var words [maxVarargs]uint64
+	var words [bprintf.MaxArgs]uint64
 	values, err := loadArgs(&words, args, uint32(n))
 	if err != 0 {
 		return err.Ret()
@@ -60,7 +59,7 @@ func snprintf(e *Env, str, size, format, args, n uint64) uint64 {
 	for mem.Load8(format+end) != 0 {
 		end++
 	}
-	length, err := e.format(mem.Bytes(str, int(uint32(size))), mem.Bytes(format, int(end)), values)
+	length, err := e.text.Format(mem.Bytes(str, int(uint32(size))), mem.Bytes(format, int(end)), values, (*memory)(e))
 	if err != 0 {
 		return err.Ret()
 	}
@@ -68,8 +67,8 @@ func snprintf(e *Env, str, size, format, args, n uint64) uint64 {
 }
 
 // loadArgs reads n bytes of 64-bit arguments.
-func loadArgs(words *[maxVarargs]uint64, addr uint64, n uint32) ([]uint64, errno.Errno) {
-	if n%8 != 0 || n > maxVarargs*8 || n != 0 && addr == 0 {
+func loadArgs(words *[bprintf.MaxArgs]uint64, addr uint64, n uint32) ([]uint64, errno.Errno) {
+	if n%8 != 0 || n > bprintf.MaxArgs*8 || n != 0 && addr == 0 {
 		return nil, errno.EINVAL
 	}
 	for i := range n / 8 {

@@ -27,11 +27,10 @@ func (e *Env) readable(addr, n uint64) bool {
 func probeRead(e *Env, dst, size, src, _, _ uint64) uint64 {
 	n := uint64(uint32(size))
 	to := mem.Bytes(dst, int(n))
-	if !e.readable(src, n) {
+	if !(*memory)(e).Copy(to, src) {
 		clear(to)
 		return errno.EFAULT.Ret()
 	}
-	copy(to, mem.Bytes(src, int(n)))
 	return 0
 }
 
@@ -42,7 +41,7 @@ func probeReadStr(e *Env, dst, size, src, _, _ uint64) uint64 {
 	if len(to) == 0 {
 		return 0
 	}
-	n, ok := e.copyString(to, src)
+	n, ok := (*memory)(e).CopyString(to, src)
 	if !ok {
 		clear(to)
 		return errno.EFAULT.Ret()
@@ -50,16 +49,29 @@ func probeReadStr(e *Env, dst, size, src, _, _ uint64) uint64 {
 	return uint64(n)
 }
 
-// copyString copies the string at src into to, cut to fit, and ends it with a
+// memory is an Env seen as memory that may not be there.
+type memory Env
+
+// Copy fills to with the bytes at addr if they can be read.
+func (m *memory) Copy(to []byte, addr uint64) bool {
+	ok := (*Env)(m).readable(addr, uint64(len(to)))
+	if ok {
+		copy(to, mem.Bytes(addr, len(to)))
+	}
+	return ok
+}
+
+// CopyString copies the string at addr into to, cut to fit, and ends it with a
 // zero byte; n counts that. It is false when the string runs into memory that
 // cannot be read (strncpy_from_kernel_nofault).
-func (e *Env) copyString(to []byte, src uint64) (n int, ok bool) {
-	whole := e.readable(src, uint64(len(to)))
+func (m *memory) CopyString(to []byte, addr uint64) (n int, ok bool) {
+	e := (*Env)(m)
+	whole := e.readable(addr, uint64(len(to)))
 	for i := range to {
-		if !whole && !e.readable(src+uint64(i), 1) {
+		if !whole && !e.readable(addr+uint64(i), 1) {
 			return 0, false
 		}
-		to[i] = mem.Load8(src + uint64(i))
+		to[i] = mem.Load8(addr + uint64(i))
 		if to[i] == 0 {
 			return i + 1, true
 		}

@@ -20,9 +20,10 @@ import (
 	"github.com/skep-bpf/skep/isa"
 )
 
-// A script is a list of helper calls on one packet, run twice: by the live
-// kernel as a program made of it, and by calling the helpers one by one. Both
-// must leave the same results, memory, packet and context.
+// A script is a list of helper calls on one packet, run three times: by the live
+// kernel as a program made of it, by calling the helpers one by one, and by
+// skep's own engine as that program. All must leave the same results, memory,
+// packet and context.
 //
 // Results and the memory that calls read and write lie in one array map value:
 //
@@ -151,8 +152,16 @@ func (s *script) compare(t *testing.T) {
 		}
 		return
 	}
+	s.hold(t, s.name, got, want)
+	if Engine != nil {
+		s.hold(t, s.name+" (engine)", s.onEngine(t), want)
+	}
+}
+
+// hold compares an outcome with the kernel's.
+func (s *script) hold(t *testing.T, name string, got, want outcome) {
 	if (got.err == nil) != (want.err == nil) || got.err != nil && !errors.Is(want.err, got.err) {
-		t.Fatalf("%s: %v, kernel %v", s.name, got.err, want.err)
+		t.Fatalf("%s: %v, kernel %v", name, got.err, want.err)
 	}
 	if want.err != nil {
 		return
@@ -160,19 +169,19 @@ func (s *script) compare(t *testing.T) {
 	for i := range s.steps {
 		g, w := s.result(got, i), s.result(want, i)
 		if g != w {
-			t.Errorf("%s: step %d %s: %d (%#x), kernel %d (%#x)", s.name, i, s.steps[i], int64(g), g, int64(w), w)
+			t.Errorf("%s: step %d %s: %d (%#x), kernel %d (%#x)", name, i, s.steps[i], int64(g), g, int64(w), w)
 		}
 	}
 	if g, w := got.scratch[dataOff:], want.scratch[dataOff:]; !bytes.Equal(g, w) {
 		i := firstDiff(g, w)
-		t.Errorf("%s: memory differs from %d: % x, kernel % x", s.name, i, g[i:min(i+32, len(g))], w[i:min(i+32, len(w))])
+		t.Errorf("%s: memory differs from %d: % x, kernel % x", name, i, g[i:min(i+32, len(g))], w[i:min(i+32, len(w))])
 	}
 	if !s.noPacket && !bytes.Equal(got.data, want.data) {
-		t.Errorf("%s: packet differs from byte %d:\n  ours   %x\n  kernel %x", s.name, firstDiff(got.data, want.data), got.data, want.data)
+		t.Errorf("%s: packet differs from byte %d:\n  ours   %x\n  kernel %x", name, firstDiff(got.data, want.data), got.data, want.data)
 	}
 	if s.ctx != nil && !bytes.Equal(got.ctx, want.ctx) {
 		i := firstDiff(got.ctx, want.ctx)
-		t.Errorf("%s: context differs at %d: % x, kernel % x", s.name, i, got.ctx[i:min(i+8, len(got.ctx))], want.ctx[i:min(i+8, len(want.ctx))])
+		t.Errorf("%s: context differs at %d: % x, kernel % x", name, i, got.ctx[i:min(i+8, len(got.ctx))], want.ctx[i:min(i+8, len(want.ctx))])
 	}
 }
 
@@ -383,7 +392,7 @@ func (s *script) kernel(t *testing.T) outcome {
 	}
 	flags := uint32(0)
 	if s.frags {
-		flags |= 1 << 5 // BPF_F_XDP_HAS_FRAGS
+		flags |= xdpHasFrags
 	}
 	p, err := linux.Load(&linux.Prog{Name: "script", Type: s.prog, Insns: s.program(t), License: "GPL", Maps: all, Flags: flags})
 	if err != nil {
@@ -425,7 +434,7 @@ func (s *script) ours(t *testing.T) outcome {
 	e.Readable = func(addr, n uint64) bool { return addr >= scratch.Addr() && addr+n <= scratch.Addr()+scratchLen }
 	konst := newScratch(t, constLen)
 	copy(konst.Bytes(), s.constants())
-	m := memory{scratch: scratch.Addr(), konst: konst.Addr(), stack: newScratch(t, isa.StackSize).Addr()}
+	m := addresses{scratch: scratch.Addr(), konst: konst.Addr(), stack: newScratch(t, isa.StackSize).Addr()}
 	for i, def := range s.maps {
 		m := h.newMap(t, def)
 		if s.fill != nil {
@@ -461,17 +470,77 @@ func (s *script) ours(t *testing.T) outcome {
 
 func unwrapErrno(err error) error {
 	var e errno.Errno
-	if errors.As(err, &e) {
+	if err != nil && errors.As(err, &e) {
 		return e
 	}
 	return err
 }
 
-// memory is where the arguments of a script's calls point to.
-type memory struct{ scratch, konst, stack uint64 }
+// EngineRun is a script as an engine gets it.
+type EngineRun struct {
+	Type   catalog.ProgType
+	Insns  []isa.Instruction
+	Flags  uint32
+	Maps   []catalog.MapDef
+	Fill   func(i int, update func(key, value []byte)) // fills map i
+	Freeze int                                         // the map to freeze
+	Net    packet.Net
+	SetUp  func(*packet.Packet) error
+	After  func(*packet.Packet) error // looks at the packet after the run
+}
+
+// Engine, set by the tests that know one, runs a program through verifier,
+// rewriter and engine, and returns the value of map 0.
+var Engine func(t *testing.T, r *EngineRun) ([]byte, error)
+
+// onEngine runs the script as the program it is.
+func (s *script) onEngine(t *testing.T) (o outcome) {
+	t.Helper()
+	key := make([]byte, 4)
+	r := &EngineRun{
+		Type: s.prog, Insns: s.program(t), Maps: append([]catalog.MapDef{scratchDef, constDef}, s.maps...), Freeze: 1,
+		Fill: func(i int, update func(key, value []byte)) {
+			switch {
+			case i == 0:
+				update(key, s.initial())
+			case i == 1:
+				update(key, s.constants())
+			case s.fill != nil:
+				s.fill(t, i-2, update)
+			}
+		},
+		Net: s.net, SetUp: s.setUp,
+		After: func(p *packet.Packet) error {
+			if s.csum && !p.CsumValid() {
+				return errno.EBADMSG
+			}
+			p.Finish()
+			o.data = append(bytes.Clone(p.Meta()), p.Bytes()...)
+			if s.ctx != nil {
+				o.ctx = s.contextOut(p)
+			}
+			return nil
+		},
+	}
+	if s.frags {
+		r.Flags = xdpHasFrags
+	}
+	if r.Net == nil {
+		r.Net = packet.NewStaticNet()
+	}
+	o.scratch, o.err = Engine(t, r)
+	o.err = unwrapErrno(o.err)
+	return o
+}
+
+// xdpHasFrags is BPF_F_XDP_HAS_FRAGS.
+const xdpHasFrags = 1 << 5
+
+// addresses are where the arguments of a script's calls point to.
+type addresses struct{ scratch, konst, stack uint64 }
 
 // perform does one step; it is false when the program ends there.
-func (s *script) perform(t *testing.T, e *Env, h *testHost, st *step, m memory) (uint64, bool) {
+func (s *script) perform(t *testing.T, e *Env, h *testHost, st *step, m addresses) (uint64, bool) {
 	switch {
 	case st.sock:
 		sk := e.Pkt.Sock

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/skep-bpf/skep/internal/bprintf"
 	"github.com/skep-bpf/skep/internal/catalog"
 )
 
@@ -74,7 +75,7 @@ func TestSnprintf(t *testing.T) {
 		s := script{name: name, prog: tc, pkt: tcp4, data: formatData(), konst: str(format)}
 		clear := step{fn: catalog.FnSnprintf, args: []arg{data(out), imm(size), konst(0), at, imm(argLen)}}
 		s.steps = append(steps, clear)
-		if s.refused = !CheckFormat([]byte(format), len(args)); s.refused {
+		if s.refused = bprintf.Check([]byte(format), len(args)) != 0; s.refused {
 			scripts = append(scripts, s)
 			return
 		}

@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"github.com/skep-bpf/skep/internal/bprintf"
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/isa"
@@ -232,7 +233,7 @@ func (e *env) checkSnprintf() *Error {
 	if err != nil {
 		return err
 	}
-	if no := checkFormat(format, int(regs[isa.R5].bits.value/8)); no != 0 {
+	if no := bprintf.Check([]byte(format), int(regs[isa.R5].bits.value/8)); no != 0 {
 		return e.refuse(no, "Invalid format string")
 	}
 	return nil

@@ -1,4 +1,4 @@
-package helpers
+package bprintf
 
 import (
 	"bytes"
@@ -80,7 +80,7 @@ func (v *verb) parse(format []byte, i int) int {
 	return i
 }
 
-// argReader reads the arguments that binArgs holds.
+// argReader reads the arguments that a Formatter holds.
 type argReader []byte
 
 func (r *argReader) word(size int) uint64 {
@@ -262,9 +262,12 @@ func appendHex(s []byte, v uint64, upper bool) []byte {
 	return s
 }
 
-// isPrint, isPunct and isAlnum are the kernel's, for ASCII.
+// isSpace, isPrint, isPunct and isAlnum are the kernel's; but for the no-break
+// space of Latin-1 they know ASCII only.
+func isSpace(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' || c == 0xa0 }
+
 func isPrint(c byte) bool { return c >= ' ' && c < 0x7f }
 
 func isPunct(c byte) bool { return isPrint(c) && c != ' ' && !isAlnum(c) }
 
-func isAlnum(c byte) bool { return digit(c) < 10 || c|0x20 >= 'a' && c|0x20 <= 'z' }
+func isAlnum(c byte) bool { return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' }

@@ -1,49 +1,65 @@
-package helpers
+// Package bprintf formats text as BPF programs may: with the conversions,
+// limits and errors of bpf_trace_printk and bpf_snprintf (kernel/bpf/helpers.c,
+// lib/vsprintf.c). Allowed are
+//
+//	%% %c %d %i %u %x %X and with l or ll     %s %pks %pus
+//	%p %pK %px %ps %pS %pB                    %pi4 %pI4 %pi6 %pI6
+//
+// each with flags of "0 +-" and a width.
+//
+// The kernel works in two steps, and so does this package, since the seam shows:
+// first it checks the format and copies what the arguments point to into a small
+// buffer (bpf_bprintf_prepare), then it renders the format from there (bstr_printf).
+//
+//	"%d %s %pI4"   →   │ 4 bytes │ h e l l o 0 │ 1 . 2 . 3 . 4 0 │   →   "7 hello 1.2.3.4"
+package bprintf
 
 import (
 	"encoding/binary"
 	"strconv"
 
 	"github.com/skep-bpf/skep/internal/errno"
-	"github.com/skep-bpf/skep/internal/mem"
 )
 
-// The kernel formats in two steps, and so does skep, since the seam shows: first
-// it checks the format and copies what the arguments point to into a small
-// buffer (bpf_bprintf_prepare), then it renders the format from there (bstr_printf).
-//
-//	"%d %s %pI4"   →   │ 4 bytes │ h e l l o 0 │ 1 . 2 . 3 . 4 0 │   →   "7 hello 1.2.3.4"
+// MaxArgs is how many arguments a format can have (MAX_BPRINTF_VARARGS).
+const MaxArgs = 12
 
 // maxBinArgs is the size of the buffer between the steps, in bytes (MAX_BPRINTF_BIN_ARGS).
 const maxBinArgs = 512
 
-// binArgs is that buffer while it is filled.
-type binArgs struct {
+// Memory is what the addresses among the arguments are read from.
+type Memory interface {
+	// Copy fills to with the bytes at addr, or is false if they cannot be read.
+	Copy(to []byte, addr uint64) bool
+	// CopyString copies the string at addr, cut to fit, and its zero byte; n
+	// counts that. It is false if the string runs into what cannot be read.
+	CopyString(to []byte, addr uint64) (n int, ok bool)
+}
+
+// Formatter formats; it holds the buffer between the steps. The zero value is ready.
+type Formatter struct {
 	buf [maxBinArgs]byte
 	n   int
 }
 
-// CheckFormat reports whether a format is well formed and takes no more than
-// nargs arguments, as the kernel demands of bpf_snprintf's when a program is loaded.
-func CheckFormat(format []byte, nargs int) bool {
-	return new(Env).prepare(format, make([]uint64, nargs), nil) == 0
+// Check reports whether a format without its zero byte is well formed and takes
+// no more than nargs arguments: 0 or EINVAL.
+func Check(format []byte, nargs int) errno.Errno {
+	var none [MaxArgs]uint64
+	return (*Formatter)(nil).prepare(format, none[:min(nargs, MaxArgs)], nil)
 }
 
-// format renders a format with arguments into buf by the kernel's rules and
-// returns the length of the whole text. Allowed are
-//
-//	%% %c %d %i %u %x %X and with l or ll     %s %pks %pus
-//	%p %pK %px %ps %pS %pB                    %pi4 %pI4 %pi6 %pI6
-//
-// each with flags of "0 +-" and a width.
-func (e *Env) format(buf, format []byte, args []uint64) (int, errno.Errno) {
-	e.bin.n = 0
-	if err := e.prepare(format, args, &e.bin); err != 0 {
+// Format renders a format, without its zero byte, with arguments into to, which
+// it ends with a zero byte, and returns the length of the whole text, however
+// much of it fits.
+func (b *Formatter) Format(to, format []byte, args []uint64, m Memory) (int, errno.Errno) {
+	b.n = 0
+	if err := b.prepare(format, args, m); err != 0 {
 		return 0, err
 	}
-	clear(e.bin.buf[e.bin.n:])
-	w := textWriter{buf: buf}
-	w.render(format, e.bin.buf[:])
+	clear(b.buf[b.n:])
+	w := textWriter{buf: to}
+	w.render(format, b.buf[:])
 	w.close()
 	return w.n, 0
 }
@@ -63,7 +79,7 @@ func verbEnds(format []byte, i int) bool {
 }
 
 // prepare checks a format and fills b, if it is not nil, with its arguments.
-func (e *Env) prepare(format []byte, args []uint64, b *binArgs) errno.Errno {
+func (b *Formatter) prepare(format []byte, args []uint64, m Memory) errno.Errno {
 	for i := 0; i < len(format); i++ {
 		c := format[i]
 		if c < 0x80 && !isPrint(c) && !isSpace(c) {
@@ -80,7 +96,7 @@ func (e *Env) prepare(format []byte, args []uint64, b *binArgs) errno.Errno {
 			return errno.EINVAL
 		}
 		var v verb
-		last, err := e.prepareVerb(format, v.parse(format, i), args[0], b)
+		last, err := b.prepareVerb(format, v.parse(format, i), args[0], m)
 		if err != 0 {
 			return err
 		}
@@ -92,22 +108,22 @@ func (e *Env) prepare(format []byte, args []uint64, b *binArgs) errno.Errno {
 
 // prepareVerb is prepare for one conversion, whose letters start at i; it
 // returns the position of the last one.
-func (e *Env) prepareVerb(format []byte, i int, arg uint64, b *binArgs) (int, errno.Errno) {
+func (b *Formatter) prepareVerb(format []byte, i int, arg uint64, m Memory) (int, errno.Errno) {
 	next, third := charAt(format, i+1), charAt(format, i+2)
 	switch c := charAt(format, i); {
 	case c == 'p' && verbEnds(format, i+1):
 		return i, b.word(arg, 8)
 	case c == 'p' && (next == 'k' || next == 'u') && third == 's' && verbEnds(format, i+3):
-		return i + 2, e.prepareString(arg, b)
+		return i + 2, b.string(arg, m)
 	case c == 'p' && (next == 'K' || next == 'x' || next == 's' || next == 'S'):
 		return i + 1, b.word(arg, 8)
 	case c == 'p' && next == 'B':
 		b.symbol(arg)
 		return i + 1, 0
 	case c == 'p' && next|0x20 == 'i' && (third == '4' || third == '6'):
-		return i + 2, e.prepareAddress(next == 'I', third == '4', arg, b)
+		return i + 2, b.address(next == 'I', third == '4', arg, m)
 	case c == 's' && verbEnds(format, i+1):
-		return i, e.prepareString(arg, b)
+		return i, b.string(arg, m)
 	case c == 'c':
 		return i, b.char(byte(arg))
 	}
@@ -126,7 +142,7 @@ func (e *Env) prepareVerb(format []byte, i int, arg uint64, b *binArgs) (int, er
 }
 
 // word adds 4 or 8 bytes, aligned to four.
-func (b *binArgs) word(v uint64, size int) errno.Errno {
+func (b *Formatter) word(v uint64, size int) errno.Errno {
 	if b == nil {
 		return 0
 	}
@@ -143,7 +159,7 @@ func (b *binArgs) word(v uint64, size int) errno.Errno {
 }
 
 // char adds one byte.
-func (b *binArgs) char(c byte) errno.Errno {
+func (b *Formatter) char(c byte) errno.Errno {
 	if b == nil {
 		return 0
 	}
@@ -156,7 +172,7 @@ func (b *binArgs) char(c byte) errno.Errno {
 }
 
 // text adds what fits of a text, with a zero byte.
-func (b *binArgs) text(s []byte) {
+func (b *Formatter) text(s []byte) {
 	if room := maxBinArgs - b.n; room > 0 {
 		n := copy(b.buf[b.n:maxBinArgs-1], s)
 		b.buf[b.n+n] = 0
@@ -165,22 +181,22 @@ func (b *binArgs) text(s []byte) {
 }
 
 // symbol adds an address as the kernel writes one that no symbol covers.
-func (b *binArgs) symbol(addr uint64) {
+func (b *Formatter) symbol(addr uint64) {
 	if b != nil {
 		var digits [18]byte
 		b.text(appendHex(append(digits[:0], "0x"...), addr, false))
 	}
 }
 
-// prepareString adds the string at addr, cut to fit; one that cannot be read is empty.
-func (e *Env) prepareString(addr uint64, b *binArgs) errno.Errno {
+// string adds the string at addr, cut to fit; one that cannot be read is empty.
+func (b *Formatter) string(addr uint64, m Memory) errno.Errno {
 	if b == nil {
 		return 0
 	}
 	if b.n == maxBinArgs {
 		return errno.ENOSPC
 	}
-	n, ok := e.copyString(b.buf[b.n:], addr)
+	n, ok := m.CopyString(b.buf[b.n:], addr)
 	if !ok {
 		b.buf[b.n] = 0
 		n = 1
@@ -189,9 +205,9 @@ func (e *Env) prepareString(addr uint64, b *binArgs) errno.Errno {
 	return 0
 }
 
-// prepareAddress adds an IP address: %pI4 1.2.3.4, %pi4 001.002.003.004, %pI6
+// address adds an IP address: %pI4 1.2.3.4, %pi4 001.002.003.004, %pI6
 // with colons, %pi6 without. One that cannot be read is zero.
-func (e *Env) prepareAddress(upper, v4 bool, addr uint64, b *binArgs) errno.Errno {
+func (b *Formatter) address(upper, v4 bool, addr uint64, m Memory) errno.Errno {
 	if b == nil {
 		return 0
 	}
@@ -203,8 +219,8 @@ func (e *Env) prepareAddress(upper, v4 bool, addr uint64, b *binArgs) errno.Errn
 	if maxBinArgs-b.n < size {
 		return errno.ENOSPC
 	}
-	if e.readable(addr, uint64(size)) {
-		copy(ip[:size], mem.Bytes(addr, size))
+	if !m.Copy(ip[:size], addr) {
+		clear(ip[:])
 	}
 	var text [40]byte
 	s := text[:0]
