@@ -40,3 +40,13 @@ func TestLookupOutOfRange(t *testing.T) {
 		t.Error("bpf_map_lookup_elem is missing")
 	}
 }
+
+// Every kernel function bound has a row; rows without one are refused when a
+// program that calls them is loaded.
+func TestKfuncsHaveRows(t *testing.T) {
+	for name := range KfuncTable {
+		if catalog.KfuncByName(name) == nil {
+			t.Errorf("%s has no row", name)
+		}
+	}
+}
