@@ -500,12 +500,10 @@ func (e *env) checkMayGoto(ins isa.Instruction) *Error {
 }
 
 // refineBoth refines the operands on both ways: odst and osrc where the jump
-// is taken, dst and src where it is not (reg_set_min_max).
+// is taken, dst and src where it is not (reg_set_min_max). Where a register is
+// compared with itself they are one; what is then learnt of the way no run goes does not matter.
 func (e *env) refineBoth(odst, osrc, dst, src *reg, op isa.Opcode, sub bool) *Error {
 	if dst.typ != scalarValue || src.typ != scalarValue {
-		return nil
-	}
-	if dst == src { // compared with itself: nothing to learn
 		return nil
 	}
 	refine(&dst.scalar, &src.scalar, negated(op), sub)

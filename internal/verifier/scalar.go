@@ -134,6 +134,21 @@ func (s *scalar) fromBits64() {
 	s.smax = min(s.smax, int64(v|m&^(1<<63)))
 	s.umin = max(s.umin, v)
 	s.umax = min(s.umax, v|m)
+	s.onlyMember()
+}
+
+// onlyMember finds out whether the unsigned range has just one number with the
+// known bits: that is it then.
+func (s *scalar) onlyMember() {
+	in := s.bits.has(s.umin)
+	next := s.bits.after(s.umin)
+	switch {
+	case in && next > s.umax:
+		*s = constScalar(s.umin)
+	case in:
+	case next == s.bits.value|s.bits.mask, next <= s.umax && s.bits.after(next) > s.umax:
+		*s = constScalar(next)
+	}
 }
 
 // toBits learns bits from the unsigned ranges.

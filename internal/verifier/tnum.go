@@ -122,6 +122,22 @@ func (a tnum) union(b tnum) tnum {
 	return tnum{a.value & b.value &^ mask, mask}
 }
 
+// after returns the least number in a that is greater than v, or the greatest there is.
+func (a tnum) after(v uint64) uint64 {
+	last := a.value | a.mask
+	if v >= last {
+		return last
+	}
+	if v < a.value {
+		return a.value
+	}
+	// Counting up in the unknown bits alone: known bits are set to let the carry
+	// pass, and where v lies above the member with its own bits, all lower ones too.
+	d := v - a.value
+	low := uint64(1)<<bits.Len64(d&^a.mask) - 1
+	return a.value | ((d|low|^a.mask)+1)&a.mask
+}
+
 // cast keeps the low size bytes, as zero extension does.
 func (a tnum) cast(size int) tnum {
 	low := lowMask(size)
