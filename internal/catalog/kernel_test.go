@@ -3,6 +3,7 @@ package catalog_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,13 +17,27 @@ import (
 	"github.com/skep-bpf/skep/isa"
 )
 
+// needKernel ends the test unless the kernel the rows follow can be asked.
 func needKernel(t *testing.T) {
 	t.Helper()
+	needRelease(t)
 	oracle.Need(t, "bpf(2)", linux.Available())
+}
+
+// needRelease ends the test where another kernel runs: it has its own numbers,
+// helper sets and rules.
+func needRelease(t *testing.T) {
+	t.Helper()
+	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	oracle.Need(t, "the running kernel", err)
+	if !strings.HasPrefix(string(release), "6.18.") {
+		t.Skipf("the rows follow Linux 6.18, this is %s", release)
+	}
 }
 
 func kernelBTF(t *testing.T) *btf.Spec {
 	t.Helper()
+	needRelease(t)
 	spec, err := btf.LoadKernelSpec()
 	oracle.Need(t, "the kernel's BTF", err)
 	return spec
