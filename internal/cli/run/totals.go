@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -66,13 +67,7 @@ func (t *totals) trace(lines []string, limit int) {
 func (t *totals) sorted() []count {
 	rows := slices.Clone(t.verdicts)
 	slices.SortFunc(rows, func(a, b count) int {
-		if a.order != b.order {
-			return a.order - b.order
-		}
-		if a.name < b.name {
-			return -1
-		}
-		return 1
+		return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.name, b.name))
 	})
 	return rows
 }

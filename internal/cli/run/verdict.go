@@ -1,73 +1,72 @@
 package run
 
 import (
-	"fmt"
+	"math"
 
+	"github.com/skep-bpf/skep/hook"
 	"github.com/skep-bpf/skep/internal/cli/ui"
 )
 
 // verdict is what a program said of a packet.
 type verdict struct {
 	name  string
-	order int // in the table
+	order int64 // in the table
 	pass  bool
-	keep  int // bytes of the packet that go on when it passes; -1: all
+	keep  int // bytes of the packet as it came that go on; -1: all, as it now is
 	style ui.Style
 }
 
-// xdpActions are enum xdp_action, at their numbers.
-var xdpActions = [...]verdict{
-	0: {name: "XDP_ABORTED", style: ui.Red},
-	1: {name: "XDP_DROP", style: ui.Red},
-	2: {name: "XDP_PASS", style: ui.Green, pass: true, keep: -1},
-	3: {name: "XDP_TX", style: ui.Green, pass: true, keep: -1},
-	4: {name: "XDP_REDIRECT", style: ui.Green, pass: true, keep: -1},
+// Ways to mark a verdict: the packet goes on, is taken by someone, is gone.
+func passed(name string, order int64) verdict {
+	return verdict{name: name, order: order, pass: true, keep: -1, style: ui.Green}
 }
 
-// tcActions are the TC_ACT_* codes from -1 on, as linux/pkt_cls.h numbers them.
-var tcActions = [...]verdict{
-	0: {name: "TC_ACT_UNSPEC", style: ui.Green, pass: true, keep: -1},
-	1: {name: "TC_ACT_OK", style: ui.Green, pass: true, keep: -1},
-	2: {name: "TC_ACT_RECLASSIFY", style: ui.Green, pass: true, keep: -1},
-	3: {name: "TC_ACT_SHOT", style: ui.Red},
-	4: {name: "TC_ACT_PIPE", style: ui.Green, pass: true, keep: -1},
-	5: {name: "TC_ACT_STOLEN", style: ui.Amber},
-	6: {name: "TC_ACT_QUEUED", style: ui.Amber},
-	7: {name: "TC_ACT_REPEAT", style: ui.Green, pass: true, keep: -1},
-	8: {name: "TC_ACT_REDIRECT", style: ui.Green, pass: true, keep: -1},
-	9: {name: "TC_ACT_TRAP", style: ui.Amber},
+func taken(name string, order int64) verdict {
+	return verdict{name: name, order: order, style: ui.Amber}
+}
+
+func dropped(name string, order int64) verdict {
+	return verdict{name: name, order: order, style: ui.Red}
 }
 
 func xdpVerdict(ret uint32, _ int) verdict {
-	return named(xdpActions[:], int64(ret), 0)
+	a := hook.XDPAction(ret)
+	switch a {
+	case hook.XDPPass, hook.XDPTx, hook.XDPRedirect:
+		return passed(a.String(), int64(a))
+	}
+	return dropped(a.String(), int64(a)) // unknown ones as well
 }
 
 func tcVerdict(ret uint32, _ int) verdict {
-	return named(tcActions[:], int64(int32(ret)), -1)
-}
-
-// named finds the verdict of a code, where actions begin with first.
-func named(actions []verdict, code, first int64) verdict {
-	if i := code - first; i >= 0 && i < int64(len(actions)) {
-		v := actions[i]
-		v.order = int(i)
-		return v
+	a := hook.TCAction(ret)
+	switch a {
+	case hook.TCShot:
+		return dropped(a.String(), int64(a))
+	case hook.TCStolen, hook.TCQueued, hook.TCTrap:
+		return taken(a.String(), int64(a))
 	}
-	// The kernel treats an unknown code as a drop.
-	return verdict{name: fmt.Sprintf("unknown (%d)", code), order: len(actions), style: ui.Red}
+	return passed(a.String(), int64(a)) // unknown ones as TC_ACT_UNSPEC
 }
 
-// filterVerdict reads a socket filter's result: how many bytes of a packet of
-// the given size the socket gets.
+// ethernetHeader is what a socket filter does not see of a packet in a test
+// run, in bytes: its result counts from the network header.
+const ethernetHeader = 14
+
+// filterVerdict reads a socket filter's result: how much of a packet, of the
+// given size with its Ethernet header, the socket gets.
 func filterVerdict(ret uint32, size int) verdict {
+	seen := uint64(max(0, size-ethernetHeader))
+	v := passed("accepted", 0)
+	v.keep = size
 	switch {
 	case ret == 0:
-		return verdict{name: "dropped", order: 2, style: ui.Red}
-	case uint64(ret) < uint64(size):
-		return verdict{name: "truncated", order: 1, style: ui.Amber, pass: true, keep: int(ret)}
+		return dropped("dropped", 2)
+	case uint64(ret) < seen:
+		v = verdict{name: "truncated", order: 1, pass: true, keep: ethernetHeader + int(ret), style: ui.Amber}
 	}
-	return verdict{name: "accepted", order: 0, style: ui.Green, pass: true, keep: -1}
+	return v
 }
 
 // notRun counts the packets an engine refused to run at all.
-var notRun = verdict{name: "not run", order: 1 << 20, style: ui.Amber}
+var notRun = taken("not run", math.MaxInt64)
