@@ -167,7 +167,7 @@ func (r *relocator) find(id uint32, local btf.Type) ([]btf.Type, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrNoTarget, err)
 	}
-	types, err := spec.AnyTypesByName(essentialName(local.TypeName()))
+	types, err := byEssentialName(spec.TypesByName, essentialName(local.TypeName()))
 	if err != nil && !errors.Is(err, btf.ErrNotFound) {
 		return nil, fmt.Errorf("%w: target: %v", ErrBadBTF, err)
 	}
@@ -179,6 +179,12 @@ func (r *relocator) find(id uint32, local btf.Type) ([]btf.Type, error) {
 	}
 	r.candidates[id] = cands
 	return cands, nil
+}
+
+// byEssentialName calls btf.Spec's TypesByName, which finds a name in all its
+// flavours, and whose argument has a type that only inference can name.
+func byEssentialName[T ~string](typesByName func(T) ([]btf.Type, error), name string) ([]btf.Type, error) {
+	return typesByName(T(name))
 }
 
 // essentialName cuts a flavour ("task_struct___v5") off a name.

@@ -24,6 +24,7 @@ type coreSpec struct {
 	isTarget  bool
 	kind      coreKind
 	path      []coreStep // anonymous members left out
+	steps     int        // of the path, anonymous members counted
 	bits      uint64     // offset of what the path leads to
 	enumName  string     // of an enum value
 	enumValue uint64
@@ -99,6 +100,7 @@ func (s *coreSpec) stepInto(elem btf.Type, i int) error {
 		return err
 	}
 	s.bits += uint64(i) * size * 8
+	s.steps++
 	s.path = append(s.path, coreStep{typ: elem, idx: i})
 	return nil
 }
@@ -149,9 +151,9 @@ func (s *coreSpec) match(root btf.Type) (*coreSpec, bool, error) {
 	cur := btf.UnderlyingType(root)
 	for i, step := range s.path {
 		if step.member != nil {
-			m, ok := t.findMember(cur, step.member.Name, maxCoreSpec)
-			if !ok || !fieldsCompatible(step.member.Type, m.Type) {
-				return nil, false, nil
+			m, err := t.findMember(cur, step.member.Name)
+			if err != nil || m == nil || !fieldsCompatible(step.member.Type, m.Type) {
+				return nil, false, err
 			}
 			cur = btf.UnderlyingType(m.Type)
 			continue
@@ -171,25 +173,29 @@ func (s *coreSpec) match(root btf.Type) (*coreSpec, bool, error) {
 }
 
 // findMember steps to the member of that name, which may lie in anonymous
-// structs and unions, at most depth of them deep.
-func (s *coreSpec) findMember(t btf.Type, name string, depth int) (*btf.Member, bool) {
+// structs and unions; nil if there is none.
+func (s *coreSpec) findMember(t btf.Type, name string) (*btf.Member, error) {
 	members := membersOf(t)
 	for i := range members {
 		m := &members[i]
+		if s.steps == maxCoreSpec {
+			return nil, fmt.Errorf("%w: the target's types nest too deep", ErrNotSupported)
+		}
+		s.steps++
+		s.bits += uint64(m.Offset)
 		if m.Name == name {
-			s.bits += uint64(m.Offset)
 			s.path = append(s.path, coreStep{t, i, m})
-			return m, true
+			return m, nil
 		}
-		if m.Name == "" && depth > 0 {
-			s.bits += uint64(m.Offset)
-			if found, ok := s.findMember(btf.UnderlyingType(m.Type), name, depth-1); ok {
-				return found, true
+		if m.Name == "" {
+			if found, err := s.findMember(btf.UnderlyingType(m.Type), name); found != nil || err != nil {
+				return found, err
 			}
-			s.bits -= uint64(m.Offset)
 		}
+		s.bits -= uint64(m.Offset)
+		s.steps--
 	}
-	return nil, false
+	return nil, nil
 }
 
 // fieldValue calculates a field relocation on this side

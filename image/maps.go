@@ -220,7 +220,10 @@ func (p *mapParser) typeMember(mem btf.Member, size *uint32) (btf.Type, btf.Type
 	if err != nil || n > math.MaxInt32 {
 		return nil, 0, fmt.Errorf("%w: member %s: %v has no size", ErrBadMap, mem.Name, ptr.Target)
 	}
-	return ptr.Target, idOf(p.spec, ptr.Target), agree(mem, uint32(n), size)
+	if err := agree(mem, uint32(n), size); err != nil {
+		return nil, 0, err
+	}
+	return ptr.Target, idOf(p.spec, ptr.Target), nil
 }
 
 func (p *mapParser) setPinning(mem btf.Member) error {

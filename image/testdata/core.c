@@ -22,6 +22,10 @@ struct task___old {
 	u32 renamed;
 } __core;
 
+struct flavoured {
+	u32 y;
+} __core;
+
 struct absent {
 	u32 x;
 } __core;
@@ -51,6 +55,7 @@ SEC("raw_tp") int fields(struct task *t)
 	out[3] = t->tail[5];
 	t->pid = 3;
 	out[4] = (u64)t->list->next;
+	out[5] = ((struct flavoured *)t)->y;
 	return 0;
 }
 

@@ -21,10 +21,15 @@ struct task {
 	struct list *list;
 	u8 tail[];
 };
+struct flavoured___two {
+	u64 pad;
+	u32 y;
+};
 enum color { NONE, RED, GREEN, BLUE = 20 };
 
 struct task *t;
 struct list *l;
+struct flavoured___two *f;
 enum color c;
 
 struct bpf_iter_num {
