@@ -22,7 +22,10 @@ func newScratch(t testing.TB) *scratch {
 	return &scratch{b, b.Addr()}
 }
 
-// put copies b off-heap and returns where.
+// put copies b off-heap and returns where. Inlined with a slice of constant
+// length it crashes the compiler of Go 1.26.8 (disjointTypes).
+//
+//go:noinline
 func (s *scratch) put(b []byte) uint64 {
 	if s.at+uint64(len(b))+8 > s.block.Addr()+uint64(s.block.Size()) {
 		s.at = s.block.Addr()

@@ -32,6 +32,7 @@ func alloc(size, guard int) (*Block, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mem: %d bytes: %w", size, err)
 	}
+	preferHuge(raw)
 	off := 0
 	if guard != 0 {
 		off = guard + pages - size

@@ -2,5 +2,7 @@
 
 package mem
 
-// noReserve is nothing here: see Linux's.
+// noReserve and preferHuge are nothing here: see Linux's.
 const noReserve = 0
+
+func preferHuge([]byte) {}
