@@ -478,8 +478,8 @@ func (e *env) followOnly(ins isa.Instruction, way int, dst, src *reg, x bool) *E
 // checkMayGoto follows the loop's exit first; how often it is not taken is
 // limited when the program runs.
 func (e *env) checkMayGoto(ins isa.Instruction) *Error {
-	if ins.Op != opJcond || ins.Src != 0 || ins.Dst != 0 || ins.Imm != 0 || ins.Off == 0 {
-		return e.refuse(errno.EINVAL, "invalid may_goto off %d imm %d", ins.Off, ins.Imm)
+	if ins.Op != opJcond || ins.Src != 0 || ins.Dst != 0 || ins.Imm != 0 {
+		return e.refuse(errno.EINVAL, "invalid may_goto imm %d", ins.Imm)
 	}
 	a := &e.aux[e.insn]
 	a.taken, a.fallthru = true, true

@@ -1,0 +1,122 @@
+package difftest
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/skep-bpf/skep/internal/oracle"
+	"github.com/skep-bpf/skep/isa"
+)
+
+var (
+	programs  = flag.Int("programs", 300, "random programs to run on every engine")
+	firstSeed = flag.Uint64("seed", 1, "seed of the first random program")
+)
+
+// TestRandomPrograms draws programs and compares all engines: verdicts, R0,
+// and every byte of memory the program leaves.
+func TestRandomPrograms(t *testing.T) {
+	t.Run("kernel", func(t *testing.T) { oracle.Need(t, "bpf(2)", kernel{}.Available()) })
+	var accepted, refused, stricter int
+	for seed := *firstSeed; seed < *firstSeed+uint64(*programs); seed++ {
+		c := Generate(seed)
+		var outcomes []*Outcome
+		var names []string
+		var verdicts []error
+		for _, e := range Engines() {
+			if e.Available() != nil {
+				continue
+			}
+			o, err := e.Run(c)
+			if r := (*Refusal)(nil); err != nil && !errors.As(err, &r) {
+				t.Fatalf("seed %d: %s: %v\n%s", seed, e.Name(), err, listing(c))
+			}
+			verdicts, names = append(verdicts, err), append(names, e.Name())
+			if o != nil {
+				outcomes = append(outcomes, o)
+			}
+		}
+		ours, theirs := verdicts[0], verdicts[len(verdicts)-1]
+		switch {
+		case ours == nil && theirs != nil:
+			t.Errorf("seed %d: %s accepts what %s refuses: %v\n%s", seed, names[0], names[len(names)-1], theirs, listing(c))
+		case ours != nil && theirs == nil:
+			stricter++
+			t.Errorf("seed %d: %s refuses what %s accepts: %s", seed, names[0], names[len(names)-1], tail(ours.Error()))
+		case ours != nil:
+			refused++
+		default:
+			accepted++
+			for i, o := range outcomes[1:] {
+				if diff := differ(c, outcomes[0], o); diff != "" {
+					t.Errorf("seed %d: %s and %s: %s\n%s", seed, names[0], names[i+1], diff, listing(c))
+				}
+			}
+		}
+		for _, o := range outcomes {
+			o.Close()
+		}
+	}
+	t.Logf("%d programs run on all engines, %d refused by all, %d by skep alone", accepted, refused, stricter)
+	if accepted < *programs/2 {
+		t.Errorf("only %d of %d programs ran: the generator draws too much that is refused", accepted, *programs)
+	}
+}
+
+// differ says in what two outcomes of a case differ.
+func differ(c *Case, a, b *Outcome) string {
+	bits := min(a.Bits, b.Bits)
+	if mask := ^uint64(0) >> (64 - bits); a.R0&mask != b.R0&mask {
+		return fmt.Sprintf("R0 = %#x, %#x", a.R0, b.R0)
+	}
+	for i, m := range c.Maps {
+		va, vb := make([]byte, m.Def.ValueSize), make([]byte, m.Def.ValueSize)
+		if err := errors.Join(a.Maps[i].Lookup(make([]byte, 4), va, 0), b.Maps[i].Lookup(make([]byte, 4), vb, 0)); err != nil {
+			return err.Error()
+		}
+		if !bytes.Equal(va, vb) {
+			return fmt.Sprintf("map %s:\n%x\n%x", m.Def.Name, va, vb)
+		}
+	}
+	return ""
+}
+
+func listing(c *Case) string {
+	var out strings.Builder
+	p := isa.Printer{}
+	if err := p.Listing(&out, c.Insns); err != nil {
+		return err.Error()
+	}
+	return out.String()
+}
+
+// tail is the end of a log, where it says why.
+func tail(log string) string {
+	lines := strings.Split(strings.TrimSpace(log), "\n")
+	return strings.Join(lines[max(0, len(lines)-3):], " | ")
+}
+
+// Every form that a random program can hold is drawn sooner or later.
+func TestGeneratorDrawsEveryForm(t *testing.T) {
+	seen := map[string]bool{}
+	for seed := range uint64(400) {
+		for _, ins := range Generate(seed).Insns {
+			if row := isa.Lookup(ins); row != nil {
+				seen[row.Name] = true
+			}
+		}
+	}
+	for i := range isa.Table {
+		row := &isa.Table[i]
+		if row.Group == isa.GroupPacket || row.Name == "addr_space_cast" || strings.HasPrefix(row.Name, "ld_") || strings.HasPrefix(row.Name, "call_") {
+			continue
+		}
+		if !seen[row.Name] {
+			t.Errorf("%s is never drawn", row.Name)
+		}
+	}
+}
