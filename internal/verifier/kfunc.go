@@ -57,9 +57,10 @@ func (e *env) addKfunc(ins isa.Instruction) *Error {
 		return e.refuse(errno.EINVAL, "kernel function btf_id %d does not have a valid func_proto", uint32(ins.Imm))
 	}
 	k := &kfunc{kfuncRow: kfuncRowsByName[fn.Name], proto: proto}
-	if k.modelled = k.kfuncRow != nil; !k.modelled {
+	if k.kfuncRow == nil {
 		k.kfuncRow = &kfuncRow{name: fn.Name}
 	}
+	k.modelled = !unmodelled[fn.Name]
 	if row := catalog.KfuncByName(fn.Name); row != nil {
 		k.flags, k.allowed = row.Flags, row.Allows(e.p.Type, e.p.Attach)
 	}
@@ -79,15 +80,11 @@ type kfuncMeta struct {
 	relReg    isa.Register
 	haveConst bool
 	constVal  uint64
-	constReg  isa.Register
 	dyn       *reg // the initialised dynptr argument, a copy
-	iterReg   isa.Register
 	iterFrame int
 	iterSlot  int
-	lockReg   isa.Register
 	bufSize   uint64
 	bufRdonly bool
-	subprog   int
 }
 
 // checkKfunc checks a call of a kernel function and carries out what it does
@@ -106,6 +103,9 @@ func (e *env) checkKfunc(ins isa.Instruction) *Error {
 	sleeps := k.flags&kfSleepable != 0
 	if sleeps && !e.sleepable() {
 		return e.refuse(errno.EACCES, "program must be sleepable to call sleepable kfunc %s", k.name)
+	}
+	if k.flags&kfRCUProtected != 0 && k.flags&(kfIterNew|kfIterNext|kfIterDestroy) == 0 && !e.inRCU() {
+		return e.refuse(errno.EACCES, "kernel func %s requires RCU critical section protection", k.name)
 	}
 	meta := kfuncMeta{k: k}
 	if err := e.checkKfuncArgs(&meta); err != nil {
@@ -126,6 +126,9 @@ func (e *env) checkKfunc(ins isa.Instruction) *Error {
 	e.clearCallerSaved(regs)
 	if err := e.kfuncResult(&meta); err != nil {
 		return err
+	}
+	if k.changesPkt {
+		e.dropPktPointers()
 	}
 	if k.flags&kfIterNext != 0 {
 		return e.iterNext(&meta)
@@ -351,7 +354,8 @@ func (e *env) kfuncBTF(i int, n isa.Register, r *reg, target btf.Type, meta *kfu
 		have = e.kernelStruct(r.kernelStruct())
 	}
 	want := e.intern(e.p.KernelBTF, target)
-	if have == nil || !e.structMatches(have, r.off, want, flags&kfRelease != 0 && r.ref != 0) {
+	strict := flags&kfRelease != 0 && r.ref != 0 || have != nil && noCastAlias(have.name, want.name)
+	if have == nil || !projection(want.name, have.name) && !e.structMatches(have, r.off, want, strict) {
 		got := "?"
 		if have != nil {
 			got = have.name
@@ -360,6 +364,17 @@ func (e *env) kfuncBTF(i int, n isa.Register, r *reg, target btf.Type, meta *kfu
 			meta.k.name, i, btfKind(target), want.name, n, got)
 	}
 	return nil
+}
+
+// projection reports whether user is what programs are told to call the kernel's struct kern.
+func projection(user, kern string) bool {
+	return user == "__sk_buff" && kern == "sk_buff" || user == "xdp_md" && kern == "xdp_buff"
+}
+
+// noCastAlias reports whether one name is the other with ___init behind: such
+// structs do not stand for each other (btf_type_ids_nocast_alias).
+func noCastAlias(a, b string) bool {
+	return a == b+"___init" || b == a+"___init"
 }
 
 // kfuncMem demands memory: of the size that follows, or of the type pointed to.
@@ -539,6 +554,9 @@ func (e *env) protoResult(r0 *reg, target btf.Type, meta *kfuncMeta) *Error {
 	if _, _, ok := members(target); ok {
 		r0.setPtr(ptrToBTF)
 		r0.btf = e.intern(e.p.KernelBTF, target)
+		if meta.k.flags&kfRCUProtected != 0 && meta.k.flags&kfIterNext == 0 {
+			r0.typ |= rcu
+		}
 		if meta.k.flags&kfIterNext != 0 {
 			if e.st.frames[meta.iterFrame].stack[meta.iterSlot].reg.typ.has(rcu) {
 				r0.typ |= rcu

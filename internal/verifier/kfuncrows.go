@@ -62,15 +62,8 @@ const (
 	effectResUnlockIRQ
 )
 
-// kfuncRows lists the kfuncs this verifier has a model of.
+// kfuncRows lists the kfuncs that need more of a model than their prototype and flags.
 var kfuncRows = []kfuncRow{
-	{name: "bpf_iter_num_new"},
-	{name: "bpf_iter_num_next"},
-	{name: "bpf_iter_num_destroy"},
-	{name: "bpf_iter_bits_new"},
-	{name: "bpf_iter_bits_next"},
-	{name: "bpf_iter_bits_destroy"},
-
 	{name: "bpf_rcu_read_lock", effect: effectRCULock},
 	{name: "bpf_rcu_read_unlock", effect: effectRCUUnlock},
 	{name: "bpf_preempt_disable", effect: effectPreemptOff},
@@ -81,13 +74,7 @@ var kfuncRows = []kfuncRow{
 	{name: "bpf_dynptr_from_skb_meta", effect: effectDynSKBMeta},
 	{name: "bpf_dynptr_slice", result: resultSlice},
 	{name: "bpf_dynptr_slice_rdwr", result: resultSliceRW},
-	{name: "bpf_dynptr_adjust"},
-	{name: "bpf_dynptr_is_null"},
-	{name: "bpf_dynptr_is_rdonly"},
-	{name: "bpf_dynptr_size"},
 	{name: "bpf_dynptr_clone", effect: effectDynClone},
-	{name: "bpf_dynptr_copy"},
-	{name: "bpf_dynptr_memset"},
 
 	{name: "bpf_local_irq_save", effect: effectIRQSave},
 	{name: "bpf_local_irq_restore", effect: effectIRQRestore},
@@ -99,22 +86,25 @@ var kfuncRows = []kfuncRow{
 	{name: "bpf_cast_to_kern_ctx", result: resultCtx},
 	{name: "bpf_rdonly_cast", result: resultCast},
 
-	{name: "bpf_strcmp"},
-	{name: "bpf_strcasecmp"},
-	{name: "bpf_strnchr"},
-	{name: "bpf_strchr"},
-	{name: "bpf_strchrnul"},
-	{name: "bpf_strrchr"},
-	{name: "bpf_strnlen"},
-	{name: "bpf_strlen"},
-	{name: "bpf_strspn"},
-	{name: "bpf_strcspn"},
-	{name: "bpf_strnstr"},
-	{name: "bpf_strstr"},
+	{name: "bpf_xdp_pull_data", changesPkt: true},
+}
 
-	{name: "bpf_xdp_metadata_rx_timestamp"},
-	{name: "bpf_xdp_metadata_rx_hash"},
-	{name: "bpf_xdp_metadata_rx_vlan_tag"},
+// unmodelled are kfuncs whose prototype and flags do not tell all, and of
+// which this verifier has no model.
+var unmodelled = map[string]bool{
+	"bpf_obj_new_impl": true, "bpf_percpu_obj_new_impl": true, "bpf_obj_drop_impl": true, "bpf_percpu_obj_drop_impl": true,
+	"bpf_refcount_acquire_impl": true, "bpf_throw": true,
+	"bpf_list_push_front_impl": true, "bpf_list_push_back_impl": true, "bpf_list_pop_front": true, "bpf_list_pop_back": true,
+	"bpf_list_front": true, "bpf_list_back": true,
+	"bpf_rbtree_add_impl": true, "bpf_rbtree_remove": true, "bpf_rbtree_first": true, "bpf_rbtree_root": true,
+	"bpf_rbtree_left": true, "bpf_rbtree_right": true,
+	"bpf_wq_init": true, "bpf_wq_set_callback_impl": true, "bpf_wq_start": true,
+	"bpf_task_work_schedule_signal_impl": true, "bpf_task_work_schedule_resume_impl": true,
+	"bpf_task_work_schedule_signal": true, "bpf_task_work_schedule_resume": true,
+	"bpf_arena_alloc_pages": true, "bpf_arena_free_pages": true, "bpf_arena_reserve_pages": true,
+	"bpf_session_cookie": true, "bpf_iter_css_task_new": true, "bpf_stream_vprintk": true,
+	"bpf_dynptr_from_file": true, "bpf_set_dentry_xattr": true, "bpf_remove_dentry_xattr": true,
+	"bpf_map_sum_elem_count": true,
 }
 
 var kfuncRowsByName = func() map[string]*kfuncRow {

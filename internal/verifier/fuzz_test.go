@@ -1,0 +1,55 @@
+package verifier_test
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/verifier"
+	"github.com/skep-bpf/skep/isa"
+)
+
+var fuzzTypes = [...]catalog.ProgType{catalog.ProgXDP, catalog.ProgSchedCls, catalog.ProgSocketFilter}
+
+// fuzzMaps are what map references in fuzzed programs find, by number.
+var fuzzMaps = []*catalog.MapDef{
+	{Name: "hash", Type: catalog.MapHash, KeySize: 4, ValueSize: 16, MaxEntries: 4},
+	{Name: "array", Type: catalog.MapArray, KeySize: 4, ValueSize: 64, MaxEntries: 1},
+	{Name: "progs", Type: catalog.MapProgArray, KeySize: 4, ValueSize: 4, MaxEntries: 4},
+	{Name: "ring", Type: catalog.MapRingBuf, MaxEntries: 4096},
+	{Name: "locks", Type: catalog.MapArray, KeySize: 4, ValueSize: 16, MaxEntries: 1,
+		Special: []catalog.SpecialField{{Kind: catalog.SpecialSpinLock, Off: 4, Size: 4}}},
+	{Name: "outer", Type: catalog.MapArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 2,
+		Inner: &catalog.MapDef{Name: "inner", Type: catalog.MapArray, KeySize: 4, ValueSize: 8, MaxEntries: 1}},
+}
+
+// FuzzVerify gives any bytes to the verifier as instructions. It must come to
+// a verdict: no panic, no end of its budget overrun.
+func FuzzVerify(f *testing.F) {
+	for seed := uint64(1); seed <= 40; seed++ {
+		c := randomCase(f, seed)
+		f.Add(isa.Encode(c.prog.Insns, binary.LittleEndian), uint8(seed))
+	}
+	f.Fuzz(func(t *testing.T, code []byte, kind uint8) {
+		code = code[:len(code)&^7]
+		insns, err := isa.Decode(code, binary.LittleEndian)
+		if err != nil || len(insns) > 4096 {
+			return
+		}
+		find := func(i int32) *catalog.MapDef {
+			if i < 0 || int(i) >= len(fuzzMaps) {
+				return nil
+			}
+			return fuzzMaps[i]
+		}
+		p := &verifier.Program{Type: fuzzTypes[int(kind)%len(fuzzTypes)], Insns: insns, GPL: true, MapByIdx: find, MapByFD: find}
+		o := verifier.Options{CPUs: 2, Unprivileged: kind&64 != 0, States: kind&32 != 0}
+		if kind&16 != 0 {
+			o.LogLevel = 2
+			if len(insns) > 64 {
+				o.LogLevel = 1
+			}
+		}
+		verifier.Verify(p, o)
+	})
+}
