@@ -50,9 +50,13 @@ type Field struct {
 	// At and AtSize say where internal/rewrite finds the value: offset and width
 	// in the internal context ([Context.Frame]). An array's elements follow one
 	// another there as they do in the uapi struct. Conv names what must happen
-	// besides a plain load or store.
+	// besides a plain load or store. Target is the width of what lies behind the
+	// field in the kernel, where that is less than AtSize: a narrow load of at
+	// least Target bytes takes the whole field, wherever in it it begins
+	// (convert_ctx_accesses).
 	At     int
 	AtSize int
+	Target int
 	Conv   Conv
 }
 

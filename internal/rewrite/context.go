@@ -15,8 +15,8 @@ const noQueueMapping = 0xffff
 // A value is wider or narrower in Frame than the program takes it for:
 // packet pointers are 8 bytes behind fields of 4, and some fields of 4 bytes
 // have 2 behind them, as in the kernel. What is not there reads as zero and is
-// dropped when written. The machine is little endian, so a narrow access is the same
-// access at the address of the bytes meant.
+// dropped when written. The machine is little endian, so a narrow access is the
+// same access at the address of the bytes meant.
 //
 // Socket structures, flow keys and the contexts without a Frame lie in memory
 // as the uapi draws them and need no conversion.
@@ -46,47 +46,64 @@ func convertContext(c *code) {
 	})
 }
 
-// locate returns where in Frame the access begins and how many bytes of the
-// field lie there.
-func locate(f *catalog.Field, a catalog.Access) (at, have int) {
-	elem := f.Elem
+// locate returns where in Frame the accessed element lies, which of its bytes
+// the access begins with, and how wide it is in the uapi.
+func locate(f *catalog.Field, a catalog.Access) (at, byteOff, elem int) {
+	elem = f.Elem
 	if elem == 0 {
 		elem = f.Size
 	}
-	i, byteOff := (a.Off-f.Off)/elem, (a.Off-f.Off)%elem
-	at = f.At + i*f.AtSize + byteOff
-	switch {
-	case f.Kind != catalog.FieldScalar:
-		return at, f.AtSize
-	case a.Width > elem: // two elements at once
-		return at, a.Width
-	}
-	return at, min(a.Width, f.AtSize-byteOff)
+	i := (a.Off - f.Off) / elem
+	return f.At + i*f.AtSize, (a.Off - f.Off) % elem, elem
 }
 
 var sizeBits = map[int]isa.Opcode{1: isa.B, 2: isa.H, 4: isa.W, 8: isa.DW}
 
 func (c *code) loadField(ins isa.Instruction, f *catalog.Field, a catalog.Access) {
-	at, have := locate(f, a)
+	at, byteOff, elem := locate(f, a)
+	load := func(size int) isa.Instruction { return isa.LoadMem(sizeBits[size], ins.Dst, ins.Src, int16(at)) }
+	target := f.Target
+	if target == 0 {
+		target = f.AtSize
+	}
+	have := min(a.Width, f.AtSize-byteOff) // bytes of the value that lie in Frame
 	switch {
-	case have <= 0 || f.Conv == catalog.ConvConst0:
+	case f.Conv == catalog.ConvConst0:
+		c.emit(isa.Mov64Imm(ins.Dst, 0))
+	case f.Kind != catalog.FieldScalar:
+		c.emit(load(f.AtSize))
+	case a.Width > elem: // two elements at once
+		c.emit(load(a.Width))
+	case a.Width < elem && a.Width >= target:
+		c.emit(load(f.AtSize))
+		if a.SignExtend {
+			c.emit(isa.MovSX64(ins.Dst, ins.Dst, int16(8*a.Width)))
+		}
+	case have <= 0:
 		c.emit(isa.Mov64Imm(ins.Dst, 0))
 	case a.SignExtend && have == a.Width:
+		at += byteOff
 		c.emit(isa.LoadMemSX(sizeBits[have], ins.Dst, ins.Src, int16(at)))
 	default: // a zero in the field's upper bytes is its sign, too
-		c.emit(isa.LoadMem(sizeBits[have], ins.Dst, ins.Src, int16(at)))
+		at += byteOff
+		c.emit(load(have))
 	}
 }
 
 func (c *code) storeField(ins isa.Instruction, f *catalog.Field, a catalog.Access) {
-	at, have := locate(f, a)
+	at, byteOff, elem := locate(f, a)
+	have := a.Width
+	if a.Width <= elem {
+		have = min(a.Width, f.AtSize-byteOff)
+	}
+	at += byteOff
 	done := c.newPlace()
 	constant := ins.Op.Class() == isa.ClassST
 	if f.Conv == catalog.ConvQueue {
 		switch {
 		case !constant:
 			c.jump(isa.JmpImm(isa.Jge, ins.Src, noQueueMapping, 0), done)
-		case uint32(ins.Imm) >= noQueueMapping:
+		case ins.Imm >= noQueueMapping:
 			have = 0
 		}
 	}
