@@ -105,6 +105,9 @@ type loader struct {
 }
 
 func (l *loader) load() error {
+	if err := image.CheckOrder(l.img); err != nil {
+		return err
+	}
 	for _, name := range l.opts.Programs {
 		if l.img.Program(name) == nil {
 			return fmt.Errorf("no program %s in %s", name, l.img.Name)
@@ -185,6 +188,9 @@ func mapDef(im *image.Map) catalog.MapDef {
 	def := catalog.MapDef{
 		Name: name, Type: im.Type, KeySize: im.KeySize, ValueSize: im.ValueSize,
 		MaxEntries: im.MaxEntries, Flags: im.Flags, Extra: im.Extra, Key: im.Key, Value: im.Value,
+	}
+	if im.Value == nil { // maps of maps and programs: a key's type alone is refused
+		def.Key = nil
 	}
 	if im.Inner != nil {
 		inner := mapDef(im.Inner)

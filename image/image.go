@@ -244,6 +244,19 @@ type Extern struct {
 	raw rawExtern
 }
 
+// CheckOrder returns an error unless the image is for machines of this one's
+// byte order: only those it can run on. Images made by hand need not say.
+func CheckOrder(img *Image) error {
+	native := binary.ByteOrder(binary.LittleEndian)
+	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 {
+		native = binary.BigEndian
+	}
+	if img.ByteOrder == nil || img.ByteOrder == native {
+		return nil
+	}
+	return at("", img.Name, ErrNotSupported, "built for %v machines, this one is %v", img.ByteOrder, native)
+}
+
 // Program returns the program of that name, or nil.
 func (img *Image) Program(name string) *Program {
 	for _, p := range img.Programs {

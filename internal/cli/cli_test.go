@@ -21,10 +21,14 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs testdata/*.txtar. $EX is the examples folder, $CAP that of
-// the captures. Scripts that begin with "needs kernel" are compared with the
-// live kernel and skipped, saying so, where it cannot be asked.
+// the captures, $OBJ that of image's test objects. Scripts named *_linux ask the
+// live kernel and are skipped, saying so, where it cannot be asked.
 func TestScripts(t *testing.T) {
 	examples, err := filepath.Abs("../../examples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := filepath.Abs("../../image/testdata")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,6 +46,7 @@ func TestScripts(t *testing.T) {
 				Setup: func(e *testscript.Env) error {
 					e.Setenv("EX", examples)
 					e.Setenv("CAP", filepath.Join(examples, "captures"))
+					e.Setenv("OBJ", objects)
 					return nil
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -32,6 +32,9 @@ func newLinux(img *image.Image, opts *Options) (Collection, error) {
 	if err := linux.Available(); err != nil {
 		return nil, err
 	}
+	if err := image.CheckOrder(img); err != nil {
+		return nil, err
+	}
 	c := &linuxCollection{
 		img:   img,
 		opts:  *opts,

@@ -101,7 +101,9 @@ func assignProgram(coll engine.Collection, img *image.Image, m *image.Map, key [
 func mapNames(img *image.Image) string {
 	var names []string
 	for _, m := range img.Maps {
-		names = append(names, m.Name)
+		if m.Kind == image.KindDefined {
+			names = append(names, m.Name)
+		}
 	}
 	if len(names) == 0 {
 		return "none"

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/cilium/ebpf/btf"
 
@@ -24,7 +23,7 @@ func (t *totals) print(s *ui.Streams, order binary.ByteOrder) error {
 	}
 	t.printTrace(s, &b)
 	fmt.Fprintf(&b, "\n%s packets, %s, in %s; %s in the program per packet\n",
-		ui.Count(t.Packets), ui.Bytes(int64(t.Bytes)), t.Elapsed.Round(100*time.Microsecond), perPacket(t.perRun()))
+		ui.Count(t.Packets), ui.Bytes(int64(t.Bytes)), rounded(t.Elapsed), perPacket(t.perRun()))
 	_, err := io.WriteString(s.Out, b.String())
 	return err
 }

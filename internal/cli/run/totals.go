@@ -83,10 +83,19 @@ func (t *totals) perRun() time.Duration {
 	return t.Took / time.Duration(t.Runs)
 }
 
-// perPacket prints a duration with a sensible unit: 312 ns, 4.1 µs.
+// perPacket prints a duration: 312 ns, 14.1µs.
 func perPacket(d time.Duration) string {
 	if d < 10*time.Microsecond {
 		return ui.Count(uint64(d)) + " ns"
 	}
-	return d.Round(100 * time.Nanosecond).String()
+	return rounded(d).String()
+}
+
+// rounded leaves three digits or four of a duration.
+func rounded(d time.Duration) time.Duration {
+	unit := time.Duration(1)
+	for d/unit >= 10_000 {
+		unit *= 10
+	}
+	return d.Round(unit)
 }
