@@ -247,15 +247,13 @@ type Extern struct {
 // CheckOrder returns an error unless the image is for machines of this one's
 // byte order: only those it can run on. Images made by hand need not say.
 func CheckOrder(img *Image) error {
-	native := binary.ByteOrder(binary.LittleEndian)
-	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 {
-		native = binary.BigEndian
-	}
-	if img.ByteOrder == nil || img.ByteOrder == native {
+	if img.ByteOrder == nil || isLittle(img.ByteOrder) == isLittle(binary.NativeEndian) {
 		return nil
 	}
-	return at("", img.Name, ErrNotSupported, "built for %v machines, this one is %v", img.ByteOrder, native)
+	return at("", img.Name, ErrNotSupported, "built for machines of the other byte order than this one's")
 }
+
+func isLittle(order binary.ByteOrder) bool { return order.Uint16([]byte{1, 0}) == 1 }
 
 // Program returns the program of that name, or nil.
 func (img *Image) Program(name string) *Program {
