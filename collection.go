@@ -161,7 +161,15 @@ func (l *loader) createMap(im *image.Map) error {
 		l.maps = append(l.maps, maps.Unwrap(given.m))
 		return nil
 	}
-	mp, err := l.m.m.NewMap(mapDef(im))
+	if im.Optional {
+		l.maps = append(l.maps, nil)
+		return nil
+	}
+	def := mapDef(im)
+	if def.Type == catalog.MapPerfEventArray && def.MaxEntries == 0 {
+		def.MaxEntries = uint32(l.m.CPUs()) // as libbpf does
+	}
+	mp, err := l.m.m.NewMap(def)
 	if err != nil {
 		return err
 	}
@@ -202,7 +210,7 @@ func mapDef(im *image.Map) catalog.MapDef {
 // fillMaps puts other maps of the image into a map of maps.
 func (l *loader) fillMaps(im *image.Map) error {
 	for _, s := range im.Slots {
-		if s.Map == nil {
+		if s.Map == nil || l.coll.Maps[im.Name] == nil {
 			continue
 		}
 		if err := l.coll.Maps[im.Name].Put(s.Key, l.coll.Maps[s.Map.Name]); err != nil {
@@ -275,7 +283,7 @@ func (l *loader) verifierProgram(ip *image.Program) *verifier.Program {
 		Insns: ip.Insns, GPL: l.gpl, BTF: l.img.BTF,
 		MapByFD: func(int32) *catalog.MapDef { return nil },
 		MapByIdx: func(i int32) *catalog.MapDef {
-			if i < 0 || int(i) >= len(l.maps) {
+			if i < 0 || int(i) >= len(l.maps) || l.maps[i] == nil {
 				return nil
 			}
 			return l.maps[i].Def()

@@ -415,3 +415,21 @@ func TestMemoryContext(t *testing.T) {
 		t.Errorf("a context shorter than the program reads: %v; want EINVAL", err)
 	}
 }
+
+func TestMapsTheLoaderCompletes(t *testing.T) {
+	m := machine(t, skep.MachineOptions{CPUs: 3})
+	coll := load(t, m, testprog.Image(t, []*image.Map{
+		{Name: "optional", Type: catalog.MapStructOps, Optional: true},
+		{Name: "events", Type: catalog.MapPerfEventArray, KeySize: 4, ValueSize: 4},
+	}))
+	if got := coll.Maps["events"].MaxEntries(); got != 3 {
+		t.Errorf("a perf event array without size has %d entries, want one per CPU", got)
+	}
+	if coll.Maps["optional"] != nil {
+		t.Error("an optional map was made unasked")
+	}
+	_, err := m.LoadCollection(testprog.Image(t, []*image.Map{{Name: "ops", Type: catalog.MapStructOps, KeySize: 4, ValueSize: 8, MaxEntries: 1}}))
+	if !errors.Is(err, skep.ErrNotSupported) || !strings.Contains(err.Error(), "struct_ops") {
+		t.Errorf("a map of a type skep lacks: %v", err)
+	}
+}
