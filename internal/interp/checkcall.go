@@ -15,6 +15,8 @@ func (c *Checker) examineCall(vm *VM, f *checkedFrame, p *Program, pc int) *Viol
 		if v := c.examineHelper(vm, f, p, pc, catalog.HelperID(ins.Imm)); v != nil {
 			return v
 		}
+	} else {
+		f.call = pendingCall{kfunc: &p.Insns[pc], args: [5]uint64(vm.reg[isa.R1:isa.R6])}
 	}
 	f.init = f.init&^argRegs | isa.Regs(isa.R0)
 	return nil
@@ -117,17 +119,24 @@ func (c *Checker) release(addr uint64) string {
 	return "not a record the run holds"
 }
 
-// finishCall looks at the result of the helper call under way: memory it gave
-// the run from now on belongs to it.
-func (c *Checker) finishCall(vm *VM, f *checkedFrame) {
-	call := f.call
+// finishCall looks at the result of the call under way: memory it gave the run
+// from now on belongs to it.
+func (c *Checker) finishCall(vm *VM, f *checkedFrame, p *Program) {
+	call, r0 := f.call, vm.reg[isa.R0]
 	f.call = pendingCall{}
-	if call.row == nil {
-		return
-	}
-	f.init = f.init&^argRegs | isa.Regs(isa.R0)
-	if r, ok := c.given(call, vm.reg[isa.R0]); ok {
-		c.grant(r)
+	switch {
+	case call.kfunc != nil:
+		if c.Kfunc == nil || r0 == 0 {
+			return
+		}
+		if r := c.Kfunc(p, *call.kfunc, call.args, r0); r.Size != 0 {
+			c.grant(r)
+		}
+	case call.row != nil:
+		f.init = f.init&^argRegs | isa.Regs(isa.R0)
+		if r, ok := c.given(call, r0); ok {
+			c.grant(r)
+		}
 	}
 }
 

@@ -21,6 +21,9 @@ type Checker struct {
 	Map func(ptr uint64) *catalog.MapDef
 	// Helper returns the row of a helper for the running program.
 	Helper func(p *Program, id catalog.HelperID) *catalog.Helper
+	// Kfunc returns the memory that a kernel function's result names, given its
+	// call instruction; a Size of 0: none. A nil Kfunc knows of none.
+	Kfunc func(p *Program, call isa.Instruction, args [5]uint64, r0 uint64) Region
 	// Regions appends the memory of the run whose bounds may move between
 	// instructions: the context and the packet.
 	Regions func([]Region) []Region
@@ -52,11 +55,12 @@ type checkedFrame struct {
 	call pendingCall
 }
 
-// pendingCall is a helper call under way: its result is looked at when the next
+// pendingCall is a call under way: its result is looked at when the next
 // original instruction begins.
 type pendingCall struct {
-	row  *catalog.Helper
-	args [5]uint64
+	row   *catalog.Helper  // of a helper
+	kfunc *isa.Instruction // of a kernel function
+	args  [5]uint64
 }
 
 // expectation is what isa's rows say the instruction just carried out must have done.
@@ -186,7 +190,7 @@ func (c *Checker) before(vm *VM, pc int) error {
 		return v
 	}
 	if p.First == nil || p.First[pc] {
-		c.finishCall(vm, f)
+		c.finishCall(vm, f, p)
 		orig := p.orig(pc)
 		if c.Visited != nil {
 			c.Visited(p, orig)

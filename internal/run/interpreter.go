@@ -68,12 +68,12 @@ func (s services) Helper(id int32, r1, r2, r3, r4, r5 uint64) uint64 {
 
 // Kfunc calls a kernel function of the running program.
 func (s services) Kfunc(ins isa.Instruction, r1, r2, r3, r4, r5 uint64) uint64 {
-	f := s.c.prog.kfuncs[kfuncKey{ins.Imm, ins.Off}]
-	if f == nil { // bpf_throw, the one that is the engine's own
+	k := s.c.prog.kfuncs[kfuncKey{ins.Imm, ins.Off}]
+	if k.name == throwName {
 		s.c.vm.throw(r1)
 		return 0
 	}
-	return f(&s.c.env, r1, r2, r3, r4, r5)
+	return k.call(&s.c.env, r1, r2, r3, r4, r5)
 }
 
 // LoadPacket serves the legacy loads.
@@ -109,6 +109,14 @@ func newChecker(c *CPU) *interp.Checker {
 		Helper: func(p *interp.Program, id catalog.HelperID) *catalog.Helper {
 			info := &p.Owner.(*Program).Info
 			return catalog.ProgKindByType(info.Type).Helper(id, info.Attach)
+		},
+		Kfunc: func(p *interp.Program, call isa.Instruction, args [5]uint64, r0 uint64) interp.Region {
+			k := p.Owner.(*Program).kfuncs[kfuncKey{call.Imm, call.Off}]
+			switch k.name {
+			case "bpf_dynptr_slice", "bpf_dynptr_slice_rdwr":
+				return interp.Region{Addr: r0, Size: args[3], Writable: k.name == "bpf_dynptr_slice_rdwr", Name: "slice of a dynptr"}
+			}
+			return interp.Region{}
 		},
 		Regions: c.regions,
 	}

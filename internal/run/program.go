@@ -26,7 +26,7 @@ type Program struct {
 
 	m      *Machine
 	code   code
-	kfuncs map[kfuncKey]helpers.Func
+	kfuncs map[kfuncKey]kfunc
 	maps   []maps.Map
 	frags  bool
 	stats  []progStats // per vCPU
@@ -44,6 +44,12 @@ type progStats struct {
 type kfuncKey struct {
 	btfID int32
 	fdIdx int16
+}
+
+// kfunc is a kernel function; bpf_throw has no call, as the engine carries it out.
+type kfunc struct {
+	name string
+	call helpers.Func
 }
 
 // flagFrags is BPF_F_XDP_HAS_FRAGS.
@@ -71,7 +77,7 @@ func (m *Machine) NewProgram(rw *rewrite.Program, used []maps.Map) (*Program, er
 	p := &Program{
 		Info:      helpers.Prog{Name: src.Name, Type: src.Type, Attach: src.Attach},
 		Rewritten: rw, m: m, frags: src.Flags&flagFrags != 0,
-		stats: make([]progStats, m.opts.CPUs), kfuncs: map[kfuncKey]helpers.Func{},
+		stats: make([]progStats, m.opts.CPUs), kfuncs: map[kfuncKey]kfunc{},
 	}
 	if err := p.bind(); err != nil {
 		return nil, err
@@ -125,7 +131,7 @@ func (p *Program) bindKfunc(slot int, ins isa.Instruction) error {
 	if f == nil && name != throwName {
 		return &UnsupportedError{slot, name, "is not among the kernel functions skep has"}
 	}
-	p.kfuncs[kfuncKey{ins.Imm, ins.Off}] = f
+	p.kfuncs[kfuncKey{ins.Imm, ins.Off}] = kfunc{name, f}
 	return nil
 }
 
