@@ -34,7 +34,7 @@ func (h *testHost) newMap(t *testing.T, def catalog.MapDef) maps.Map {
 	if err := h.registry.Add(m); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { h.registry.Remove(m); m.Close() })
+	t.Cleanup(m.Close)
 	h.maps = append(h.maps, m)
 	return m
 }

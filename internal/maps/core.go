@@ -49,6 +49,7 @@ type core struct {
 
 	ownHeader bool // the header is from headers, not part of a larger block (ring buffers)
 
+	reg      *Registry // nil until the map is in one
 	refs     atomic.Int64
 	writers  atomic.Int64 // writes of the control side under way (map->writecnt)
 	frozen   atomic.Bool
@@ -72,6 +73,18 @@ func (c *core) offers(op catalog.MapOp) bool { return c.row.Ops&op != 0 }
 // Acquire takes another reference.
 func (c *core) Acquire() { c.refs.Add(1) }
 
+// tryAcquire is Acquire for who has no reference yet; it fails once the last one is gone.
+func (c *core) tryAcquire() bool {
+	for n := c.refs.Load(); n > 0; n = c.refs.Load() {
+		if c.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *core) setRegistry(r *Registry) { c.reg = r }
+
 // Close gives a reference back; the last one frees the map.
 func (c *core) Close() {
 	if n := c.refs.Add(-1); n > 0 {
@@ -79,10 +92,16 @@ func (c *core) Close() {
 	} else if n < 0 {
 		panic("BUG: map closed more often than acquired")
 	}
+	if c.reg != nil {
+		c.reg.dropID(c)
+	}
 	if r, ok := c.impl.(releaser); ok {
 		r.release()
 	}
 	c.cfg.retire(func() {
+		if c.reg != nil {
+			c.reg.dropPtr(c)
+		}
 		c.impl.free()
 		if c.ownHeader {
 			headers.Put(c.def.Ptr)

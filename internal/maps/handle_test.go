@@ -8,6 +8,7 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/mem"
 )
 
 // TestAccessAgainstKernel does everything through descriptors that may only
@@ -118,42 +119,70 @@ func TestConstants(t *testing.T) {
 	}
 }
 
-// TestRegistry: ids grow, are not given twice, and lead back to the maps, as headers do.
+// TestRegistry: ids grow, are not given twice, and lead back to the maps, as
+// headers do; the last Close ends that.
 func TestRegistry(t *testing.T) {
 	var r maps.Registry
+	cfg := &maps.Config{CPUs: 1, Epoch: mem.NewEpoch(1)}
 	var all []maps.Map
-	for i := range 40 {
-		m, err := maps.New(nil, def(catalog.MapArray, 4, 4, 1, catalog.FlagRdonly*uint32(i%2)))
+	add := func(access uint32) maps.Map {
+		t.Helper()
+		m, err := maps.New(cfg, def(catalog.MapArray, 4, 4, 1, access))
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer m.Close()
 		if err := r.Add(m); err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, maps.Unwrap(m))
+		return maps.Unwrap(m)
+	}
+	for i := range 40 {
+		all = append(all, add(catalog.FlagRdonly*uint32(i%2)))
 	}
 	for i, m := range all {
-		if int(m.Def().ID) != i+1 || r.ByID(uint32(i+1)) != m || r.ByPtr(m.Def().Ptr) != m {
+		got := r.Get(uint32(i + 1))
+		if int(m.Def().ID) != i+1 || got != m || r.ByPtr(m.Def().Ptr) != m {
 			t.Fatalf("map %d has id %d", i, m.Def().ID)
 		}
+		got.Close()
 	}
-	r.Remove(all[3])
-	r.Remove(all[3])
-	if r.ByID(4) != nil || r.ByPtr(all[3].Def().Ptr) != nil {
-		t.Error("a removed map is found")
+	all[3].Acquire()
+	all[3].Close()
+	if got := r.Get(4); got != all[3] {
+		t.Fatal("a map with a reference left is gone")
+	} else {
+		got.Close()
 	}
+	cfg.Epoch.Enter(0)
+	ptr := all[3].Def().Ptr
+	all[3].Close()
+	if r.Get(4) != nil {
+		t.Error("a closed map is found by its id")
+	}
+	if r.ByPtr(ptr) != all[3] {
+		t.Error("a run that knows the map cannot use it to its end")
+	}
+	cfg.Epoch.Leave(0)
+	cfg.Epoch.Wait()
 	if next, ok := r.NextID(3); !ok || next != 5 {
 		t.Errorf("after id 3 comes %d", next)
 	}
 	if _, ok := r.NextID(40); ok {
 		t.Error("something comes after the last")
 	}
-	if n := len(r.All()); n != 39 {
-		t.Errorf("%d maps", n)
+	left := r.All()
+	if len(left) != 39 {
+		t.Errorf("%d maps", len(left))
 	}
-	if err := r.Add(all[3]); err != nil || all[3].Def().ID != 41 {
-		t.Errorf("added again: id %d, %v", all[3].Def().ID, err)
+	if m := add(0); m.Def().ID != 41 || r.ByPtr(m.Def().Ptr) != m {
+		t.Errorf("the next one has id %d", m.Def().ID)
+	}
+	for _, m := range left {
+		m.Close()
+		m.Close()
+	}
+	if n := len(r.All()); n != 1 {
+		t.Errorf("%d maps left", n)
 	}
 }
 

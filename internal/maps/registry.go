@@ -11,7 +11,8 @@ import (
 )
 
 // Registry is the set of maps of one Machine, by id and by header address. It
-// holds no references: whoever closes a map for the last time removes it first.
+// holds no references: the last Close of a map removes it, by its id at once, by its
+// header when no program that may hold it runs any more.
 type Registry struct {
 	mu   sync.Mutex
 	last uint32
@@ -47,6 +48,7 @@ func (r *Registry) Add(m Map) error {
 	def.ID = r.last
 	mem.Store32(def.Ptr+HeaderID, r.last)
 	mem.Store32(def.Ptr+headerSlot, slot)
+	m.(coreMap).setRegistry(r)
 	r.ids[r.last] = m
 	(*r.slots.Load())[slot].Store(&m)
 	return nil
@@ -73,23 +75,25 @@ func (r *Registry) takeSlot() uint32 {
 	return slot
 }
 
-// Remove forgets the map.
-func (r *Registry) Remove(m Map) {
-	m = Unwrap(m)
-	def := m.Def()
+// dropID makes the map unknown to those who look for it by its id: its last
+// reference is gone.
+func (r *Registry) dropID(c *core) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ids[def.ID] != m {
-		return
-	}
-	delete(r.ids, def.ID)
-	slot := mem.Load32(def.Ptr + headerSlot)
+	delete(r.ids, c.def.ID)
+}
+
+// dropPtr makes the map unknown to programs: none that knows its header runs any more.
+func (r *Registry) dropPtr(c *core) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	slot := mem.Load32(c.def.Ptr + headerSlot)
 	(*r.slots.Load())[slot].Store(nil)
 	r.free = append(r.free, slot)
 }
 
-// ByPtr returns the map whose header lies at ptr, or nil if it has been
-// removed. ptr must be the header of a map that is not yet freed.
+// ByPtr returns the map whose header lies at ptr, a value a map register can
+// hold; the caller is inside an epoch or has a reference.
 func (r *Registry) ByPtr(ptr uint64) Map {
 	p := r.slots.Load()
 	slot := mem.Load32(ptr + headerSlot)
@@ -103,11 +107,15 @@ func (r *Registry) ByPtr(ptr uint64) Map {
 	return *m
 }
 
-// ByID returns the map with the id, or nil.
-func (r *Registry) ByID(id uint32) Map {
+// Get returns the map with the id and takes a reference, or returns nil.
+func (r *Registry) Get(id uint32) Map {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.ids[id]
+	m := r.ids[id]
+	if m == nil || !m.(coreMap).tryAcquire() {
+		return nil
+	}
+	return m
 }
 
 // NextID returns the smallest id above id that is in use; ok is false when
@@ -123,14 +131,22 @@ func (r *Registry) NextID(id uint32) (next uint32, ok bool) {
 	return next, ok
 }
 
-// All returns the maps in the order of their ids.
+// All returns the maps in the order of their ids, each with a reference for the caller to close.
 func (r *Registry) All() []Map {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := make([]Map, 0, len(r.ids))
 	for _, m := range r.ids {
-		all = append(all, m)
+		if m.(coreMap).tryAcquire() {
+			all = append(all, m)
+		}
 	}
 	slices.SortFunc(all, func(a, b Map) int { return int(a.Def().ID) - int(b.Def().ID) })
 	return all
+}
+
+// coreMap is what every map of this package is.
+type coreMap interface {
+	tryAcquire() bool
+	setRegistry(*Registry)
 }

@@ -145,8 +145,7 @@ func (m *Machine) NewMap(def catalog.MapDef) (maps.Map, error) {
 // mapByFD and progByFD resolve what user code writes into maps of maps and
 // program arrays: in one process an id is descriptor enough.
 func (m *Machine) mapByFD(fd uint32) (maps.Map, error) {
-	if mp := m.Maps.ByID(fd); mp != nil {
-		mp.Acquire()
+	if mp := m.Maps.Get(fd); mp != nil {
 		return mp, nil
 	}
 	return nil, errno.EBADF
