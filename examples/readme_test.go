@@ -65,9 +65,39 @@ func TestREADMEs(t *testing.T) {
 						t.Errorf("%s\n%s", command, d)
 					}
 				})
+				if strings.HasPrefix(command, "run ") {
+					t.Run("checked", func(t *testing.T) {
+						needKernelTypes(t, command)
+						if d := cmp.Diff(want, untimed(skep(t, command+" --checked"))); d != "" {
+							t.Errorf("%s\n%s", command, d)
+						}
+					})
+					t.Run("packets", func(t *testing.T) { comparePackets(t, command) })
+				}
 			}
 		})
 	}
+}
+
+// comparePackets compares the packets that a command writes on both engines, bit for bit.
+func comparePackets(t *testing.T, command string) {
+	oracle.Need(t, "bpf(2)", linux.Available())
+	dir := t.TempDir()
+	ours, theirs := filepath.Join(dir, "skep.pcap"), filepath.Join(dir, "linux.pcap")
+	skep(t, command+" --out "+ours)
+	skep(t, command+" --engine linux --out "+theirs)
+	if a, b := contents(t, ours), contents(t, theirs); !bytes.Equal(a, b) {
+		t.Errorf("%s --out: skep wrote %d bytes, the kernel %d, and they differ", command, len(a), len(b))
+	}
+}
+
+func contents(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 // skep runs a command and returns what it prints.

@@ -3,8 +3,10 @@ package capture
 import (
 	"bufio"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -50,7 +52,7 @@ func Create(name string) (*Writer, error) {
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o666)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", name, reason(err))
 	}
 	w, err := NewWriter(name, f)
 	if err != nil {
@@ -59,6 +61,15 @@ func Create(name string) (*Writer, error) {
 	}
 	w.file, w.rename = f, !device
 	return w, nil
+}
+
+// reason is what is wrong, without the temporary file's name.
+func reason(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
 }
 
 // NewWriter writes to a stream in the format that name asks for.

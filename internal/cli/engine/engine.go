@@ -82,6 +82,10 @@ type Options struct {
 	KernelBTF *btf.Spec
 	// Output asks for the packets afterwards: Result.Data.
 	Output bool
+	// Checked looks at every access, argument and claim of the verifier while programs run.
+	Checked bool
+	// Unprivileged verifies by the rules for callers without capabilities.
+	Unprivileged bool
 	// Repeat runs a program so many times on each packet; 0 is once. Counters
 	// count each, the result is the last one's.
 	Repeat uint32

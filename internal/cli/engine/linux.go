@@ -26,8 +26,13 @@ type linuxCollection struct {
 }
 
 func newLinux(img *image.Image, opts *Options) (Collection, error) {
-	if opts.Clock != RealClock || opts.Seed != 0 {
+	switch {
+	case opts.Clock != RealClock || opts.Seed != 0:
 		return nil, errors.New("clock and random numbers of the kernel are its own")
+	case opts.Checked:
+		return nil, errors.New("the kernel has no checked mode")
+	case opts.Unprivileged:
+		return nil, errors.New("the kernel asks who the caller is: give up the capabilities instead")
 	}
 	if err := linux.Available(); err != nil {
 		return nil, err

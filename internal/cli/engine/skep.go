@@ -33,7 +33,7 @@ var fixedTime = time.Date(2014, time.December, 7, 0, 0, 0, 0, time.UTC)
 func newSkep(img *image.Image, opts *Options) (Collection, error) {
 	c := &skepCollection{img: img, opts: *opts, progs: map[*image.Program]*skepProgram{}}
 	mo := skep.MachineOptions{
-		CPUs: opts.CPUs, KernelBTF: opts.KernelBTF,
+		CPUs: opts.CPUs, KernelBTF: opts.KernelBTF, Checked: opts.Checked, Unprivileged: opts.Unprivileged,
 		Trace: func(l skep.TraceLine) { c.traced = append(c.traced, l.Text) },
 	}
 	if opts.Seed != 0 {

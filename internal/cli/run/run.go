@@ -84,6 +84,7 @@ array takes a program's name, --set @FILE reads assignments from a file, one a l
 	f.StringVar(&o.BTF, "btf", "", "relocate against the kernel types in `file`, not this machine's")
 	f.IntVar(&o.CPUs, "cpus", 1, "possible CPUs: values of a per-CPU map")
 	f.Uint64Var(&o.Seed, "seed", 0, "seed of the programs' random numbers; makes a run repeatable with --clock")
+	f.BoolVar(&o.Checked, "checked", false, "look at every access and every claim of the verifier; slow")
 	f.StringVar(&o.Clock, "clock", "real", "real; fixed: time stands still; packets: it is each packet's")
 	return cmd
 }

@@ -24,6 +24,7 @@ type Options struct {
 	JSON     bool
 	Engine   string
 	BTF      string
+	Unpriv   bool
 }
 
 // New returns the command.
@@ -51,6 +52,7 @@ instruction, 4 the statistics alone; they may be added up.`,
 	f.Uint32Var(&o.LogLevel, "log-level", 0, "print the verifier's log: 1, 2, 4 or sums of them")
 	f.BoolVarP(&o.JSON, "json", "j", false, "print JSON")
 	f.StringVar(&o.Engine, "engine", engine.Skep, "skep or linux (the kernel's own verifier)")
+	f.BoolVar(&o.Unpriv, "unprivileged", false, "apply the rules for callers without CAP_BPF and CAP_PERFMON")
 	f.StringVar(&o.BTF, "btf", "", "relocate against the kernel types in `file`, not this machine's")
 	return cmd
 }
@@ -87,7 +89,7 @@ func run(s *ui.Streams, o *Options) error {
 	if err != nil {
 		return err
 	}
-	coll, err := open(img, &engine.Options{CPUs: 1})
+	coll, err := open(img, &engine.Options{CPUs: 1, Unprivileged: o.Unpriv})
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.Object, err)
 	}
