@@ -129,3 +129,38 @@ func TestTimerOnRealClock(t *testing.T) {
 		t.Errorf("the callback traced %q", got)
 	}
 }
+
+// A callback may start its own timer again, but not wait for itself to end.
+func TestTimerFromItsOwnCallback(t *testing.T) {
+	clock := NewManualClock(0, time.Unix(0, 0))
+	m := newMachine(t, Options{Clock: clock})
+	mp := timerMap(t, m, catalog.MapArray)
+	main := isa.Program(
+		isa.LdImm64(isa.R6, mp.Def().ValueBase+32+timerOff), // of element 1
+		isa.Mov64Reg(isa.R1, isa.R6), isa.LdImm64(isa.R2, mp.Def().Ptr), isa.Mov64Imm(isa.R3, 1),
+		isa.HelperCall(int32(catalog.FnTimerInit)),
+		isa.Mov64Reg(isa.R1, isa.R6), isa.LdFunc(isa.R2, 7),
+		isa.HelperCall(int32(catalog.FnTimerSetCallback)),
+		isa.Mov64Reg(isa.R1, isa.R6), isa.Mov64Imm(isa.R2, 100), isa.Mov64Imm(isa.R3, 0),
+		isa.HelperCall(int32(catalog.FnTimerStart)), isa.ExitInsn())
+	callback := isa.Program(
+		isa.Mov64Reg(isa.R7, isa.R3),
+		isa.LoadMem(isa.DW, isa.R4, isa.R7, firedOff), isa.ALU64Imm(isa.Add, isa.R4, 1), isa.StoreMem(isa.DW, isa.R7, isa.R4, firedOff),
+		isa.Mov64Reg(isa.R1, isa.R7), isa.ALU64Imm(isa.Add, isa.R1, timerOff),
+		isa.HelperCall(int32(catalog.FnTimerCancel)),
+		isa.StoreMem(isa.DW, isa.R7, isa.R0, keyOff),
+		isa.Mov64Reg(isa.R1, isa.R7), isa.ALU64Imm(isa.Add, isa.R1, timerOff), isa.Mov64Imm(isa.R2, 100), isa.Mov64Imm(isa.R3, 0),
+		isa.HelperCall(int32(catalog.FnTimerStart)),
+		isa.Mov64Imm(isa.R0, 0), isa.ExitInsn())
+	n := len(main)
+	p := program(t, m, []verifier.Subprog{{Start: 0, End: n}, {Start: n, End: n + len(callback), Callback: true}},
+		isa.Instructions(main), isa.Instructions(callback))
+	if r0 := runOn(t, m, p); r0 != 0 {
+		t.Fatalf("bpf_timer_start: %d", int64(r0))
+	}
+	clock.Advance(350)
+	fired, answer := value(t, mp)
+	if fired != 3 || int64(answer) != -35 {
+		t.Errorf("fired %d times, cancel says %d; want 3 and -EDEADLK", fired, int64(answer))
+	}
+}
