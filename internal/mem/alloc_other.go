@@ -18,6 +18,9 @@ func Alloc(size int) (*Block, error) {
 	return register(&Block{addr: uint64(uintptr(unsafe.Pointer(&raw[0]))), data: raw[:size], raw: raw}), nil
 }
 
+// AllocSparse is Alloc: this platform gives memory at once.
+func AllocSparse(size int) (*Block, error) { return Alloc(size) }
+
 // AllocGuarded is Alloc: this platform offers no guard pages.
 func AllocGuarded(size int) (*Block, error) { return Alloc(size) }
 

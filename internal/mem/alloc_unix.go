@@ -12,17 +12,21 @@ import (
 
 // Alloc returns size zeroed bytes, rounded up to whole pages behind the scenes.
 // The system gives memory to pages when they are first written.
-func Alloc(size int) (*Block, error) { return alloc(size, 0) }
+func Alloc(size int) (*Block, error) { return alloc(size, 0, true) }
+
+// AllocSparse is Alloc for a block of which only pages here and there will be written.
+func AllocSparse(size int) (*Block, error) { return alloc(size, 0, false) }
 
 // AllocGuarded is Alloc with an inaccessible page before and after, so that a
 // stray access faults. The last byte of the block ends at the upper guard.
-func AllocGuarded(size int) (*Block, error) { return alloc(size, os.Getpagesize()) }
+func AllocGuarded(size int) (*Block, error) { return alloc(size, os.Getpagesize(), true) }
 
-// alloc maps size bytes between two guards of the given size.
+// alloc maps size bytes between two guards of the given size; dense means that
+// most of it will be written.
 //
 //	│ guard │ slack │ size bytes │ guard │
 //	└───────┴───────┴────────────┴───────┘   slack only where there are guards
-func alloc(size, guard int) (*Block, error) {
+func alloc(size, guard int, dense bool) (*Block, error) {
 	if size <= 0 {
 		return nil, fmt.Errorf("mem: allocation of %d bytes", size)
 	}
@@ -32,7 +36,9 @@ func alloc(size, guard int) (*Block, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mem: %d bytes: %w", size, err)
 	}
-	preferHuge(raw)
+	if dense {
+		preferHuge(raw)
+	}
 	off := 0
 	if guard != 0 {
 		off = guard + pages - size

@@ -17,3 +17,14 @@ func preferHuge(raw []byte) {
 		_ = unix.Madvise(raw, unix.MADV_HUGEPAGE)
 	}
 }
+
+// Wipe makes n bytes from off on zero; both are multiples of the page size. The
+// pages go back to the system.
+func (b *Block) Wipe(off, n int) {
+	if unix.Madvise(b.data[off:off+n], unix.MADV_DONTNEED) != nil {
+		clear(b.data[off : off+n])
+	}
+}
+
+// Lazy reports whether a block takes memory only where it is written.
+const Lazy = true
