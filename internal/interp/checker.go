@@ -183,7 +183,7 @@ func (c *Checker) grant(r Region) {
 }
 
 // before examines the instruction at pc.
-func (c *Checker) before(vm *VM, pc int) error {
+func (c *Checker) before(vm *VM, pc int) *Violation {
 	f := &c.frames[vm.depth]
 	p := vm.frames[vm.depth].prog
 	if v := c.settle(vm, pc); v != nil {
@@ -205,10 +205,7 @@ func (c *Checker) before(vm *VM, pc int) error {
 			}
 		}
 	}
-	if v := c.examine(vm, f, p, pc); v != nil {
-		return v
-	}
-	return nil
+	return c.examine(vm, f, p, pc)
 }
 
 // orig is the verified program's slot of a rewritten slot.

@@ -11,22 +11,26 @@ func simm(ins *isa.Instruction) uint64 { return uint64(int64(ins.Imm)) }
 // at is the address a load or store reaches from the base register's value.
 func at(base uint64, ins *isa.Instruction) uint64 { return base + uint64(int64(ins.Off)) }
 
-// exec runs from pc in the current frame until that frame returns or the run
-// is being left (vm.unwind). Each case is one opcode; 32-bit arithmetic clears
-// the upper half, shifts take their count modulo the width.
-func (vm *VM) exec(pc int) {
-	r := &vm.reg
-	floor := vm.depth
-	code := vm.frames[floor].prog.Insns
+// exec runs from vm.pc until the frame vm.floor returns or the run is being
+// left (vm.unwind). Each case is one opcode; 32-bit arithmetic clears the upper
+// half, shifts take their count modulo the width.
+//
+// What needs more than registers and memory is done by rare, in control.go.
+// Between two such instructions the slot and the code live in machine registers
+// only, which is what makes the loop as fast as it is.
+func (vm *VM) exec() {
+	pc, code := vm.pc, vm.code
 	for {
 		if vm.checker != nil {
-			if vm.unwind = vm.checker.before(vm, pc); vm.unwind != nil {
+			vm.pc = pc
+			if !vm.examine() {
 				return
 			}
+			pc, code = vm.pc, vm.code
 		}
 		ins := &code[pc]
 		pc++
-		dst, src := &r[ins.Dst&15], &r[ins.Src&15]
+		dst, src := &vm.reg[ins.Dst&15], &vm.reg[ins.Src&15]
 		switch ins.Op {
 		// 64-bit arithmetic.
 		case alu64 | isa.Add:
@@ -159,21 +163,6 @@ func (vm *VM) exec(pc int) {
 			*dst = sext16(uint64(mem.Load16(at(*src, ins))))
 		case ldsW:
 			*dst = sext32(mem.Load32(at(*src, ins)))
-		case probeB, probeH, probeW, probeDW:
-			*dst = probe(at(*src, ins), ins.Op.Bytes())
-		case probesB, probesH, probesW:
-			size := ins.Op.Bytes()
-			*dst = sext(probe(at(*src, ins), size), int16(8*size))
-		case absB, absH, absW, indB, indH, indW:
-			off := ins.Imm
-			if ins.Op.Mode() == isa.ModeIND {
-				off += int32(*src)
-			}
-			v, ok := vm.services.LoadPacket(off, ins.Op.Bytes())
-			r[0] = uint64(v)
-			if !ok {
-				goto leave // with R0 zero, as the packet is too short
-			}
 
 		// Stores.
 		case stB:
@@ -192,27 +181,10 @@ func (vm *VM) exec(pc int) {
 			mem.Store64(at(*dst, ins), simm(ins))
 		case stxDW:
 			mem.Store64(at(*dst, ins), *src)
-		case atomicDW:
-			atomic64(r, ins)
-		case atomicW:
-			atomic32(r, ins)
-		case atomicB, atomicH:
-			atomicNarrow(r, ins)
 
 		// Jumps.
 		case opGoto:
 			goto jump
-		case opGotol:
-			if !vm.spend(max(0, -int(ins.Imm))) {
-				return
-			}
-			pc += int(ins.Imm)
-		case opMayGoto:
-			f := &vm.frames[vm.depth]
-			if f.mayGoto == 0 {
-				goto jump
-			}
-			f.mayGoto--
 		case jmp | isa.Jeq:
 			if *dst == simm(ins) {
 				goto jump
@@ -390,76 +362,25 @@ func (vm *VM) exec(pc int) {
 				goto jump
 			}
 
-		// Calls and returns.
-		case opCall:
-			switch ins.Src {
-			case isa.CallLocal:
-				target := pc + int(ins.Imm)
-				p := vm.frames[vm.depth].prog
-				if !vm.spend(p.lengthAt(target)) || !vm.push(p, target, pc) {
-					return
-				}
-				pc = target
-			case isa.CallKfunc:
-				r[0] = vm.services.Kfunc(*ins, r[1], r[2], r[3], r[4], r[5])
-				if vm.unwind != nil {
-					return
-				}
-			default:
-				r[0] = vm.services.Helper(ins.Imm, r[1], r[2], r[3], r[4], r[5])
-				if vm.unwind != nil {
-					return
-				}
-				if ins.Imm == tailCall && vm.tailCall() {
-					code, pc = vm.frames[vm.depth].prog.Insns, 0
-				}
-			}
-		case opReturn:
-			goto leave
 		default:
-			panic("BUG: interp: opcode that Prepare should have refused")
+			vm.pc = pc
+			if !vm.rare() {
+				return
+			}
+			pc, code = vm.pc, vm.code
 		}
 		continue
 
 	jump:
-		if ins.Off < 0 && !vm.spend(-int(ins.Off)) {
-			return
-		}
 		pc += int(ins.Off)
-		continue
-
-	leave:
-		f := &vm.frames[vm.depth]
-		pc = f.ret
-		vm.pop()
-		if vm.depth < floor {
-			return
-		}
-		if caller := vm.frames[vm.depth].prog; caller != f.prog {
-			code = caller.Insns
-			vm.services.Running(caller)
+		if ins.Off < 0 {
+			if vm.fuel += int64(ins.Off); vm.fuel <= 0 {
+				vm.pc = pc
+				if !vm.refill() {
+					return
+				}
+				pc, code = vm.pc, vm.code
+			}
 		}
 	}
-}
-
-// tailCall is the id of bpf_tail_call.
-const tailCall = 12
-
-// tailCall replaces the current frame's function by the program the helper
-// chose, unless the run has made [isa.MaxTailCalls] already. The callers'
-// frames stay: the new program returns to them.
-func (vm *VM) tailCall() bool {
-	next := vm.services.TailCall()
-	if next == nil || vm.tailCalls >= isa.MaxTailCalls {
-		return false
-	}
-	vm.tailCalls++
-	f := &vm.frames[vm.depth]
-	f.prog, f.mayGoto = next, mayGotoBudget
-	vm.clearFrame(f, 0)
-	if vm.checker != nil {
-		vm.checker.replaced(vm)
-	}
-	vm.services.Running(next)
-	return true
 }

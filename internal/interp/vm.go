@@ -63,7 +63,10 @@ type frame struct {
 // VM is the state of one vCPU's runs. It is used by one goroutine at a time.
 type VM struct {
 	reg    [16]uint64 // R0–R10, AX; 16, so that a masked index needs no bounds check
-	depth  int        // index of the current frame
+	pc     int        // slot to go on at; exec keeps it in a machine register meanwhile
+	code   []isa.Instruction
+	depth  int // index of the current frame
+	floor  int // frame whose return ends the exec under way
 	frames [maxFrames]frame
 
 	tailCalls int
@@ -118,7 +121,7 @@ func (vm *VM) RunCallback(p *Program, fn uint64, args [3]uint64, opts Options) (
 }
 
 func (vm *VM) start(p *Program, pc int, args []uint64, opts Options) (uint64, error) {
-	vm.depth, vm.tailCalls, vm.unwind, vm.fuel = -1, 0, nil, 0
+	vm.depth, vm.floor, vm.tailCalls, vm.unwind, vm.fuel = -1, 0, 0, nil, 0
 	vm.checker, vm.done, vm.budget = opts.Checker, opts.Done, opts.Budget
 	if vm.budget == 0 {
 		vm.budget = math.MaxInt64
@@ -131,7 +134,7 @@ func (vm *VM) start(p *Program, pc int, args []uint64, opts Options) (uint64, er
 	if vm.checker != nil {
 		vm.checker.entered(vm, len(args))
 	}
-	vm.exec(pc)
+	vm.exec()
 	switch {
 	case errors.Is(vm.unwind, errThrown):
 		return vm.caught(p)
@@ -156,7 +159,7 @@ func (vm *VM) caught(p *Program) (uint64, error) {
 		if vm.checker != nil {
 			vm.checker.entered(vm, 1)
 		}
-		vm.exec(s.Start)
+		vm.exec()
 		return vm.reg[0], vm.unwind
 	}
 	return cookie, nil
@@ -181,11 +184,14 @@ func (vm *VM) Call(fn, r1, r2, r3, r4, r5 uint64) uint64 {
 	if vm.checker != nil {
 		vm.checker.entered(vm, 5)
 	}
-	vm.exec(int(fn))
+	floor := vm.floor
+	vm.floor = vm.depth
+	vm.exec()
+	vm.floor = floor
 	if vm.unwind != nil {
 		return 1
 	}
-	return vm.reg[0]
+	return vm.reg[isa.R0]
 }
 
 // Throw begins to leave the run, as bpf_throw does; the kfunc calls it.
@@ -204,6 +210,7 @@ func (vm *VM) push(p *Program, pc, ret int) bool {
 	f.saved = [4]uint64(vm.reg[isa.R6:isa.R10])
 	f.fp = vm.stack.Addr() + uint64(maxFrames-vm.depth)*frameRoom
 	vm.clearFrame(f, pc)
+	vm.pc, vm.code = pc, p.Insns
 	return true
 }
 
@@ -234,9 +241,19 @@ func (vm *VM) pop() {
 	}
 }
 
-// spend takes slots from the run's fuel and reports whether the run goes on.
+// examine asks the checker about the instruction at vm.pc.
+func (vm *VM) examine() bool {
+	if v := vm.checker.before(vm, vm.pc); v != nil {
+		vm.unwind = v
+		return false
+	}
+	return true
+}
+
+// spend takes slots from the run's fuel and reports whether the run goes on. A
+// jump forward, of negative length, is free.
 func (vm *VM) spend(slots int) bool {
-	vm.fuel -= int64(slots)
+	vm.fuel -= int64(max(slots, 0))
 	return vm.fuel > 0 || vm.refill()
 }
 
