@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"github.com/gopacket/gopacket/pcapgo"
 
@@ -65,6 +66,7 @@ func run(object, capture string, out io.Writer) error {
 		return err
 	}
 	defer events.Close()
+	events.SetDeadline(time.Unix(1, 0)) // long past: Read takes what is there, and does not wait
 
 	f, err := os.Open(capture)
 	if err != nil {
@@ -93,10 +95,13 @@ func run(object, capture string, out io.Writer) error {
 }
 
 // drain prints the events that wait in the ring. A program that watches a live
-// interface would call Read in a goroutine of its own, which waits for the next.
+// interface would call Read in a goroutine of its own, without a deadline.
 func drain(events *ringbuf.Reader, out io.Writer) error {
-	for events.AvailableBytes() > 0 {
+	for {
 		record, err := events.Read()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -108,5 +113,4 @@ func drain(events *ringbuf.Reader, out io.Writer) error {
 		to := netip.AddrPortFrom(netip.AddrFrom4(e.Daddr), e.Dport)
 		fmt.Fprintf(out, "%-6s %v → %v\n", kinds[e.Kind], from, to)
 	}
-	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/image"
+	"github.com/skep-bpf/skep/internal/catalog"
 )
 
 // Names of the engines, the values of --engine.
@@ -36,6 +37,10 @@ type Collection interface {
 	SetSlot(m *image.Map, key uint32, p Program) error
 	// Traced returns the lines programs printed since the last call.
 	Traced() ([]string, error)
+	// Events calls f for each record that programs wrote to user space through a
+	// map since the last call; lost counts records before it that found no room,
+	// for which there is a call with an empty record.
+	Events(f func(m *image.Map, record []byte, lost uint64)) error
 	Close() error
 }
 
@@ -110,4 +115,9 @@ func ByName(name string) (func(*image.Image, *Options) (Collection, error), erro
 		return newLinux, nil
 	}
 	return nil, fmt.Errorf("there is no engine %q: skep and linux are", name)
+}
+
+// givesEvents says whether a map is a way to user space.
+func givesEvents(m *image.Map) bool {
+	return m.Type == catalog.MapRingBuf || m.Type == catalog.MapPerfEventArray
 }

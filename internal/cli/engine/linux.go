@@ -21,6 +21,7 @@ type linuxCollection struct {
 	btf   *linux.BTF // nil: the object has no types
 	maps  map[*image.Map]*linuxMap
 	progs map[*image.Program]*linuxProgram
+	rings map[*image.Map]*linux.Events
 	trace *linux.Trace // nil where tracefs is not to be had
 	unpin func()
 }
@@ -45,6 +46,7 @@ func newLinux(img *image.Image, opts *Options) (Collection, error) {
 		opts:  *opts,
 		maps:  map[*image.Map]*linuxMap{},
 		progs: map[*image.Program]*linuxProgram{},
+		rings: map[*image.Map]*linux.Events{},
 	}
 	runtime.LockOSThread()
 	c.unpin = pinCPU()
@@ -98,6 +100,11 @@ func (c *linuxCollection) createMap(m *image.Map) error {
 	}
 	if rounded := int(m.ValueSize+7) &^ 7; lm.perCPU && rounded > 0 {
 		lm.cpus = lm.size / rounded
+	}
+	if givesEvents(m) {
+		if c.rings[m], err = k.Events(); err != nil {
+			return err
+		}
 	}
 	if m.Data != nil && m.Type == catalog.MapArray {
 		if err := k.Update(make([]byte, 4), m.Data, 0); err != nil {
@@ -222,8 +229,20 @@ func (c *linuxCollection) Traced() ([]string, error) {
 	return c.trace.Lines()
 }
 
+func (c *linuxCollection) Events(f func(*image.Map, []byte, uint64)) error {
+	for m, ring := range c.rings {
+		if err := ring.Drain(func(record []byte, lost uint64) { f(m, record, lost) }); err != nil {
+			return fmt.Errorf("map %s: %w", m.Name, err)
+		}
+	}
+	return nil
+}
+
 func (c *linuxCollection) Close() error {
 	var errs []error
+	for _, ring := range c.rings {
+		errs = append(errs, ring.Close())
+	}
 	for _, p := range c.progs {
 		errs = append(errs, p.Close())
 	}

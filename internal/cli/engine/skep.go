@@ -21,7 +21,15 @@ type skepCollection struct {
 	loads  []*skep.Collection
 	maps   map[string]*skep.Map
 	progs  map[*image.Program]*skepProgram
+	rings  map[*image.Map]reader
 	traced []string
+}
+
+// reader is a ring buffer's or a perf buffer's.
+type reader interface {
+	// next takes out the next record, and reports false when none waits.
+	next() (record []byte, lost uint64, ok bool, err error)
+	Close() error
 }
 
 // What clocks say when they are not the system's: a round uptime, and the day
@@ -31,7 +39,7 @@ const fixedUptime = time.Hour
 var fixedTime = time.Date(2014, time.December, 7, 0, 0, 0, 0, time.UTC)
 
 func newSkep(img *image.Image, opts *Options) (Collection, error) {
-	c := &skepCollection{img: img, opts: *opts, progs: map[*image.Program]*skepProgram{}}
+	c := &skepCollection{img: img, opts: *opts, progs: map[*image.Program]*skepProgram{}, rings: map[*image.Map]reader{}}
 	mo := skep.MachineOptions{
 		CPUs: opts.CPUs, KernelBTF: opts.KernelBTF, Checked: opts.Checked, Unprivileged: opts.Unprivileged,
 		Trace: func(l skep.TraceLine) { c.traced = append(c.traced, l.Text) },
@@ -54,7 +62,25 @@ func newSkep(img *image.Image, opts *Options) (Collection, error) {
 		return nil, err
 	}
 	c.maps = coll.Maps
+	if err := c.openRings(); err != nil {
+		c.Close()
+		return nil, err
+	}
 	return c, nil
+}
+
+func (c *skepCollection) openRings() error {
+	for _, m := range c.img.Maps {
+		if !givesEvents(m) || c.maps[m.Name] == nil {
+			continue
+		}
+		r, err := newReader(c.maps[m.Name])
+		if err != nil {
+			return err
+		}
+		c.rings[m] = r
+	}
+	return nil
 }
 
 // load brings programs into the machine, with the maps that are there already.
@@ -124,7 +150,26 @@ func (c *skepCollection) Traced() ([]string, error) {
 	return lines, nil
 }
 
+func (c *skepCollection) Events(f func(*image.Map, []byte, uint64)) error {
+	for m, r := range c.rings {
+		for {
+			record, lost, ok, err := r.next()
+			if err != nil {
+				return fmt.Errorf("map %s: %w", m.Name, err)
+			}
+			if !ok {
+				break
+			}
+			f(m, record, lost)
+		}
+	}
+	return nil
+}
+
 func (c *skepCollection) Close() error {
+	for _, r := range c.rings {
+		r.Close()
+	}
 	for i := len(c.loads) - 1; i >= 0; i-- {
 		c.loads[i].Close()
 	}

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/cilium/ebpf/btf"
+
 	"github.com/skep-bpf/skep/image"
 	"github.com/skep-bpf/skep/internal/btfval"
 	"github.com/skep-bpf/skep/internal/catalog"
@@ -96,6 +98,60 @@ func assignProgram(coll engine.Collection, img *image.Image, m *image.Map, key [
 		return err
 	}
 	return coll.SetSlot(m, img.ByteOrder.Uint32(key), loaded)
+}
+
+// decodes reads map=type assignments: as what type the events of a map are shown.
+func decodes(img *image.Image, args []string) (map[*image.Map]btf.Type, error) {
+	types := map[*image.Map]btf.Type{}
+	for _, arg := range args {
+		name, typ, ok := strings.Cut(arg, "=")
+		if !ok {
+			return nil, ui.Usagef("--decode %s: it is not map=type", arg)
+		}
+		m := img.Map(name)
+		if m == nil {
+			return nil, fmt.Errorf("--decode %s: no map %s: there are %s", arg, name, mapNames(img))
+		}
+		t := typeByName(img.BTF, typ)
+		if t == nil {
+			return nil, fmt.Errorf("--decode %s: the object's BTF has no type %s", arg, typ)
+		}
+		types[m] = t
+	}
+	return types, nil
+}
+
+// typeByName finds a type called "struct x", "union x", "enum x" or plainly "x".
+func typeByName(spec *btf.Spec, name string) btf.Type {
+	if spec == nil {
+		return nil
+	}
+	kind, rest, ok := strings.Cut(strings.TrimSpace(name), " ")
+	if !ok {
+		kind, rest = "", kind
+	}
+	types, err := spec.AnyTypesByName(strings.TrimSpace(rest))
+	if err != nil {
+		return nil
+	}
+	for _, t := range types {
+		switch t.(type) {
+		case *btf.Struct:
+			ok = kind == "struct"
+		case *btf.Union:
+			ok = kind == "union"
+		case *btf.Enum:
+			ok = kind == "enum"
+		case *btf.Int, *btf.Float, *btf.Typedef:
+			ok = false
+		default:
+			continue
+		}
+		if ok || kind == "" {
+			return t
+		}
+	}
+	return nil
 }
 
 func mapNames(img *image.Image) string {

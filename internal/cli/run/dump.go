@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cilium/ebpf/btf"
+
 	"github.com/skep-bpf/skep/image"
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/cli/engine"
@@ -21,13 +23,17 @@ type mapDump struct {
 	zero    int     // of an array: entries left out, since they are zero
 	entries []entry // the first ones by key, for arrays by index
 	note    string  // why there are none to show
+	// Of a map that is a way to user space: what came through it, and the type
+	// its records are shown by, if one was given.
+	events *events
+	record btf.Type
 }
 
 type entry struct{ key, value []byte }
 
 // dump reads the maps that a program can have changed. At most limit entries
 // of each are kept, all when it is 0.
-func dump(coll engine.Collection, img *image.Image, limit int) ([]mapDump, error) {
+func dump(coll engine.Collection, img *image.Image, t *totals, limit int) ([]mapDump, error) {
 	var dumps []mapDump
 	for _, m := range img.Maps {
 		switch m.Kind {
@@ -39,7 +45,13 @@ func dump(coll engine.Collection, img *image.Image, limit int) ([]mapDump, error
 			continue
 		}
 		d := mapDump{Map: m, perCPU: target.PerCPU(), cpus: target.CPUs(), note: unlisted[m.Type]}
-		if d.note == "" {
+		switch {
+		case m.Type == catalog.MapRingBuf || m.Type == catalog.MapPerfEventArray:
+			if d.events = t.events[m]; d.events == nil {
+				d.events = &events{}
+			}
+			d.record = t.decode[m]
+		case d.note == "":
 			if err := d.read(target, limit); err != nil {
 				return nil, fmt.Errorf("map %s: %w", m.Name, err)
 			}
@@ -51,21 +63,19 @@ func dump(coll engine.Collection, img *image.Image, limit int) ([]mapDump, error
 
 // unlisted are the types that have no content by key to show.
 var unlisted = map[catalog.MapType]string{
-	catalog.MapRingBuf:        "events for user space",
-	catalog.MapUserRingBuf:    "events from user space",
-	catalog.MapPerfEventArray: "events for user space",
-	catalog.MapQueue:          "elements leave it when they are read",
-	catalog.MapStack:          "elements leave it when they are read",
-	catalog.MapBloomFilter:    "it does not know its elements",
-	catalog.MapStackTrace:     "stack traces",
-	catalog.MapSkStorage:      "content of sockets",
-	catalog.MapInodeStorage:   "content of inodes",
-	catalog.MapTaskStorage:    "content of tasks",
-	catalog.MapCGrpStorage:    "content of control groups",
-	catalog.MapArena:          "memory shared with user space",
-	catalog.MapProgArray:      "programs",
-	catalog.MapArrayOfMaps:    "maps",
-	catalog.MapHashOfMaps:     "maps",
+	catalog.MapUserRingBuf:  "events from user space",
+	catalog.MapQueue:        "elements leave it when they are read",
+	catalog.MapStack:        "elements leave it when they are read",
+	catalog.MapBloomFilter:  "it does not know its elements",
+	catalog.MapStackTrace:   "stack traces",
+	catalog.MapSkStorage:    "content of sockets",
+	catalog.MapInodeStorage: "content of inodes",
+	catalog.MapTaskStorage:  "content of tasks",
+	catalog.MapCGrpStorage:  "content of control groups",
+	catalog.MapArena:        "memory shared with user space",
+	catalog.MapProgArray:    "programs",
+	catalog.MapArrayOfMaps:  "maps",
+	catalog.MapHashOfMaps:   "maps",
 }
 
 // isArray says whether every key below max_entries exists: zero values are

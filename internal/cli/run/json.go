@@ -39,6 +39,15 @@ type jsonMap struct {
 	MaxEntries uint32      `json:"max_entries"`
 	Count      int         `json:"count"`
 	Entries    []jsonEntry `json:"entries"` // of arrays those that are not zero
+	Events     *jsonEvents `json:"events,omitempty"`
+}
+
+// jsonEvents is what came through a ring buffer or a perf event array.
+type jsonEvents struct {
+	Records uint64            `json:"records"`
+	Bytes   uint64            `json:"bytes"`
+	Lost    uint64            `json:"lost"`
+	First   []json.RawMessage `json:"first"` // the first ones, as bytes without --decode
 }
 
 type jsonEntry struct {
@@ -60,6 +69,12 @@ func (t *totals) printJSON(s *ui.Streams, order binary.ByteOrder) error {
 	}
 	for _, d := range t.maps {
 		m := jsonMap{Name: d.Name, Type: d.Type.String(), MaxEntries: d.MaxEntries, Count: d.count, Entries: []jsonEntry{}}
+		if e := d.events; e != nil {
+			m.Events = &jsonEvents{Records: e.records, Bytes: e.bytes, Lost: e.lost, First: []json.RawMessage{}}
+			for _, record := range e.first {
+				m.Events.First = append(m.Events.First, btfval.JSON(d.record, record, order))
+			}
+		}
 		for _, e := range d.entries {
 			j := jsonEntry{Key: btfval.JSON(d.Key, e.key, order)}
 			if d.perCPU {

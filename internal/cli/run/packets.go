@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/skep-bpf/skep/image"
 	"github.com/skep-bpf/skep/internal/capture"
 	"github.com/skep-bpf/skep/internal/cli/engine"
 	"github.com/skep-bpf/skep/internal/cli/ui"
@@ -35,9 +36,9 @@ type inputError struct{ error }
 
 func (e *inputError) Unwrap() error { return e.error }
 
-// traceEvery is after how many packets traced lines are fetched: before the
-// engine's buffer of them can be full.
-const traceEvery = 256
+// traceEvery is after how many packets traced lines and events are fetched: as a
+// reader that keeps up would.
+const traceEvery = 64
 
 // packets runs the program on all packets, and completes the output file when
 // nothing went wrong.
@@ -141,14 +142,16 @@ func (w *work) packet(p capture.Packet) error {
 	return w.out.Write(capture.Packet{Time: p.Time, Length: len(res.Data) + cut}, data)
 }
 
-// traced fetches what the program printed.
+// traced fetches what the program printed and wrote to user space.
 func (w *work) traced() error {
 	lines, err := w.coll.Traced()
 	if err != nil {
 		return err
 	}
 	w.total.trace(lines, w.o.Max)
-	return nil
+	return w.coll.Events(func(m *image.Map, record []byte, lost uint64) {
+		w.total.event(m, record, lost, w.o.Max)
+	})
 }
 
 // startProgress shows how much of the files is read; the returned function ends it.

@@ -58,6 +58,10 @@ func (d *mapDump) print(s *ui.Streams, b *strings.Builder, order binary.ByteOrde
 	}
 	fmt.Fprintf(b, "\n%s (%v", s.Paint(ui.Bold, name), d.Type)
 	switch {
+	case d.events != nil:
+		b.WriteString(")")
+		d.printEvents(b, order)
+		return
 	case d.note != "":
 		fmt.Fprintf(b, "): %s\n", d.note)
 		return
@@ -81,6 +85,26 @@ func (d *mapDump) print(s *ui.Streams, b *strings.Builder, order binary.ByteOrde
 	}
 	if n := d.hidden(); n > 0 {
 		fmt.Fprintf(b, "  … and %s more\n", ui.Count(uint64(n)))
+	}
+}
+
+// printEvents writes how many records came through the map and, where their
+// type is known, what they say.
+func (d *mapDump) printEvents(b *strings.Builder, order binary.ByteOrder) {
+	e := d.events
+	fmt.Fprintf(b, ": %s events, %s", ui.Count(e.records), ui.Bytes(int64(e.bytes)))
+	if e.lost > 0 {
+		fmt.Fprintf(b, ", %s lost", ui.Count(e.lost))
+	}
+	b.WriteByte('\n')
+	if d.record == nil {
+		return
+	}
+	for _, record := range e.first {
+		fmt.Fprintf(b, "  %s\n", btfval.Format(d.record, record, order))
+	}
+	if more := e.records - uint64(len(e.first)); more > 0 {
+		fmt.Fprintf(b, "  … and %s more\n", ui.Count(more))
 	}
 }
 

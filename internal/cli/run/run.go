@@ -30,6 +30,7 @@ type Options struct {
 	Out     string
 	Sets    []string
 	Consts  []string
+	Decodes []string
 	Limit   uint64
 	Max     int
 	JSON    bool
@@ -57,7 +58,10 @@ the program runs on one packet of 64 zero bytes.
 Maps are filled before the run with --set 'map[key]=value', constants set with
 --const name=value; both are read by the types of the object: 12, 0x1f, "text",
 10.0.0.1, { .packets = 1 }. An LPM key may be a prefix (10.0.0.0/8), a program
-array takes a program's name, --set @FILE reads assignments from a file, one a line.`,
+array takes a program's name, --set @FILE reads assignments from a file, one a line.
+
+Ring buffers and perf event arrays are read while the program runs: their events
+are counted, and shown with --decode 'events=struct event'.`,
 		Example: `  skep run examples/firewall/firewall.o --pcap examples/captures/web.pcap
   skep run examples/firewall/firewall.o --pcap examples/captures/web.pcap \
       --set 'block4[203.0.113.0/24]=3' --const closed_port=22 --out passed.pcap`,
@@ -76,6 +80,7 @@ array takes a program's name, --set @FILE reads assignments from a file, one a l
 	f.StringVarP(&o.Out, "out", "w", "", "write what passed, as it then was, to `file` (.pcap, .pcapng; .gz, .zst)")
 	f.StringArrayVar(&o.Sets, "set", nil, "fill a map: `map[key]=value` (may be repeated)")
 	f.StringArrayVar(&o.Consts, "const", nil, "set a constant: `name=value` (may be repeated)")
+	f.StringArrayVar(&o.Decodes, "decode", nil, "show the events of a ring buffer as a type: `map=struct name` (may be repeated)")
 	f.Uint64VarP(&o.Limit, "count", "c", 0, "stop after `n` packets")
 	f.Uint32Var(&o.Repeat, "repeat", 1, "run `n` times on each packet, to measure")
 	f.IntVar(&o.Max, "max", 20, "show at most `n` entries of a map and lines of trace (0: all)")
@@ -130,6 +135,9 @@ func run(ctx context.Context, s *ui.Streams, o *Options) error {
 	}
 
 	w := &work{o: o, coll: coll, prog: loaded, verdicts: verdicts, total: newTotals(o, prog)}
+	if w.total.decode, err = decodes(img, o.Decodes); err != nil {
+		return fmt.Errorf("%s: %w", o.Object, err)
+	}
 	stop := w.startProgress(s)
 	runErr := w.packets(ctx)
 	stop()
@@ -138,7 +146,7 @@ func run(ctx context.Context, s *ui.Streams, o *Options) error {
 		return runErr
 	}
 	// What was run before an input turned bad is worth seeing.
-	w.total.maps, err = dump(coll, img, o.Max)
+	w.total.maps, err = dump(coll, img, w.total, o.Max)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.Object, err)
 	}

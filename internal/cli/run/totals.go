@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cilium/ebpf/btf"
+
 	"github.com/skep-bpf/skep/image"
 	"github.com/skep-bpf/skep/internal/cli/ui"
 )
@@ -24,7 +26,15 @@ type totals struct {
 	verdicts []count
 	lines    []string // traced, the first ones
 	Traced   uint64   // how many there were
+	events   map[*image.Map]*events
+	decode   map[*image.Map]btf.Type // of events, by --decode
 	maps     []mapDump
+}
+
+// events are the records that came through a ring buffer or a perf event array.
+type events struct {
+	records, bytes, lost uint64
+	first                [][]byte // the first ones
 }
 
 // count is a row of the verdict table.
@@ -34,7 +44,7 @@ type count struct {
 }
 
 func newTotals(o *Options, p *image.Program) *totals {
-	return &totals{Object: o.Object, Engine: o.Engine, Program: p}
+	return &totals{Object: o.Object, Engine: o.Engine, Program: p, events: map[*image.Map]*events{}}
 }
 
 // add counts a packet of size bytes; took is 0 when the program did not run.
@@ -61,6 +71,24 @@ func (t *totals) trace(lines []string, limit int) {
 		lines = lines[:min(len(lines), max(0, limit-len(t.lines)))]
 	}
 	t.lines = append(t.lines, lines...)
+}
+
+// event counts a record and keeps the first limit, all when it is 0.
+func (t *totals) event(m *image.Map, record []byte, lost uint64, limit int) {
+	e := t.events[m]
+	if e == nil {
+		e = &events{}
+		t.events[m] = e
+	}
+	e.lost += lost
+	if len(record) == 0 {
+		return
+	}
+	e.records++
+	e.bytes += uint64(len(record))
+	if limit == 0 || len(e.first) < limit {
+		e.first = append(e.first, slices.Clone(record))
+	}
 }
 
 // sorted returns the verdicts in the order of their codes.
