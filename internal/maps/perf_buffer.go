@@ -96,10 +96,7 @@ func (b *PerfBuffer) write(data, extra []byte) errno.Errno {
 	b.append(pad[:size-4-uint64(len(data))-uint64(len(extra))])
 	if b.watermark == 0 || b.head-b.woken > b.watermark {
 		b.woken = b.head
-		select {
-		case b.wake <- struct{}{}:
-		default:
-		}
+		signal(b.wake)
 	}
 	return 0
 }

@@ -35,16 +35,21 @@ func init() {
 // nothing is overwritten (Linux 6.18 has no BPF_F_RB_OVERWRITE yet).
 type RingBuf struct {
 	*core
-	block   *mem.Block
-	mask    uint64
-	data    uint64 // address of the first record
-	cons    *uint64
-	prod    *uint64
+	ringMemory
 	mu      sync.Mutex // writers
 	pending uint64     // position of the oldest record that may be busy
 	reading sync.Mutex
 	wake    chan struct{}
 	dropped atomic.Uint64
+}
+
+// ringMemory is the memory of a ring.
+type ringMemory struct {
+	block *mem.Block
+	mask  uint64
+	data  uint64 // address of the first record
+	cons  *uint64
+	prod  *uint64
 }
 
 // Bits of a record's first word (uapi).
@@ -75,19 +80,37 @@ func checkRingBuf(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
 }
 
 func newRingBuf(c *core) (Map, errno.Errno) {
+	m := &RingBuf{core: c, wake: make(chan struct{}, 1)}
+	return m, m.ringMemory.open(c)
+}
+
+// open allocates the memory; its first page is the map's header.
+func (r *ringMemory) open(c *core) errno.Errno {
 	b, err := mem.AllocMirrored(3*int(pageSize), int(c.def.MaxEntries))
 	if err != nil {
-		return nil, errno.ENOMEM
+		return errno.ENOMEM
 	}
 	base := b.Addr()
-	m := &RingBuf{core: c, block: b, mask: uint64(c.def.MaxEntries) - 1,
-		data: base + 3*pageSize,
-		cons: (*uint64)(mem.Ptr(base + pageSize)), prod: (*uint64)(mem.Ptr(base + 2*pageSize)),
-		wake: make(chan struct{}, 1)}
+	*r = ringMemory{block: b, mask: uint64(c.def.MaxEntries) - 1, data: base + 3*pageSize,
+		cons: (*uint64)(mem.Ptr(base + pageSize)), prod: (*uint64)(mem.Ptr(base + 2*pageSize))}
 	c.def.Ptr = base
-	mem.Store64(base+HeaderBase, m.data)
-	mem.Store32(base+HeaderMask, uint32(m.mask))
-	return m, 0
+	mem.Store64(base+HeaderBase, r.data)
+	mem.Store32(base+HeaderMask, uint32(r.mask))
+	return 0
+}
+
+// header returns the first word of the record at a position.
+func (r *ringMemory) header(pos uint64) *uint32 { return (*uint32)(mem.Ptr(r.data + pos&r.mask)) }
+
+// recordSize is what a record of n bytes takes in the ring.
+func recordSize(n uint64) uint64 { return (n + ringHdrSize + 7) &^ 7 }
+
+// signal wakes who waits on a channel of one place.
+func signal(wake chan struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
 }
 
 func (m *RingBuf) free() { m.block.Free() }
@@ -98,7 +121,7 @@ func (m *RingBuf) Reserve(size, flags uint64) uint64 {
 	if flags != 0 || size > ringMaxSize {
 		return 0
 	}
-	length := (size + ringHdrSize + 7) &^ 7
+	length := recordSize(size)
 	if length > m.mask+1 {
 		return 0
 	}
@@ -111,7 +134,7 @@ func (m *RingBuf) Reserve(size, flags uint64) uint64 {
 		if h&ringBusy != 0 {
 			break
 		}
-		m.pending += (uint64(h&^ringDiscard) + ringHdrSize + 7) &^ 7
+		m.pending += recordSize(uint64(h &^ ringDiscard))
 	}
 	next := prod + length
 	if next-cons > m.mask || next-m.pending > m.mask {
@@ -124,9 +147,6 @@ func (m *RingBuf) Reserve(size, flags uint64) uint64 {
 	atomic.StoreUint64(m.prod, next)
 	return hdr + ringHdrSize
 }
-
-// header returns the first word of the record at a position.
-func (m *RingBuf) header(pos uint64) *uint32 { return (*uint32)(mem.Ptr(m.data + pos&m.mask)) }
 
 // Submit hands a reserved record to the reader.
 func (m *RingBuf) Submit(sample, flags uint64) { m.commit(sample, flags, 0) }
@@ -145,10 +165,7 @@ func (m *RingBuf) commit(sample, flags uint64, discard uint32) {
 	default:
 		return
 	}
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
+	signal(m.wake)
 }
 
 // Output copies size bytes at data into a record of their own and returns R0

@@ -24,7 +24,7 @@ func (m *RingBuf) Consume(f func(sample []byte) bool) int {
 			n++
 			more = f(mem.Bytes(m.data+cons&m.mask+ringHdrSize, int(size)))
 		}
-		cons += (size + ringHdrSize + 7) &^ 7
+		cons += recordSize(size)
 		atomic.StoreUint64(m.cons, cons)
 	}
 	return n
