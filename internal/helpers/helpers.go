@@ -41,7 +41,7 @@ type Env struct {
 	// Retval is what bpf_get_retval reads and bpf_set_retval writes.
 	Retval int32
 
-	walkKeys *mem.Block   // keys of bpf_for_each_map_elem's walks over arrays
+	walkKeys *mem.Block   // what callbacks of walks over maps see besides elements
 	walks    int          // how many are under way
 	blocks   []*mem.Block // of bit iterators
 

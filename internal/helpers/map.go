@@ -78,19 +78,22 @@ func forEachMapElem(e *Env, m, callback, ctx, flags, _ uint64) uint64 {
 	return n
 }
 
-// maxWalks is how deep for_each_map_elem can nest: one per call frame.
+// maxWalks is how deep walks can nest: one per call frame.
 const maxWalks = 8
 
-// enterWalk returns four off-heap bytes for the key of a walk over an array.
+// walkSize is what a walk needs: an array's key or a dynptr.
+const walkSize = 16
+
+// enterWalk returns walkSize off-heap bytes that callbacks get to see.
 func (e *Env) enterWalk() uint64 {
 	if e.walkKeys == nil {
-		b, err := mem.Alloc(8 * maxWalks)
+		b, err := mem.Alloc(walkSize * maxWalks)
 		if err != nil {
 			panic("BUG: no memory for a few bytes: " + err.Error())
 		}
 		e.walkKeys = b
 	}
-	key := e.walkKeys.Addr() + uint64(8*(e.walks%maxWalks))
+	key := e.walkKeys.Addr() + uint64(walkSize*(e.walks%maxWalks))
 	e.walks++
 	return key
 }

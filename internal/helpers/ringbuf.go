@@ -6,7 +6,7 @@ import (
 	"github.com/skep-bpf/skep/internal/maps"
 )
 
-// ringbufFuncs write to ring buffers (kernel/bpf/ringbuf.c).
+// ringbufFuncs write to ring buffers and empty those user space writes (kernel/bpf/ringbuf.c).
 var ringbufFuncs = map[catalog.HelperID]Func{
 	catalog.FnRingBufOutput:        ringbufOutput,
 	catalog.FnRingBufReserve:       ringbufReserve,
@@ -16,6 +16,7 @@ var ringbufFuncs = map[catalog.HelperID]Func{
 	catalog.FnRingBufReserveDynptr: ringbufReserveDynptr,
 	catalog.FnRingBufSubmitDynptr:  ringbufSubmitDynptr,
 	catalog.FnRingBufDiscardDynptr: ringbufDiscardDynptr,
+	catalog.FnUserRingBufDrain:     userRingbufDrain,
 }
 
 func (e *Env) ring(m uint64) *maps.RingBuf {
@@ -78,4 +79,18 @@ func ringbufDiscardDynptr(e *Env, ptr, flags, _, _, _ uint64) uint64 {
 		dynptr{}.store(ptr)
 	}
 	return 0
+}
+
+// userRingbufDrain calls a callback with (dynptr, ctx) for each record, until it returns 1.
+func userRingbufDrain(e *Env, m, callback, ctx, flags, _ uint64) uint64 {
+	rb, ok := e.Host.Map(m).(*maps.UserRingBuf)
+	if !ok {
+		panic("BUG: user_ringbuf_drain on another map")
+	}
+	ptr := e.enterWalk()
+	defer e.leaveWalk()
+	return rb.ProgDrain(flags, func(sample, size uint64) uint64 {
+		dynptr{data: sample, size: size, kind: dynLocal}.store(ptr)
+		return e.Call(callback, ptr, ctx, 0, 0, 0)
+	})
 }

@@ -28,7 +28,6 @@ const (
 	whyBTFText = "prints an object by the kernel's BTF"
 	whySyscall = "serves syscall programs, which do not run here"
 	whyKallsym = "needs the kernel's symbol table"
-	whyUserRB  = "needs the user ring buffer, which is not among the map types"
 )
 
 // Unimplemented lists the helpers of the kernel that skep has not, with the
@@ -130,5 +129,4 @@ var Unimplemented = map[catalog.HelperID]string{
 	catalog.FnSysClose:                   whySyscall,
 	catalog.FnBTFFindByNameKind:          whySyscall,
 	catalog.FnKallsymsLookupName:         whyKallsym,
-	catalog.FnUserRingBufDrain:           whyUserRB,
 }
