@@ -1,5 +1,33 @@
 package difftest
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/skep-bpf/skep/isa"
+)
 
 func TestCases(t *testing.T) { RunFiles(t, "testdata/*.txtar") }
+
+// Every form of isa's table stands in some case, but for those that name what
+// a case has not: descriptors, kernel types, another address space.
+func TestEveryRowHasACase(t *testing.T) {
+	cases, err := Load("testdata/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	covered := map[string]bool{
+		"ld_map_fd": true, "ld_map_value": true, "ld_btf_id": true, "call_kfunc": true, "addr_space_cast": true,
+	}
+	for _, c := range cases {
+		for _, ins := range c.Insns {
+			if row := isa.Lookup(ins); row != nil {
+				covered[row.Name] = true
+			}
+		}
+	}
+	for _, row := range isa.Table {
+		if !covered[row.Name] {
+			t.Errorf("no case has %s", row.Name)
+		}
+	}
+}

@@ -35,7 +35,6 @@ type Checker struct {
 	granted []Region // memory the run was given on its way
 	moving  []Region // reused by find
 	expect  expectation
-	rows    map[*Program][]*isa.Row
 }
 
 // Region is memory a run may touch.
@@ -100,9 +99,6 @@ func (c *Checker) begin(vm *VM, _ *Program) {
 	c.granted = c.granted[:0]
 	c.expect = expectation{}
 	c.ctx = vm.reg[isa.R1]
-	if c.rows == nil {
-		c.rows = map[*Program][]*isa.Row{}
-	}
 }
 
 // entered is told of a frame that the run or a callback opened, with nargs arguments.
@@ -153,16 +149,8 @@ func (c *Checker) open(vm *VM, nargs int) *checkedFrame {
 	return f
 }
 
-// know prepares what the checker needs of a program: the rows of its
-// instructions, and the map values its code names directly.
+// know grants the map values that a program's code names directly.
 func (c *Checker) know(p *Program) {
-	if c.rows[p] == nil {
-		rows := make([]*isa.Row, len(p.Insns))
-		for pc := range p.Insns {
-			rows[pc] = isa.Lookup(p.Insns[pc])
-		}
-		c.rows[p] = rows
-	}
 	if p.Source == nil || p.Facts == nil {
 		return
 	}
@@ -276,14 +264,7 @@ func (c *Checker) predict(vm *VM, ins isa.Instruction, row *isa.Row, pc int) {
 // examine checks one instruction against the registers and the memory of the run.
 func (c *Checker) examine(vm *VM, f *checkedFrame, p *Program, pc int) *Violation {
 	ins := p.Insns[pc]
-	row := c.rows[p][pc]
-	if row == nil { // a probing load: reads its base, writes its destination
-		if !f.init.Has(ins.Src) {
-			return violation(p, vm, pc, ins.Src, "read while uninitialised")
-		}
-		f.init |= isa.Regs(ins.Dst)
-		return nil
-	}
+	row := p.rows[pc]
 	switch {
 	case ins.Op == opCall:
 		return c.examineCall(vm, f, p, pc)
@@ -303,6 +284,9 @@ func (c *Checker) examine(vm *VM, f *checkedFrame, p *Program, pc int) *Violatio
 			f.init &^= argRegs
 		}
 	case isa.ClassLDX:
+		if mode := ins.Op.Mode(); mode == isa.ModeProbeMEM || mode == isa.ModeProbeMEMSX {
+			return nil // may reach anything
+		}
 		return c.access(vm, p, pc, ins.Src, false)
 	case isa.ClassST:
 		return c.access(vm, p, pc, ins.Dst, true)

@@ -28,6 +28,9 @@ type Program struct {
 	subprogs []verifier.Subprog
 	// subprogAt is the index of the subprogram that begins at a slot, or -1.
 	subprogAt []int16
+	// rows are isa's, by slot, for the checker; nil for the second slot of a
+	// 64-bit load.
+	rows []*isa.Row
 }
 
 // frameRoom is the stack every call frame gets: the most the verifier grants,
@@ -37,7 +40,7 @@ const frameRoom = isa.StackSize + 64
 // Prepare makes a program ready. An error is a fault of the stage before, since
 // verified programs have no unknown opcodes, stray jumps or unresolved maps.
 func Prepare(p *rewrite.Program) (*Program, error) {
-	out := &Program{Program: p, subprogs: p.Subprogs, subprogAt: make([]int16, len(p.Insns))}
+	out := &Program{Program: p, subprogs: p.Subprogs, subprogAt: make([]int16, len(p.Insns)), rows: make([]*isa.Row, len(p.Insns))}
 	if len(p.Insns) == 0 {
 		return nil, fmt.Errorf("interp: empty program")
 	}
@@ -67,6 +70,7 @@ func Prepare(p *rewrite.Program) (*Program, error) {
 // admit says why the loop could not carry out the instruction at pc.
 func (p *Program) admit(pc int) error {
 	ins := p.Insns[pc]
+	p.rows[pc] = isa.LookupRewritten(ins)
 	if ins.Dst > isa.AX || ins.Src > isa.AX {
 		return fmt.Errorf("no register r%d", max(ins.Dst, ins.Src))
 	}
@@ -90,7 +94,7 @@ func (p *Program) admit(pc int) error {
 	if target < 0 || target >= len(p.Insns) {
 		return fmt.Errorf("jump to slot %d", target)
 	}
-	if !known(ins) {
+	if !known(p.rows[pc]) {
 		return fmt.Errorf("unknown instruction %#02x (offset %d, immediate %d)", uint8(ins.Op), ins.Off, ins.Imm)
 	}
 	return nil
@@ -103,13 +107,9 @@ func (p *Program) callable(slot int) error {
 	return nil
 }
 
-// known reports whether the loop has a case for ins: every form of isa's table
-// but those that rewriting removes, and the forms only rewriting makes.
-func known(ins isa.Instruction) bool {
-	switch ins.Op {
-	case probeB, probeH, probeW, probeDW, probesB, probesH, probesW:
-		return true
-	}
-	row := isa.Lookup(ins)
-	return row != nil && !strings.HasPrefix(row.Name, "addr_space_cast")
+// known reports whether the loop has a case for a form: all of isa's table but
+// address-space casts, which rewriting removes, and of the forms rewriting
+// makes the probing loads.
+func known(row *isa.Row) bool {
+	return row != nil && row.Name != "addr_space_cast" && !strings.HasPrefix(row.Name, "arena_")
 }

@@ -135,13 +135,13 @@ func (vm *VM) start(p *Program, pc int, args []uint64, opts Options) (uint64, er
 		vm.checker.entered(vm, len(args))
 	}
 	vm.exec()
-	switch {
-	case errors.Is(vm.unwind, errThrown):
+	switch vm.unwind {
+	case nil:
+		return vm.reg[isa.R0], nil
+	case errThrown:
 		return vm.caught(p)
-	case vm.unwind != nil:
-		return 0, vm.unwind
 	}
-	return vm.reg[0], nil
+	return 0, vm.unwind
 }
 
 // caught ends a run that threw: the program's exception callback, if it has

@@ -68,7 +68,8 @@ func (c *ManualClock) Real() uint64 { return c.Monotonic() + c.realBase }
 func (c *ManualClock) TAI() uint64 { return c.Real() }
 
 // Advance moves the time on by d. A timer that falls due on the way sees the
-// clock at its own expiry. No program may be running on the caller's goroutine.
+// clock at its own expiry. It runs on the vCPU that started it, so the caller
+// may hold none.
 func (c *ManualClock) Advance(d time.Duration) {
 	end := c.Monotonic() + uint64(d)
 	for {

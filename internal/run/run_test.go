@@ -297,3 +297,22 @@ func TestProgramHoldsItsMaps(t *testing.T) {
 		t.Error("a closed program is found by its id")
 	}
 }
+
+func BenchmarkEmptyProgram(b *testing.B) {
+	m := newMachine(b, Options{CPUs: 1})
+	p := program(b, m, nil, isa.Mov64Imm(isa.R0, 2), isa.ExitInsn())
+	b.Run("acquired", func(b *testing.B) {
+		for b.Loop() {
+			c := m.Acquire()
+			c.Run(p, c.Packet().Addr(), c.Packet())
+			c.Release()
+		}
+	})
+	b.Run("held", func(b *testing.B) {
+		c := m.Acquire()
+		defer c.Release()
+		for b.Loop() {
+			c.Run(p, c.Packet().Addr(), c.Packet())
+		}
+	})
+}
