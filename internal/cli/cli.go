@@ -66,12 +66,12 @@ fault; 2 the command line is wrong.`,
 		return ui.Usagef("%w: see %s --help", lowerFirst(err), cmd.CommandPath())
 	})
 	root.AddCommand(
-		disasm.New(s),
-		run.New(s),
-		verify.New(s),
-		asm.New(s),
-		feature.New(s),
-		version.New(s),
+		disasm.NewCmd(s),
+		run.NewCmd(s),
+		verify.NewCmd(s),
+		asm.NewCmd(s),
+		feature.NewCmd(s),
+		version.NewCmd(s),
 	)
 	for _, cmd := range root.Commands() {
 		check := cmd.Args

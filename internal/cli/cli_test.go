@@ -99,6 +99,28 @@ func head(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(data[:min(n, len(data))]), 0o666))
 }
 
+// TestHelpExamples runs the examples of every command's help, from the module's root.
+func TestHelpExamples(t *testing.T) {
+	t.Chdir("../..")
+	dir := t.TempDir()
+	for _, cmd := range New(ui.New(strings.NewReader(""), &strings.Builder{}, &strings.Builder{})).Commands() {
+		text := strings.ReplaceAll(cmd.Example, "\\\n", " ")
+		for _, line := range strings.Split(text, "\n") {
+			words, ok := strings.CutPrefix(strings.TrimSpace(line), "skep ")
+			if !ok {
+				continue
+			}
+			args := strings.Fields(strings.NewReplacer("'", "", "passed.pcap", dir+"/passed.pcap").Replace(words))
+			var out, errs strings.Builder
+			code := Main(args, strings.NewReader(""), &out, &errs)
+			// The verifier's example is about a program that is refused.
+			if code > ui.ExitFailed || errs.Len() > 0 || out.Len() == 0 {
+				t.Errorf("%s: exit code %d, %q", line, code, errs.String())
+			}
+		}
+	}
+}
+
 // TestCommands holds every command to the common rules.
 func TestCommands(t *testing.T) {
 	root := New(ui.New(strings.NewReader(""), &strings.Builder{}, &strings.Builder{}))

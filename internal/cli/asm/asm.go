@@ -22,8 +22,8 @@ type Options struct {
 	Unchecked bool
 }
 
-// New returns the command.
-func New(s *ui.Streams) *cobra.Command {
+// NewCmd returns the command.
+func NewCmd(s *ui.Streams) *cobra.Command {
 	var o Options
 	cmd := &cobra.Command{
 		Use:   "asm FILE",
@@ -34,8 +34,8 @@ mixed. FILE may be - for standard input.
 Formats: raw is 8 bytes an instruction, as skep disasm and bpf(2) take them; hex
 is a line of bytes for each, with its text; c is an array for a C program. The
 default is raw with -o, else hex.`,
-		Example: `  echo 'r0 = 2; exit' | tr ';' '\n' | skep asm -
-  skep asm filter.s -o filter.bin`,
+		Example: `  skep asm examples/asm/short.s
+  skep asm --format c examples/asm/short.s`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			o.File = args[0]
@@ -44,7 +44,7 @@ default is raw with -o, else hex.`,
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.Out, "out", "o", "", "write to `file`, which appears only when all is well")
-	f.StringVar(&o.Format, "format", "", "raw, hex or c")
+	f.StringVar(&o.Format, "format", "", "`raw|hex|c`: what to write")
 	f.BoolVar(&o.BigEndian, "big-endian", false, "assemble for a big-endian machine")
 	f.BoolVar(&o.Unchecked, "unchecked", false, "let instructions pass that the kernel would call malformed")
 	return cmd

@@ -34,8 +34,8 @@ var dialects = map[string]isa.Dialect{
 	"llvm":     isa.LLVM,
 }
 
-// New returns the command.
-func New(s *ui.Streams) *cobra.Command {
+// NewCmd returns the command.
+func NewCmd(s *ui.Streams) *cobra.Command {
 	var o Options
 	cmd := &cobra.Command{
 		Use:   "disasm FILE",
@@ -55,7 +55,7 @@ verifier's log, llvm that of llvm-objdump -d. FILE may be - for standard input.`
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&o.Progs, "prog", nil, "show only the program of this `name` (may be repeated)")
-	f.StringVar(&o.Dialect, "dialect", "assembly", "assembly, kernel or llvm")
+	f.StringVar(&o.Dialect, "dialect", "assembly", "`assembly|kernel|llvm`: whose text")
 	f.BoolVar(&o.Source, "source", true, "show source lines")
 	f.BoolVar(&o.BigEndian, "big-endian", false, "raw code is of a big-endian machine")
 	return cmd

@@ -26,8 +26,8 @@ type Options struct {
 // topics are what can be asked for, in the order they are printed.
 var topics = []string{"platform", "programs", "maps", "helpers"}
 
-// New returns the command.
-func New(s *ui.Streams) *cobra.Command {
+// NewCmd returns the command.
+func NewCmd(s *ui.Streams) *cobra.Command {
 	var o Options
 	cmd := &cobra.Command{
 		Use:   "feature [platform|programs|maps|helpers]",

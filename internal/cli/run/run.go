@@ -41,8 +41,8 @@ type Options struct {
 	engine.Options
 }
 
-// New returns the command.
-func New(s *ui.Streams) *cobra.Command {
+// NewCmd returns the command.
+func NewCmd(s *ui.Streams) *cobra.Command {
 	var o Options
 	cmd := &cobra.Command{
 		Use:   "run OBJECT",
@@ -80,17 +80,17 @@ are counted, and shown with --decode 'events=struct event'.`,
 	f.StringVarP(&o.Out, "out", "w", "", "write what passed, as it then was, to `file` (.pcap, .pcapng; .gz, .zst)")
 	f.StringArrayVar(&o.Sets, "set", nil, "fill a map: `map[key]=value` (may be repeated)")
 	f.StringArrayVar(&o.Consts, "const", nil, "set a constant: `name=value` (may be repeated)")
-	f.StringArrayVar(&o.Decodes, "decode", nil, "show the events of a ring buffer as a type: `map=struct name` (may be repeated)")
+	f.StringArrayVar(&o.Decodes, "decode", nil, "show the events of a ring buffer as a type: `map=type` (may be repeated)")
 	f.Uint64VarP(&o.Limit, "count", "c", 0, "stop after `n` packets")
 	f.Uint32Var(&o.Repeat, "repeat", 1, "run `n` times on each packet, to measure")
 	f.IntVar(&o.Max, "max", 20, "show at most `n` entries of a map and lines of trace (0: all)")
 	f.BoolVarP(&o.JSON, "json", "j", false, "print JSON")
-	f.StringVar(&o.Engine, "engine", engine.Skep, "skep or linux (the kernel, by BPF_PROG_TEST_RUN)")
+	f.StringVar(&o.Engine, "engine", engine.Skep, "`skep|linux`: who runs it; linux is the kernel beneath, by BPF_PROG_TEST_RUN")
 	f.StringVar(&o.BTF, "btf", "", "relocate against the kernel types in `file`, not this machine's")
-	f.IntVar(&o.CPUs, "cpus", 1, "possible CPUs: values of a per-CPU map")
-	f.Uint64Var(&o.Seed, "seed", 0, "seed of the programs' random numbers; makes a run repeatable with --clock")
+	f.IntVar(&o.CPUs, "cpus", 1, "`n` possible CPUs: values of a per-CPU map")
+	f.Uint64Var(&o.Seed, "seed", 0, "`n` seeds the programs' random numbers; with --clock fixed a run repeats itself")
 	f.BoolVar(&o.Checked, "checked", false, "look at every access and every claim of the verifier; slow")
-	f.StringVar(&o.Clock, "clock", "real", "real; fixed: time stands still; packets: it is each packet's")
+	f.StringVar(&o.Clock, "clock", "real", "`real|fixed|packets`: what clocks show; they stand still, or go on as between the packets")
 	return cmd
 }
 

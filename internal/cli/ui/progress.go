@@ -78,7 +78,7 @@ func bar(done, total int64, took time.Duration, width int) string {
 		left = (time.Duration(float64(total-done)/rate) * time.Second).String()
 	}
 	text := fmt.Sprintf("%3d%%  %s of %s  %s/s  %s left", done*100/total, Bytes(done), Bytes(total), Bytes(int64(rate)), left)
-	cells := min(width-len(text)-5, 40)
+	cells := min(width-len(text)-6, 40)
 	if cells < 5 {
 		return text
 	}

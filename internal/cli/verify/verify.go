@@ -27,8 +27,8 @@ type Options struct {
 	Unpriv   bool
 }
 
-// New returns the command.
-func New(s *ui.Streams) *cobra.Command {
+// NewCmd returns the command.
+func NewCmd(s *ui.Streams) *cobra.Command {
 	var o Options
 	cmd := &cobra.Command{
 		Use:   "verify OBJECT",
@@ -49,9 +49,9 @@ instruction, 4 the statistics alone; they may be added up.`,
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&o.Progs, "prog", nil, "verify only the program of this `name` (may be repeated)")
-	f.Uint32Var(&o.LogLevel, "log-level", 0, "print the verifier's log: 1, 2, 4 or sums of them")
+	f.Uint32Var(&o.LogLevel, "log-level", 0, "print the verifier's log at level `n`")
 	f.BoolVarP(&o.JSON, "json", "j", false, "print JSON")
-	f.StringVar(&o.Engine, "engine", engine.Skep, "skep or linux (the kernel's own verifier)")
+	f.StringVar(&o.Engine, "engine", engine.Skep, "`skep|linux`: whose verifier; linux is the kernel beneath")
 	f.BoolVar(&o.Unpriv, "unprivileged", false, "apply the rules for callers without CAP_BPF and CAP_PERFMON")
 	f.StringVar(&o.BTF, "btf", "", "relocate against the kernel types in `file`, not this machine's")
 	return cmd

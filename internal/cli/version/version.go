@@ -11,8 +11,8 @@ import (
 	"github.com/skep-bpf/skep/internal/cli/ui"
 )
 
-// New returns the command.
-func New(s *ui.Streams) *cobra.Command {
+// NewCmd returns the command.
+func NewCmd(s *ui.Streams) *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
 		Short:   "Print the version and the platform",
