@@ -376,11 +376,30 @@ func (e *env) accessKernelStore(a access, r *reg, off int) *Error {
 	return e.refuse(errno.EACCES, "only read is supported")
 }
 
-// accessMapPtr checks a load of struct bpf_map itself (check_ptr_to_map_access).
+// mapStructs are the kernel's structs of map types.
+var mapStructs = map[catalog.MapType]string{
+	catalog.MapHash: "bpf_htab", catalog.MapPerCPUHash: "bpf_htab", catalog.MapLRUHash: "bpf_htab",
+	catalog.MapLRUPerCPUHash: "bpf_htab", catalog.MapHashOfMaps: "bpf_htab",
+	catalog.MapArray: "bpf_array", catalog.MapPerCPUArray: "bpf_array", catalog.MapProgArray: "bpf_array",
+	catalog.MapPerfEventArray: "bpf_array", catalog.MapCGroupArray: "bpf_array", catalog.MapArrayOfMaps: "bpf_array",
+	catalog.MapLPMTrie: "lpm_trie", catalog.MapStackTrace: "bpf_stack_map", catalog.MapQueue: "bpf_queue_stack",
+	catalog.MapStack: "bpf_queue_stack", catalog.MapRingBuf: "bpf_ringbuf_map", catalog.MapUserRingBuf: "bpf_ringbuf_map",
+	catalog.MapBloomFilter: "bpf_bloom_filter", catalog.MapDevMap: "bpf_dtab", catalog.MapDevMapHash: "bpf_dtab",
+	catalog.MapCPUMap: "bpf_cpu_map", catalog.MapXSKMap: "xsk_map", catalog.MapSockMap: "bpf_stab",
+	catalog.MapSockHash: "bpf_shtab", catalog.MapReuseportSockarray: "reuseport_array", catalog.MapArena: "bpf_arena",
+	catalog.MapSkStorage: "bpf_local_storage_map", catalog.MapInodeStorage: "bpf_local_storage_map",
+	catalog.MapTaskStorage: "bpf_local_storage_map", catalog.MapCGrpStorage: "bpf_local_storage_map",
+	catalog.MapCGroupStorage: "bpf_cgroup_storage_map", catalog.MapPerCPUCGroupStorage: "bpf_cgroup_storage_map",
+}
+
+// accessMapPtr checks a load of the map's own struct (check_ptr_to_map_access).
 func (e *env) accessMapPtr(a access, r *reg, off int) *Error {
-	t := e.kernelStruct("bpf_map")
-	if t == nil {
+	if e.p.KernelBTF == nil {
 		return e.refuse(errno.ENOTSUPP, "map_ptr access not supported without CONFIG_DEBUG_INFO_BTF")
+	}
+	t := e.kernelStruct(mapStructs[r.m.Type])
+	if t == nil {
+		return e.refuse(errno.ENOTSUPP, "map_ptr access not supported for map type %d", r.m.Type)
 	}
 	switch {
 	case !e.priv:
@@ -390,7 +409,19 @@ func (e *env) accessMapPtr(a access, r *reg, off int) *Error {
 	case a.write:
 		return e.refuse(errno.EACCES, "only read from %s is supported", t.name)
 	}
-	return e.unsupported("reading struct bpf_map")
+	f, err := e.walkStruct(t.typ, off, a.size, t.name)
+	if err != nil || a.val == noReg {
+		return err
+	}
+	dst := &e.regs()[a.val]
+	if f.typ == nil {
+		e.markUnknown(dst)
+		e.narrow(a)
+		return nil
+	}
+	dst.setPtr(ptrToBTF | f.flags&^(trustedFlags|rcu))
+	dst.btf = e.intern(t.spec, f.typ)
+	return nil
 }
 
 // accessTypedCtx loads an argument of the function the program is attached to (btf_ctx_access).

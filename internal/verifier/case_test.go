@@ -2,7 +2,9 @@ package verifier_test
 
 import (
 	"errors"
+	"flag"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -35,7 +37,8 @@ import (
 //	kernel: accept                  the live kernel's verdict where it is known to differ, with why:
 //	why: one line
 //
-// Every case is also loaded into the live kernel, which must agree.
+// Every case is also loaded into the live kernel, which must agree. With
+// -update the refuse lines are written anew from the kernel's verdicts.
 type testCase struct {
 	name    string
 	prog    verifier.Program
@@ -142,11 +145,8 @@ func parseCase(t testing.TB, f txtar.File) *testCase {
 	}
 	c.prog.Insns = insns
 	c.prog.GPL = c.license == "GPL"
-	c.prog.MapByIdx = func(i int32) *catalog.MapDef {
-		if i < 0 || int(i) >= len(c.maps) {
-			return nil
-		}
-		return c.maps[i]
+	if len(c.maps) > 0 {
+		c.prog.MapByIdx = c.mapByIdx
 	}
 	c.prog.KernelBTF = kernelBTF()
 	if len(c.funcs) > 0 {
@@ -156,6 +156,21 @@ func parseCase(t testing.TB, f txtar.File) *testCase {
 		}
 	}
 	return c
+}
+
+func (c *testCase) mapByIdx(i int32) *catalog.MapDef {
+	if i < 0 || int(i) >= len(c.maps) {
+		return nil
+	}
+	return c.maps[i]
+}
+
+// level is the log level a case needs: everything only if it looks for it.
+func (c *testCase) level() uint32 {
+	if len(c.log) > 0 {
+		return 2
+	}
+	return 1
 }
 
 // labelSlots finds where labels stand by assembling the text with a load of each.
@@ -278,6 +293,45 @@ func parseFunc(t testing.TB, name, val string) *btf.Func {
 	return fn
 }
 
+var update = flag.Bool("update", false, "rewrite the verdicts of cases from the live kernel")
+
+// updateCase returns the case's text with the verdict that the kernel gives,
+// in the words of ours where the kernel's log has them.
+func updateCase(t *testing.T, f txtar.File) []byte {
+	c := parseCase(t, f)
+	head, text, ok := strings.Cut(string(f.Data), "\n\n")
+	if !ok {
+		head, text = "", string(f.Data)
+	}
+	var lines []string
+	for _, l := range strings.Split(head, "\n") {
+		if l != "" && !strings.HasPrefix(l, "refuse:") {
+			lines = append(lines, l)
+		}
+	}
+	if lp, err := loadKernel(t, c, c.level()); err == nil {
+		lp.Close()
+	} else {
+		var ke *linux.Error
+		if !errors.As(err, &ke) {
+			t.Fatal(err)
+		}
+		words := ""
+		_, verr := verifier.Verify(&c.prog, verifier.Options{})
+		var ve *verifier.Error
+		if errors.As(verr, &ve) && strings.Contains(ke.Log, ve.Msg) {
+			words = ve.Msg
+		} else {
+			t.Errorf("skep says %v, the kernel %s", verr, tail(ke.Log))
+		}
+		lines = append(lines, strings.TrimSpace("refuse: "+ke.Errno.Name()+" "+words))
+	}
+	if len(lines) == 0 {
+		return []byte(text)
+	}
+	return []byte(strings.Join(lines, "\n") + "\n\n" + text)
+}
+
 func TestCases(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -289,6 +343,15 @@ func TestCases(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			if *update {
+				for i, f := range ar.Files {
+					t.Run(f.Name, func(t *testing.T) { ar.Files[i].Data = updateCase(t, f) })
+				}
+				if err := os.WriteFile(file, txtar.Format(ar), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
 			for _, f := range ar.Files {
 				t.Run(f.Name, func(t *testing.T) { runCase(t, parseCase(t, f)) })
 			}
@@ -297,14 +360,11 @@ func TestCases(t *testing.T) {
 }
 
 func runCase(t *testing.T, c *testCase) {
-	_, err := verifier.Verify(&c.prog, verifier.Options{LogLevel: 2})
+	res, err := verifier.Verify(&c.prog, verifier.Options{LogLevel: c.level()})
 	checkVerdict(t, "skep", c, err)
-	if len(c.log) > 0 {
-		res, _ := verifier.Verify(&c.prog, verifier.Options{LogLevel: 2})
-		for _, w := range c.log {
-			if res != nil && !strings.Contains(res.Log, w) {
-				t.Errorf("skep: log has no %q:\n%s", w, res.Log)
-			}
+	for _, w := range c.log {
+		if res != nil && !strings.Contains(res.Log, w) {
+			t.Errorf("skep: log has no %q:\n%s", w, res.Log)
 		}
 	}
 	// The states claimed must be had without changing the verdict.
@@ -312,7 +372,7 @@ func runCase(t *testing.T, c *testCase) {
 		t.Errorf("with states: %v", serr)
 	}
 	oracle.Need(t, "bpf(2)", linux.Available())
-	lp, kerr := loadKernel(t, c, 2)
+	lp, kerr := loadKernel(t, c, c.level())
 	if kerr == nil {
 		for _, w := range c.log {
 			if !strings.Contains(lp.Log, w) {

@@ -99,7 +99,7 @@ func (e *env) noteMap(meta *callMeta) *Error {
 		return nil
 	}
 	if m.Type != catalog.MapProgArray {
-		return nil // refused below, with its own words
+		return e.refuse(errno.EINVAL, "expected prog array map for tail call")
 	}
 	r := &e.regs()[isa.R3]
 	v, ok := r.constVal(false)

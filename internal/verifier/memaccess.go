@@ -682,11 +682,6 @@ func (e *env) checkLdAbs(ins isa.Instruction) *Error {
 	if e.facts.kind.Flags&catalog.LDAbs == 0 {
 		return e.refuse(errno.EINVAL, "BPF_LD_[ABS|IND] instructions not allowed for this program type")
 	}
-	for i := e.st.cur; i > 0; i-- {
-		if e.st.frames[i].inCallback {
-			return e.refuse(errno.EINVAL, "cannot use BPF_LD_[ABS|IND] within callback")
-		}
-	}
 	ind := ins.Op.Mode() == isa.ModeIND
 	if ins.Dst != 0 || ins.Off != 0 || ins.Op.SizeBits() == isa.DW || !ind && ins.Src != 0 {
 		return e.refuse(errno.EINVAL, "BPF_LD_[ABS|IND] uses reserved fields")
