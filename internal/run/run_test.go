@@ -183,6 +183,16 @@ func TestDeterminism(t *testing.T) {
 			}
 			c.Release()
 		}
+		table := newMap(t, m, catalog.MapDef{Type: catalog.MapHash, KeySize: 4, ValueSize: 4, MaxEntries: 64})
+		for i := range uint32(32) {
+			if err := table.Update(u32(i), u32(i), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		key := make([]byte, 4)
+		for err := table.NextKey(nil, key); err == nil; err = table.NextKey(key, key) {
+			got = append(got, uint64(binary.LittleEndian.Uint32(key)))
+		}
 		if first == nil {
 			first = got
 		}
