@@ -28,6 +28,9 @@ func checkArrayOfMaps(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
 }
 
 func newArrayOfMaps(c *core) (Map, errno.Errno) {
+	if c.def.MaxEntries > maxPointers {
+		return nil, errno.ENOMEM
+	}
 	m := &ArrayOfMaps{core: c, inner: make([]Map, c.def.MaxEntries)}
 	return m, m.slots.open(c)
 }

@@ -30,6 +30,9 @@ type DevMap struct {
 func settleDevMap(_ *Config, def *catalog.MapDef) { def.Flags |= catalog.FlagRdonlyProg }
 
 func newDevMap(c *core) (Map, errno.Errno) {
+	if c.def.MaxEntries > maxPointers {
+		return nil, errno.ENOMEM
+	}
 	m := &DevMap{core: c, progs: make([]atomic.Pointer[Prog], c.def.MaxEntries)}
 	return m, m.slots.open(c)
 }

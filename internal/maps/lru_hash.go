@@ -36,6 +36,9 @@ func settleLRU(cfg *Config, def *catalog.MapDef) {
 }
 
 func newLRUHash(c *core) (Map, errno.Errno) {
+	if c.def.MaxEntries > maxEagerLen {
+		return nil, errno.ENOMEM
+	}
 	m := &LRUHash{core: c}
 	t, e := newTable(c.def.MaxEntries, 0, c.def.KeySize, uint64(round8(c.def.ValueSize)), hashSeed(c), nil)
 	if e != 0 {

@@ -84,12 +84,11 @@ const (
 	lruPerCPUTarget = 4   // PERCPU_FREE_TARGET, PERCPU_NR_SCANS
 )
 
-// newLRU puts all n elements of t on free lists.
+// newLRU puts elements 1 to n of t on free lists.
 func newLRU(t *table, n uint32, cpus int, perCPU bool, evict func(uint32) bool) *lru {
 	l := &lru{t: t, cpus: cpus, evict: evict}
-	heads := 3*cpus + 2*cpus
-	l.nodes = make([]lruNode, int(n)+heads)
-	head := n
+	l.nodes = make([]lruNode, int(n)+1+3*cpus+2*cpus) // and the heads of at most so many lists
+	head := n + 1
 	newHead := func() uint32 {
 		l.nodes[head].prev, l.nodes[head].next = head, head
 		head++
@@ -110,8 +109,8 @@ func newLRU(t *table, n uint32, cpus int, perCPU bool, evict func(uint32) bool) 
 		each := n / uint32(cpus)
 		for i := range n {
 			cpu := min(int(i/each), cpus-1)
-			l.nodes[i].set(cpu, lruFree)
-			l.insert(i, l.perCPU[cpu].heads[lruFree])
+			l.nodes[i+1].set(cpu, lruFree)
+			l.insert(i+1, l.perCPU[cpu].heads[lruFree])
 		}
 		return l
 	}
@@ -123,7 +122,7 @@ func newLRU(t *table, n uint32, cpus int, perCPU bool, evict func(uint32) bool) 
 	}
 	l.scans = lruLocalTarget
 	l.targetFree = min(max(int(n)/cpus/2, 1), lruLocalTarget)
-	for i := range n {
+	for i := uint32(1); i <= n; i++ {
 		l.nodes[i].set(0, lruFree)
 		l.insert(i, l.common.heads[lruFree])
 	}

@@ -22,6 +22,9 @@ type LRUPerCPUHash struct {
 }
 
 func newLRUPerCPUHash(c *core) (Map, errno.Errno) {
+	if c.def.MaxEntries > maxEagerLen {
+		return nil, errno.ENOMEM
+	}
 	m := &LRUPerCPUHash{core: c}
 	t, e := newTable(c.def.MaxEntries, 0, c.def.KeySize, 0, hashSeed(c), nil)
 	if e != 0 {

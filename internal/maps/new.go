@@ -11,6 +11,13 @@ const (
 	perCPUUnitMin = 32 << 10
 )
 
+// Entries beyond which a type gives ENOMEM at once, as a kernel would on all
+// but the largest machines: those kept as Go pointers, and those kept in other Go memory.
+const (
+	maxPointers = 1 << 24
+	maxEagerLen = 1 << 27
+)
+
 // New makes a map (map_create). def gives type, sizes, flags, extra, name, BTF
 // types and, for map-in-map types, Inner; New fills in the rest. Without def.Special the special
 // fields are found in def.Value.

@@ -27,6 +27,9 @@ type PerfEventArray struct {
 }
 
 func newPerfEventArray(c *core) (Map, errno.Errno) {
+	if c.def.MaxEntries > maxPointers {
+		return nil, errno.ENOMEM
+	}
 	m := &PerfEventArray{core: c, bufs: make([]atomic.Pointer[PerfBuffer], c.def.MaxEntries)}
 	return m, c.newHeader()
 }

@@ -43,6 +43,9 @@ func (s *sharing) share(o ProgOwner, attach bool) bool {
 }
 
 func newProgArray(c *core) (Map, errno.Errno) {
+	if c.def.MaxEntries > maxPointers {
+		return nil, errno.ENOMEM
+	}
 	m := &ProgArray{core: c, progs: make([]atomic.Pointer[Prog], c.def.MaxEntries)}
 	return m, c.newHeader()
 }

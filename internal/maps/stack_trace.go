@@ -84,6 +84,9 @@ func stackEntrySize(def *catalog.MapDef) uint32 {
 }
 
 func newStackTrace(c *core) (Map, errno.Errno) {
+	if c.def.MaxEntries > maxEagerLen {
+		return nil, errno.ENOMEM
+	}
 	m := &StackTrace{core: c, mask: roundPow2(c.def.MaxEntries) - 1, maxDepth: c.def.ValueSize / stackEntrySize(&c.def)}
 	b, err := mem.Alloc(int(uint64(c.def.MaxEntries) * uint64(m.maxDepth) * 8))
 	if err != nil {

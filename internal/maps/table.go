@@ -17,13 +17,14 @@ import (
 //	┌──────────┐      ┌──────┬──────┬──────┬──────┬───── ─ ─┬────────── ─ ─┐
 //	│ 5        │─────▶│ next │ hash │ free │ ref  │ key     │ value        │ 5
 //	├──────────┤      └──┬───┴──────┴──────┴──────┴───── ─ ─┴────────── ─ ─┘
-//	│ end │ 1  │         │    ┌──────┬──────┬── ─
+//	│ 0        │         │    ┌──────┬──────┬── ─
 //	├──────────┤         └───▶│ next │ hash │      2
 //	│ end │ 2  │              └──┬───┴──────┴── ─
 //	└──────────┘                 └──▶ end │ 0
 //
 // A chain ends in a marker with the bucket's number (the kernel's nulls
-// lists). Readers take no lock: they load the head, compare hash, then key, and begin
+// lists); a bucket that was never used is 0, so that a new table touches no
+// memory. There is no element 0. Readers take no lock: they load the head, compare hash, then key, and begin
 // again when they come out at another bucket's marker, which happens only if
 // an element they stood on was given to another key. Writers hold the
 // bucket's stripe; a new element is linked before the one it replaces is
@@ -56,7 +57,7 @@ const (
 	ElemKey  = 16 // the key, zero-padded to 8 bytes; then the value
 )
 
-// LinkEnd marks the end of a chain; the other bits are the bucket's number.
+// LinkEnd marks the end of a chain; the other bits are the bucket's number. A head of 0 is an end too.
 const LinkEnd = 1 << 31
 
 // none is the link to no element at all.
@@ -70,10 +71,7 @@ func newTable(entries, reserve, keySize uint32, valueSize uint64, seed uint32, e
 	t.valOff = ElemKey + uint64(round8(keySize))
 	t.elemSize = t.valOff + valueSize
 	heads := (n*4 + cacheLine - 1) &^ (cacheLine - 1)
-	count := uint64(entries) + uint64(reserve)
-	if count >= LinkEnd {
-		count = LinkEnd - 1
-	}
+	count := min(uint64(entries)+uint64(reserve)+1, LinkEnd)
 	over, total := bits.Mul64(t.elemSize, count)
 	if over != 0 || total > maxMapBytes-heads {
 		return nil, errno.ENOMEM
@@ -84,11 +82,12 @@ func newTable(entries, reserve, keySize uint32, valueSize uint64, seed uint32, e
 	}
 	t.block, t.buckets, t.elems = b, b.Addr(), b.Addr()+heads
 	t.pool = newPool(t.elems, t.elemSize, ElemFree, uint32(count), epoch)
-	for i := range uint32(n) {
-		*t.head(i) = LinkEnd | i
-	}
+	t.pool.fresh = 1
 	return t, 0
 }
+
+// isEnd reports whether a link leads to no element: it is 0 or has [LinkEnd] set.
+func isEnd(link uint32) bool { return int32(link) <= 0 }
 
 func (t *table) head(bucket uint32) *uint32 {
 	return (*uint32)(mem.Ptr(t.buckets + uint64(bucket)*4))
@@ -116,13 +115,13 @@ func (t *table) find(key unsafe.Pointer, h uint32) uint32 {
 	bucket := h & t.mask
 	for {
 		l := atomic.LoadUint32(t.head(bucket))
-		for l&LinkEnd == 0 {
+		for !isEnd(l) {
 			if atomic.LoadUint32(t.hash(l)) == h && equal(t.key(l), key, t.keySize) {
 				return l
 			}
 			l = atomic.LoadUint32(t.next(l))
 		}
-		if l == LinkEnd|bucket {
+		if l == LinkEnd|bucket || l == 0 {
 			return none
 		}
 	}
@@ -137,8 +136,13 @@ func (t *table) fill(i uint32, key unsafe.Pointer, h uint32) {
 
 // link puts an element at the head of its chain; the bucket is locked.
 func (t *table) link(i uint32) {
-	head := t.head(*t.hash(i) & t.mask)
-	atomic.StoreUint32(t.next(i), *head)
+	bucket := *t.hash(i) & t.mask
+	head := t.head(bucket)
+	next := *head
+	if next == 0 {
+		next = LinkEnd | bucket
+	}
+	atomic.StoreUint32(t.next(i), next)
 	atomic.StoreUint32(head, i)
 }
 
@@ -147,7 +151,7 @@ func (t *table) link(i uint32) {
 func (t *table) unlink(i uint32) bool {
 	at := t.head(*t.hash(i) & t.mask)
 	for *at != i {
-		if *at&LinkEnd != 0 {
+		if isEnd(*at) {
 			return false
 		}
 		at = t.next(*at)
@@ -167,7 +171,7 @@ func (t *table) nextKey(key, next []byte, hash func(unsafe.Pointer) uint32) errn
 		l := t.lock(h)
 		l.Lock()
 		if i := t.find(ptr(key), h); i != none {
-			if n := *t.next(i); n&LinkEnd == 0 {
+			if n := *t.next(i); !isEnd(n) {
 				copyWords(ptr(next), t.key(n), uintptr(t.keySize))
 				l.Unlock()
 				return 0
@@ -181,10 +185,10 @@ func (t *table) nextKey(key, next []byte, hash func(unsafe.Pointer) uint32) errn
 		l.Unlock()
 	}
 	for ; ; bucket++ {
-		if atomic.LoadUint32(t.head(bucket))&LinkEnd == 0 {
+		if !isEnd(atomic.LoadUint32(t.head(bucket))) {
 			l := t.locks.of(bucket)
 			l.Lock()
-			if i := *t.head(bucket); i&LinkEnd == 0 {
+			if i := *t.head(bucket); !isEnd(i) {
 				copyWords(ptr(next), t.key(i), uintptr(t.keySize))
 				l.Unlock()
 				return 0
@@ -202,14 +206,14 @@ func (t *table) nextKey(key, next []byte, hash func(unsafe.Pointer) uint32) errn
 func (t *table) progNext(it Iter) (Iter, bool) {
 	if it.live {
 		it.elem = atomic.LoadUint32(t.next(it.elem))
-		it.live = it.elem&LinkEnd == 0
+		it.live = !isEnd(it.elem)
 	}
 	for !it.live {
 		if it.pos > t.mask {
 			return it, false
 		}
 		it.elem = atomic.LoadUint32(t.head(it.pos))
-		it.live = it.elem&LinkEnd == 0
+		it.live = !isEnd(it.elem)
 		it.pos++
 	}
 	it.Key = t.addr(it.elem) + ElemKey
@@ -219,7 +223,7 @@ func (t *table) progNext(it Iter) (Iter, bool) {
 // each calls f with every element; for tables no program can reach any more.
 func (t *table) each(f func(i uint32)) {
 	for b := range uint64(t.mask) + 1 {
-		for i := *t.head(uint32(b)); i&LinkEnd == 0; i = *t.next(i) {
+		for i := *t.head(uint32(b)); !isEnd(i); i = *t.next(i) {
 			f(i)
 		}
 	}

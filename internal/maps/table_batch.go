@@ -56,20 +56,20 @@ func (t *table) batch(b *Batch, valueSize int, read func(i uint32, value []byte)
 // batchBucket copies one bucket behind the n elements there are and returns
 // its length, or −1 when it does not fit.
 func (t *table) batchBucket(bucket uint32, b *Batch, n, valueSize int, read func(uint32, []byte), remove func(uint32)) int {
-	if *t.head(bucket)&LinkEnd != 0 {
+	if isEnd(*t.head(bucket)) {
 		return 0
 	}
 	l := t.locks.of(bucket)
 	l.Lock()
 	defer l.Unlock()
 	size := 0
-	for i := *t.head(bucket); i&LinkEnd == 0; i = *t.next(i) {
+	for i := *t.head(bucket); !isEnd(i); i = *t.next(i) {
 		size++
 	}
 	if size > int(b.Count)-n {
 		return -1
 	}
-	for i := *t.head(bucket); i&LinkEnd == 0; n++ {
+	for i := *t.head(bucket); !isEnd(i); n++ {
 		next := *t.next(i)
 		copyWords(ptr(b.Keys[n*int(t.keySize):]), t.key(i), uintptr(t.keySize))
 		read(i, b.Values[n*valueSize:][:valueSize])

@@ -28,6 +28,9 @@ type XSKMap struct {
 }
 
 func newXSKMap(c *core) (Map, errno.Errno) {
+	if c.def.MaxEntries > maxPointers {
+		return nil, errno.ENOMEM
+	}
 	m := &XSKMap{core: c, socks: make([]atomic.Pointer[Socket], c.def.MaxEntries)}
 	return m, m.slots.open(c)
 }
