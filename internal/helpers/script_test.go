@@ -144,8 +144,8 @@ func runScripts(t *testing.T, scripts []script) {
 
 // compare runs the script both ways.
 func (s *script) compare(t *testing.T) {
+	got := s.ours(t) // first, since it knows what not to ask the kernel
 	want := s.kernel(t)
-	got := s.ours(t)
 	if s.refused {
 		if r := s.result(got, len(s.steps)-1); want.err == nil || r != errno.EINVAL.Ret() {
 			t.Errorf("%s: %d, kernel %v; want EINVAL and a refusal", s.name, int64(r), want.err)
@@ -456,6 +456,9 @@ func (s *script) ours(t *testing.T) outcome {
 		mem.Store64(scratch.Addr()+8*uint64(i), v)
 	}
 	o := outcome{scratch: bytes.Clone(scratch.Bytes())}
+	if s.csum && e.Pkt.NetHeader > e.Pkt.End {
+		t.Fatalf("%s: the packet ends before its network header, and Linux 6.18 stops with a BUG when it sums that", s.name)
+	}
 	if s.csum && !e.Pkt.CsumValid() {
 		o.err = errno.EBADMSG
 		return o

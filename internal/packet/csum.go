@@ -134,9 +134,10 @@ func (p *Packet) CsumComplete32() {
 }
 
 // CsumValid reports whether Csum is still the sum of everything from the
-// network header on (the check BPF_F_TEST_SKB_CHECKSUM_COMPLETE makes after a run).
+// network header on (the check BPF_F_TEST_SKB_CHECKSUM_COMPLETE makes after a
+// run). Of a packet cut before its network header it is not.
 func (p *Packet) CsumValid() bool {
-	return CsumFold(p.Csum) == CsumFold(CsumPartial32(p.NetHeader, p.End-p.NetHeader, 0))
+	return p.NetHeader <= p.End && CsumFold(p.Csum) == CsumFold(CsumPartial32(p.NetHeader, p.End-p.NetHeader, 0))
 }
 
 // CsumLevelUp vouches for one checksum more (__skb_incr_checksum_unnecessary).

@@ -152,20 +152,22 @@ func (p *Packet) reset(kind Kind, head, size, tail uint64) error {
 }
 
 // reserve makes sure that head bytes are free in front of the packet and tail
-// bytes behind it, moving it when they are not (pskb_expand_head). Addresses
-// into the packet may change; the verifier has made the program forget them.
+// bytes behind it, moving it when they are not (skb_cow, pskb_expand_head).
+// Addresses into the packet may change; the verifier has made the program forget them.
 func (p *Packet) reserve(head, tail uint64) errno.Errno {
-	if p.Data-p.HardStart >= head && p.HardEnd-p.End >= tail {
+	room := p.Data - p.HardStart
+	if room >= head && p.HardEnd-p.End >= tail {
 		return 0
 	}
-	const slack = 256 // so that a program adding header after header moves the packet once
-	head += slack
-	tail += slack
-	buf, err := mem.Alloc(int(head + p.Size() + tail))
+	grow := uint64(0)
+	if head > room {
+		grow = (head - room + skbHeadroom - 1) / skbHeadroom * skbHeadroom
+	}
+	buf, err := mem.Alloc(int(room + grow + p.Size() + tail + xdpTailroom))
 	if err != nil {
 		return errno.ENOMEM
 	}
-	data := buf.Addr() + head
+	data := buf.Addr() + room + grow
 	copy(mem.Bytes(data, int(p.Size())), p.Bytes())
 	delta := data - p.Data // modulo 2⁶⁴: may be negative
 	p.buf.Free()
@@ -180,6 +182,11 @@ func (p *Packet) reserve(head, tail uint64) errno.Errno {
 		if *a != 0 {
 			*a += delta
 		}
+	}
+	if p.TransHeader == 0 && grow > 0 {
+		// The kernel notes an unset transport header as offset 0xffff and adds what
+		// the headroom gained without looking; it wraps and counts as set.
+		p.TransHeader = p.HardStart + grow - 1
 	}
 	return 0
 }

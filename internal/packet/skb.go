@@ -101,8 +101,9 @@ func (p *Packet) SetSKB(data []byte, o SKBOptions) error {
 	p.MACHeader = p.Data
 	p.NetHeader = p.Data + ethLen
 	p.AtIngress = o.AtIngress
-	if o.AtIngress {
+	if o.AtIngress { // __netif_receive_skb_core
 		p.MACLen = ethLen
+		p.TransHeader = p.NetHeader
 	}
 	p.PktType = pktType(data, o.Dev.MAC)
 	p.setProtocol(etherType(p.Data, p.Data+uint64(linear)))
