@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	programs  = flag.Int("programs", 300, "random programs to run on every engine")
+	programs  = flag.Int("programs", 200, "random programs to run on every engine")
 	firstSeed = flag.Uint64("seed", 1, "seed of the first random program")
 )
 
@@ -73,13 +73,18 @@ func differ(c *Case, a, b *Outcome) string {
 	if mask := ^uint64(0) >> (64 - bits); a.R0&mask != b.R0&mask {
 		return fmt.Sprintf("R0 = %#x, %#x", a.R0, b.R0)
 	}
+	if !bytes.Equal(a.Packet, b.Packet) {
+		return fmt.Sprintf("packet:\n%x\n%x", a.Packet, b.Packet)
+	}
 	for i, m := range c.Maps {
-		va, vb := make([]byte, m.Def.ValueSize), make([]byte, m.Def.ValueSize)
-		if err := errors.Join(a.Maps[i].Lookup(make([]byte, 4), va, 0), b.Maps[i].Lookup(make([]byte, 4), vb, 0)); err != nil {
-			return err.Error()
-		}
-		if !bytes.Equal(va, vb) {
-			return fmt.Sprintf("map %s:\n%x\n%x", m.Def.Name, va, vb)
+		for _, e := range m.Put {
+			va, vb := make([]byte, m.Def.ValueSize), make([]byte, m.Def.ValueSize)
+			if err := errors.Join(a.Maps[i].Lookup(e.Key, va, 0), b.Maps[i].Lookup(e.Key, vb, 0)); err != nil {
+				return err.Error()
+			}
+			if !bytes.Equal(va, vb) {
+				return fmt.Sprintf("map %s at %x:\n%x\n%x", m.Def.Name, e.Key, va, vb)
+			}
 		}
 	}
 	return ""
