@@ -24,6 +24,8 @@ const (
 	EEXIST          Errno = 17
 	EXDEV           Errno = 18
 	ENODEV          Errno = 19
+	ENOTDIR         Errno = 20
+	EISDIR          Errno = 21
 	EINVAL          Errno = 22
 	EMFILE          Errno = 24
 	ENOSPC          Errno = 28
@@ -33,6 +35,7 @@ const (
 	EDEADLK         Errno = 35
 	ENAMETOOLONG    Errno = 36
 	ENOSYS          Errno = 38
+	ENOTEMPTY       Errno = 39
 	ELOOP           Errno = 40
 	ENODATA         Errno = 61
 	EPROTO          Errno = 71
@@ -69,7 +72,9 @@ var words = map[Errno]struct{ name, text string }{
 	EROFS: {"EROFS", "read-only file system"}, EDOM: {"EDOM", "numerical argument out of domain"},
 	ERANGE: {"ERANGE", "numerical result out of range"}, EDEADLK: {"EDEADLK", "resource deadlock avoided"},
 	ENAMETOOLONG: {"ENAMETOOLONG", "file name too long"}, ENOSYS: {"ENOSYS", "function not implemented"},
-	ELOOP: {"ELOOP", "too many levels of symbolic links"}, ENODATA: {"ENODATA", "no data available"},
+	ENOTDIR: {"ENOTDIR", "not a directory"}, EISDIR: {"EISDIR", "is a directory"},
+	ENOTEMPTY: {"ENOTEMPTY", "directory not empty"},
+	ELOOP:     {"ELOOP", "too many levels of symbolic links"}, ENODATA: {"ENODATA", "no data available"},
 	EPROTO: {"EPROTO", "protocol error"}, EBADMSG: {"EBADMSG", "bad message"},
 	EOVERFLOW: {"EOVERFLOW", "value too large for defined data type"},
 	EMSGSIZE:  {"EMSGSIZE", "message too long"}, EPROTOTYPE: {"EPROTOTYPE", "protocol wrong type for socket"},

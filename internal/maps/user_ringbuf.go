@@ -31,9 +31,8 @@ func newUserRingBuf(c *core) (Map, errno.Errno) {
 
 func (m *UserRingBuf) free() { m.block.Free() }
 
-// Reserve returns size bytes to fill, for user space: EAGAIN-like nil means
-// that there is no room until programs have drained some, which Room tells. It
-// ends in Submit or Discard.
+// Reserve returns size bytes to fill, for user space, or nil when there is no
+// room until programs have drained some, which Room tells. It ends in Submit or Discard.
 func (m *UserRingBuf) Reserve(size int) []byte {
 	if size < 0 || uint64(size) > ringMaxSize {
 		return nil
@@ -46,7 +45,7 @@ func (m *UserRingBuf) Reserve(size int) []byte {
 	}
 	atomic.StoreUint32(m.header(prod), uint32(size)|ringBusy)
 	atomic.StoreUint64(m.prod, prod+length)
-	return mem.Bytes(m.data+prod&m.mask+ringHdrSize, size)
+	return mem.Bytes(m.data+prod&m.mask+ringHdrSize, size+1)[:size] // not nil for an empty record
 }
 
 // Submit hands a record to the programs, Discard gives it up. rec is what Reserve returned.

@@ -36,7 +36,7 @@ func TestUserRingBuf(t *testing.T) {
 	var want [][]byte
 	drained := 0
 	for range 2000 {
-		rec := m.Reserve(8 + r.IntN(200))
+		rec := m.Reserve(r.IntN(200))
 		if rec == nil || r.IntN(9) == 0 {
 			if rec != nil {
 				m.Discard(rec)
