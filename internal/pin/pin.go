@@ -98,10 +98,10 @@ func (f *FS) parent(p string) (*node, string, errno.Errno) {
 // nameOK checks the last name of a path.
 func nameOK(name string) errno.Errno {
 	switch {
-	case len(name) > maxName:
-		return errno.ENAMETOOLONG
 	case strings.Contains(name, "."):
 		return errno.EPERM
+	case len(name) > maxName:
+		return errno.ENAMETOOLONG
 	}
 	return 0
 }
