@@ -1,0 +1,120 @@
+package pcap
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// What an expression can be refused for; test with errors.Is.
+var (
+	// ErrSyntax: the expression is not one of the language.
+	ErrSyntax = errors.New("syntax error")
+	// ErrMeaning: it is, but means nothing: a name that is not known, a
+	// qualifier that does not apply, a number out of range.
+	ErrMeaning = errors.New("expression has no meaning")
+	// ErrLinkType: it has no meaning on packets of this link type.
+	ErrLinkType = errors.New("not for this link type")
+	// ErrRejectsAll: no packet can match it.
+	ErrRejectsAll = errors.New("expression rejects all packets")
+	// ErrTooComplex: it needs more registers, nesting or code than there is.
+	ErrTooComplex = errors.New("expression is too complex")
+)
+
+// Error says what is wrong with an expression, and where.
+type Error struct {
+	Kind     error  // one of the sentinels above
+	Expr     string // the whole expression
+	Pos, End int    // Expr[Pos:End] is the spot
+	Msg      string // in libpcap's words, where it has a message for it
+	Expected string // what could have stood there, or empty
+}
+
+func newError(k error, pos, end int32, format string, args ...any) *Error {
+	msg := format
+	if len(args) > 0 {
+		msg = fmt.Sprintf(format, args...)
+	}
+	return &Error{Kind: k, Pos: int(pos), End: int(end), Msg: msg}
+}
+
+// Error returns one line.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("filter expression: ")
+	b.WriteString(e.Msg)
+	if spot := e.spot(); spot != "" && !strings.Contains(e.Msg, spot) {
+		fmt.Fprintf(&b, " at %q", spot)
+	} else if e.Kind == ErrSyntax && spot == "" {
+		b.WriteString(" at the end")
+	}
+	if e.Expected != "" {
+		b.WriteString(": expected " + e.Expected)
+	}
+	return b.String()
+}
+
+// spot returns the text the error is about, shortened.
+func (e *Error) spot() string {
+	if e.Pos >= e.End || e.End > len(e.Expr) {
+		return ""
+	}
+	s := e.Expr[e.Pos:e.End]
+	if len(s) > 40 {
+		s = s[:40]
+	}
+	return s
+}
+
+// Unwrap returns the sentinel.
+func (e *Error) Unwrap() error { return e.Kind }
+
+// Format prints, for %+v, the caret below the one line.
+func (e *Error) Format(s fmt.State, verb rune) {
+	fmt.Fprint(s, e.Error())
+	if verb == 'v' && s.Flag('+') {
+		fmt.Fprint(s, "\n", e.Caret())
+	}
+}
+
+// Caret returns the expression and, below, a caret at the spot:
+//
+//	tcp port 80 and and udp
+//	                ^^^
+func (e *Error) Caret() string {
+	const margin = 60 // of a long expression, as much is shown on either side
+	expr, pos, end := e.Expr, min(e.Pos, len(e.Expr)), min(e.End, len(e.Expr))
+	if end-pos > margin {
+		end = pos + margin
+	}
+	if end+margin < len(expr) {
+		expr = expr[:end+margin] + " …"
+	}
+	if pos > margin {
+		cut := pos - margin
+		expr = "… " + expr[cut:]
+		pos, end = pos-cut+len("… "), end-cut+len("… ")
+	}
+	var b strings.Builder
+	under := func(s string, c byte) string {
+		var u strings.Builder
+		for _, r := range s {
+			if r == '\t' {
+				u.WriteByte('\t')
+			} else {
+				u.WriteByte(c)
+			}
+		}
+		return u.String()
+	}
+	line := strings.NewReplacer("\n", " ", "\r", " ").Replace(expr)
+	b.WriteString(line)
+	b.WriteByte('\n')
+	b.WriteString(under(line[:pos], ' '))
+	if carets := under(line[pos:end], '^'); carets != "" {
+		b.WriteString(carets)
+	} else {
+		b.WriteByte('^')
+	}
+	return b.String()
+}

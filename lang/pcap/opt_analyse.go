@@ -1,0 +1,203 @@
+package pcap
+
+import c "github.com/skep-bpf/skep/classic"
+
+// atoms is a set of the things instructions read and write: the scratch slots
+// and, after them, the registers.
+type atoms uint32
+
+const (
+	atomA    = c.MemWords
+	atomX    = c.MemWords + 1
+	numAtoms = c.MemWords + 2
+	atomNone = -1
+	atomAX   = numAtoms // both registers, of an instruction that reads them
+)
+
+func (a atoms) has(i int) bool { return a>>i&1 != 0 }
+
+// uses returns the atom an instruction reads.
+func uses(code int32, k uint32) int {
+	if code == nop {
+		return atomNone
+	}
+	switch code & c.ClassMask {
+	case c.RET:
+		switch code & c.RvalMask {
+		case c.A:
+			return atomA
+		case c.X:
+			return atomX
+		}
+		return atomNone
+	case c.LD, c.LDX:
+		switch code & c.ModeMask {
+		case c.IND:
+			return atomX
+		case c.MEM:
+			return int(k)
+		}
+		return atomNone
+	case c.ST:
+		return atomA
+	case c.STX:
+		return atomX
+	case c.JMP, c.ALU:
+		if code&c.SrcMask == c.X {
+			return atomAX
+		}
+		return atomA
+	}
+	if code&c.MiscMask == c.TXA {
+		return atomX
+	}
+	return atomA
+}
+
+// defines returns the atom an instruction writes.
+func defines(code int32, k uint32) int {
+	if code == nop {
+		return atomNone
+	}
+	switch code & c.ClassMask {
+	case c.LD, c.ALU:
+		return atomA
+	case c.LDX:
+		return atomX
+	case c.ST, c.STX:
+		return int(k)
+	case c.MISC:
+		if code&c.MiscMask == c.TAX {
+			return atomX
+		}
+		return atomA
+	}
+	return atomNone
+}
+
+// findLevels puts the blocks into lists by their longest way to a return.
+func (o *optimiser) findLevels() {
+	clear(o.levels)
+	o.p.walk()
+	o.findLevel(o.p.root)
+}
+
+func (o *optimiser) findLevel(b *block) {
+	if !o.p.visit(b) {
+		return
+	}
+	b.level = 0
+	if t, f := b.t.succ, b.f.succ; t != nil {
+		o.findLevel(t)
+		o.findLevel(f)
+		b.level = max(t.level, f.level) + 1
+	}
+	b.link = o.levels[b.level]
+	o.levels[b.level] = b
+}
+
+func hasBit(set []uint64, i int32) bool { return set[i/64]>>(uint(i)%64)&1 != 0 }
+func setBit(set []uint64, i int32)      { set[i/64] |= 1 << (uint(i) % 64) }
+
+func intersect(a, b []uint64) {
+	for i, w := range b[:len(a)] {
+		a[i] &= w
+	}
+}
+
+// findDominators finds the blocks that are on every way to each block.
+func (o *optimiser) findDominators() {
+	for i := range o.sets.dom {
+		o.sets.dom[i] = ^uint64(0)
+	}
+	clear(o.p.root.dom)
+	for level := o.p.root.level; level >= 0; level-- {
+		for b := o.levels[level]; b != nil; b = b.link {
+			setBit(b.dom, b.id)
+			if b.t.succ != nil {
+				intersect(b.t.succ.dom, b.dom)
+				intersect(b.f.succ.dom, b.dom)
+			}
+		}
+	}
+}
+
+// findEdgeDominators finds the edges that are on every way over each edge.
+func (o *optimiser) findEdgeDominators() {
+	for i := range o.sets.edgeDom {
+		o.sets.edgeDom[i] = ^uint64(0)
+	}
+	clear(o.p.root.t.dom)
+	clear(o.p.root.f.dom)
+	for level := o.p.root.level; level >= 0; level-- {
+		for b := o.levels[level]; b != nil; b = b.link {
+			for _, e := range [...]*edge{&b.t, &b.f} {
+				setBit(e.dom, e.id)
+				if e.succ != nil {
+					intersect(e.succ.t.dom, e.dom)
+					intersect(e.succ.f.dom, e.dom)
+				}
+			}
+		}
+	}
+}
+
+// findInEdges lists the edges into each block.
+func (o *optimiser) findInEdges() {
+	for _, b := range o.blocks {
+		b.in = nil
+	}
+	for level := o.p.root.level; level > 0; level-- {
+		for b := o.levels[level]; b != nil; b = b.link {
+			for _, e := range [...]*edge{&b.t, &b.f} {
+				e.next = e.succ.in
+				e.succ.in = e
+			}
+		}
+	}
+}
+
+// findUses finds what each block reads before it writes it, and what its
+// successors do.
+func (o *optimiser) findUses() {
+	top := o.p.root.level
+	for level := top; level >= 0; level-- {
+		for b := o.levels[level]; b != nil; b = b.link {
+			b.findUses()
+			b.outUse = 0
+		}
+	}
+	for level := int32(1); level <= top; level++ {
+		for b := o.levels[level]; b != nil; b = b.link {
+			b.outUse |= b.t.succ.inUse | b.f.succ.inUse
+			b.inUse |= b.outUse &^ b.kill
+		}
+	}
+}
+
+// findUses finds what the block alone reads and writes.
+func (b *block) findUses() {
+	var def, use, kill atoms
+	read := func(atom int) {
+		switch atom {
+		case atomNone:
+		case atomAX:
+			use |= (1<<atomA | 1<<atomX) &^ def
+		default:
+			use |= 1 << atom &^ def
+		}
+	}
+	for s := b.stmts.head; s != nil; s = s.next {
+		read(uses(s.code, s.k))
+		if atom := defines(s.code, s.k); atom != atomNone {
+			if !use.has(atom) {
+				kill |= 1 << atom
+			}
+			def |= 1 << atom
+		}
+	}
+	if b.code&c.ClassMask == c.JMP {
+		read(uses(b.code, b.k))
+	}
+	b.kill, b.inUse = kill, use
+}

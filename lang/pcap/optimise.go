@@ -1,0 +1,290 @@
+package pcap
+
+import c "github.com/skep-bpf/skep/classic"
+
+// The optimiser works on the flow graph, pass by pass, until a round of passes
+// changes nothing. Which code comes out depends on their order, and on that in
+// which blocks are visited: both are libpcap's.
+//
+// Analyses, which later passes read:
+//
+//	levels           longest way of each block to a return
+//	dominators       blocks on every way to a block
+//	use and def      which registers and slots a block reads and leaves
+//	edge dominators  edges on every way to an edge
+//
+// Passes over each block, from the root down:
+//
+//	values      number values, fold constants, drop what is there already
+//	peephole    shorter sequences, tests of known values
+//	dead stores drop what nobody reads
+//
+// Passes over the edges, in the first of two loops only, from the leaves up:
+//
+//	redirect    lead an edge past tests whose answer is known on it
+//	pull up     move tests of the same value next to each other
+//
+// and at the end: equal blocks become one, and tests that decide nothing at
+// the root go.
+var rounds = []struct {
+	name  string
+	edges bool // move edges, and leave statements that define nothing new
+}{
+	{"branches", true},
+	{"statements", false},
+}
+
+// analyses are made anew in each round.
+var analyses = []func(*optimiser){
+	(*optimiser).findLevels,
+	(*optimiser).findDominators,
+	(*optimiser).findUses,
+	(*optimiser).findEdgeDominators,
+}
+
+// optimiser is the state of the passes.
+type optimiser struct {
+	p      *program
+	blocks []*block // by id
+	edges  []*edge  // by id
+	levels []*block // by level, the first of a list
+	space  []uint64 // dominator sets
+	sets   struct {
+		dom, edgeDom []uint64 // all of them
+		words        int      // of a set of blocks
+		edgeWords    int      // of a set of edges
+	}
+	numbers numbering
+
+	done  bool // this round has changed nothing
+	moved bool // this round has changed more than edges
+	err   *Error
+}
+
+// maxEdgeRounds bounds the rounds in which nothing but edges move: they may
+// move in circles.
+const maxEdgeRounds = 100
+
+// optimise runs all passes over p.
+func (o *optimiser) optimise(p *program, opts *Options) *Error {
+	o.err = nil
+	o.p = p
+	o.number()
+	for _, r := range rounds {
+		for idle := 0; ; {
+			o.done, o.moved = true, false
+			for _, analyse := range analyses {
+				analyse(o)
+			}
+			o.blocksDown(!r.edges)
+			if o.err != nil {
+				return o.err
+			}
+			if r.edges {
+				o.redirectEdges()
+				o.pullUp()
+			}
+			opts.trace(r.name, p)
+			if o.done {
+				break
+			}
+			if idle++; o.moved {
+				idle = 0
+			} else if idle >= maxEdgeRounds {
+				break
+			}
+		}
+	}
+	o.mergeEqual()
+	opts.trace("equal blocks", p)
+	o.skipDecided()
+	opts.trace("root", p)
+	return nil
+}
+
+// changed notes that something other than an edge has changed.
+func (o *optimiser) changed() { o.done, o.moved = false, true }
+
+// number gives ids to blocks and edges and makes room for the sets.
+func (o *optimiser) number() {
+	o.blocks = o.blocks[:0]
+	o.p.walk()
+	o.collect(o.p.root)
+
+	n := len(o.blocks)
+	s := &o.sets
+	s.words, s.edgeWords = n/64+1, 2*n/64+1
+	o.space = grow(o.space, n*s.words+2*n*s.edgeWords)
+	o.levels = grow(o.levels, n)
+	o.edges = grow(o.edges, 2*n)
+	rest := o.space
+	take := func(words int) (set []uint64) {
+		set, rest = rest[:words:words], rest[words:]
+		return set
+	}
+	for _, b := range o.blocks {
+		b.dom = take(s.words)
+	}
+	s.dom = o.space[:n*s.words]
+	s.edgeDom = rest
+	stmts := 0
+	for i, b := range o.blocks {
+		b.t.dom, b.f.dom = take(s.edgeWords), take(s.edgeWords)
+		b.t.id, b.f.id = int32(i), int32(n+i)
+		o.edges[i], o.edges[n+i] = &b.t, &b.f
+		stmts += b.stmts.len() + 1
+	}
+	o.numbers.room(3 * stmts)
+}
+
+// grow returns a slice of n elements, s if it is long enough.
+func grow[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n)
+	}
+	return s[:n]
+}
+
+func (o *optimiser) collect(b *block) {
+	if b == nil || !o.p.visit(b) {
+		return
+	}
+	b.id = int32(len(o.blocks))
+	o.blocks = append(o.blocks, b)
+	o.collect(b.t.succ)
+	o.collect(b.f.succ)
+}
+
+// blocksDown runs the passes over blocks, those farthest from a return first,
+// so that what is known at the end of all predecessors is known at the start.
+func (o *optimiser) blocksDown(alter bool) {
+	o.numbers.reset()
+	o.findInEdges()
+	for level := o.p.root.level; level >= 0; level-- {
+		for b := o.levels[level]; b != nil; b = b.link {
+			o.block(b, alter)
+		}
+	}
+}
+
+// block runs the passes over one block.
+func (o *optimiser) block(b *block, alter bool) {
+	if b.in == nil {
+		b.val = [numAtoms]valueNumber{}
+	} else {
+		b.val = b.in.pred.val
+		for e := b.in.next; e != nil; e = e.next {
+			for i, v := range e.pred.val {
+				if b.val[i] != v {
+					b.val[i] = unknown
+				}
+			}
+		}
+	}
+	a, x := b.val[atomA], b.val[atomX]
+	for s := b.stmts.head; s != nil; s = s.next {
+		o.value(s, &b.val, alter)
+	}
+
+	// A block that leaves everything as it was needs no statements, nor does
+	// one that returns.
+	same := b.outUse == 0 && a != unknown && b.val[atomA] == a && x != unknown && b.val[atomX] == x
+	if alter && (same || b.code&c.ClassMask == c.RET) {
+		if b.stmts.head != nil {
+			b.stmts = list{}
+			o.changed()
+		}
+	} else {
+		o.peephole(b)
+		o.deadStores(b)
+	}
+
+	if b.code&c.SrcMask == c.K {
+		b.operand = o.numbers.constant(b.k)
+	} else {
+		b.operand = b.val[atomX]
+	}
+	b.t.code, b.f.code = b.code, -b.code
+}
+
+// mergeEqual makes one block of blocks with the same statements, jump and
+// successors, until there are no more.
+func (o *optimiser) mergeEqual() {
+	p := o.p
+	for again := true; again; {
+		again = false
+		for _, b := range o.blocks {
+			b.link = nil
+		}
+		p.walk()
+		p.mark(p.root)
+		for i := len(o.blocks) - 2; i >= 0; i-- {
+			b := o.blocks[i]
+			if b.mark != p.walks {
+				continue
+			}
+			for _, d := range o.blocks[i+1:] {
+				if d.mark == p.walks && b.equal(d) {
+					if b.link = d; d.link != nil {
+						b.link = d.link
+					}
+					break
+				}
+			}
+		}
+		for _, b := range o.blocks {
+			for _, e := range [...]*edge{&b.t, &b.f} {
+				if e.succ != nil && e.succ.link != nil {
+					e.succ = e.succ.link
+					again = true
+				}
+			}
+		}
+	}
+}
+
+// mark visits all blocks that are still part of the program.
+func (p *program) mark(b *block) {
+	if p.visit(b) && b.t.succ != nil {
+		p.mark(b.t.succ)
+		p.mark(b.f.succ)
+	}
+}
+
+// equal reports whether two blocks do the same.
+func (b *block) equal(d *block) bool {
+	if b.code != d.code || b.k != d.k || b.t.succ != d.t.succ || b.f.succ != d.f.succ {
+		return false
+	}
+	s, t := skipNops(b.stmts.head), skipNops(d.stmts.head)
+	for s != nil && t != nil {
+		if s.code != t.code || s.k != t.k {
+			return false
+		}
+		s, t = skipNops(s.next), skipNops(t.next)
+	}
+	return s == t
+}
+
+// skipNops returns the first statement from s on that has not been removed.
+func skipNops(s *stmt) *stmt {
+	for s != nil && s.code == nop {
+		s = s.next
+	}
+	return s
+}
+
+// skipDecided goes, at the root, past tests of which both branches are one.
+func (o *optimiser) skipDecided() {
+	b := o.p.root
+	stmts := b.stmts
+	b.stmts = list{}
+	for b.code&c.ClassMask == c.JMP && b.t.succ == b.f.succ {
+		b = b.t.succ
+	}
+	stmts.add(b.stmts)
+	if b.stmts = stmts; b.code&c.ClassMask == c.RET {
+		b.stmts = list{}
+	}
+	o.p.root = b
+}
