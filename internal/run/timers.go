@@ -26,6 +26,7 @@ type timers struct {
 	byAddr map[uint64]*timer
 	onCPU  []*timer // per vCPU: whose callback runs there
 	seq    uint64   // counts starts: equal expiries fire in the order they were set
+	woken  int      // calls of fire under way
 	closed bool
 }
 
@@ -201,12 +202,12 @@ func (t *timers) close() {
 	var held []*Program
 	for addr, tm := range t.byAddr {
 		tm.disarm()
-		for tm.firing != nil {
-			t.quiet.Wait()
-		}
 		held = append(held, tm.prog)
 		tm.prog = nil
 		delete(t.byAddr, addr)
+	}
+	for t.woken > 0 {
+		t.quiet.Wait()
 	}
 	t.mu.Unlock()
 	for _, p := range held {
@@ -260,8 +261,32 @@ func (t *timers) fireFirst() {
 // fire runs the callback of the start numbered seq, unless it has been
 // cancelled meanwhile (bpf_timer_cb).
 func (t *timers) fire(tm *timer, seq uint64) {
-	c := t.cpuFor(tm)
-	defer c.Release()
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return
+	}
+	t.woken++
+	cpu, fixed := tm.cpu, tm.pinned || t.manual != nil
+	t.mu.Unlock()
+
+	var c *CPU
+	if fixed {
+		c = t.m.AcquireCPU(cpu)
+	} else {
+		c = t.m.Acquire()
+	}
+	t.fireOn(c, tm, seq)
+	c.Release()
+
+	t.mu.Lock()
+	t.woken--
+	t.quiet.Broadcast()
+	t.mu.Unlock()
+}
+
+// fireOn is fire on a vCPU.
+func (t *timers) fireOn(c *CPU, tm *timer, seq uint64) {
 	// From here on the map value cannot go away: either the element is deleted
 	// before the check below, then tm is disarmed, or its memory waits for us.
 	t.m.Epoch.Enter(c.id)
@@ -288,18 +313,6 @@ func (t *timers) fire(tm *timer, seq uint64) {
 	t.quiet.Broadcast()
 	t.mu.Unlock()
 	p.Close()
-}
-
-// cpuFor takes the vCPU a timer runs on: where it was started if it is pinned
-// or the clock is manual, else any.
-func (t *timers) cpuFor(tm *timer) *CPU {
-	t.mu.Lock()
-	cpu, fixed := tm.cpu, tm.pinned || t.manual != nil
-	t.mu.Unlock()
-	if fixed {
-		return t.m.AcquireCPU(cpu)
-	}
-	return t.m.Acquire()
 }
 
 // keyOf returns the address of the key that belongs to a map value: beside it

@@ -8,6 +8,7 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/packet"
+	"github.com/skep-bpf/skep/internal/rewrite"
 	"github.com/skep-bpf/skep/internal/verifier"
 	"github.com/skep-bpf/skep/isa"
 )
@@ -28,9 +29,20 @@ func timerMap(t testing.TB, m *Machine, kind catalog.MapType) maps.Map {
 	})
 }
 
-// timerProgram looks element 1 up, arms its timer for delay ns and returns what
-// bpf_timer_start said. The callback counts in the value and notes the key.
+// timerProgram is timerCode as a program.
 func timerProgram(t testing.TB, m *Machine, mp maps.Map, delay int32) *Program {
+	t.Helper()
+	p, err := m.NewProgram(timerCode(mp, delay), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+// timerCode looks element 1 up, arms its timer for delay ns and returns what
+// bpf_timer_start said. The callback counts in the value and notes the key.
+func timerCode(mp maps.Map, delay int32) *rewrite.Program {
 	main := isa.Program(
 		isa.StoreImm(isa.W, isa.RFP, -4, 1),
 		isa.LdImm64(isa.R1, mp.Def().Ptr), isa.Mov64Reg(isa.R2, isa.RFP), isa.ALU64Imm(isa.Add, isa.R2, -4),
@@ -50,8 +62,11 @@ func timerProgram(t testing.TB, m *Machine, mp maps.Map, delay int32) *Program {
 		isa.Mov64Imm(isa.R0, 0), isa.ExitInsn(),
 	)
 	n := len(main)
-	return program(t, m, []verifier.Subprog{{Start: 0, End: n, StackDepth: 8}, {Start: n, End: n + len(callback), Callback: true}},
-		isa.Instructions(main), isa.Instructions(callback))
+	return &rewrite.Program{
+		Insns:    append(main, callback...),
+		Subprogs: []verifier.Subprog{{Start: 0, End: n, StackDepth: 8}, {Start: n, End: n + len(callback), Callback: true}},
+		Source:   &verifier.Program{Name: "timer", Type: catalog.ProgXDP},
+	}
 }
 
 func value(t testing.TB, mp maps.Map) (fired, key uint64) {
@@ -162,5 +177,31 @@ func TestTimerFromItsOwnCallback(t *testing.T) {
 	fired, answer := value(t, mp)
 	if fired != 3 || int64(answer) != -35 {
 		t.Errorf("fired %d times, cancel says %d; want 3 and -EDEADLK", fired, int64(answer))
+	}
+}
+
+// A machine may be closed while its timers are about to fire.
+func TestCloseWithTimersDue(t *testing.T) {
+	for range 30 {
+		m, err := New(Options{CPUs: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mp, err := m.NewMap(catalog.MapDef{
+			Type: catalog.MapArray, KeySize: 4, ValueSize: 32, MaxEntries: 4,
+			Special: []catalog.SpecialField{{Kind: catalog.SpecialTimer, Off: timerOff, Size: 16}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rw := timerCode(mp, 1000)
+		p, err := m.NewProgram(rw, []maps.Map{mp})
+		if err != nil {
+			t.Fatal(err)
+		}
+		runOn(t, m, p)
+		p.Close()
+		mp.Close()
+		m.Close()
 	}
 }
