@@ -291,22 +291,39 @@ func (e *env) arith(ins isa.Instruction, op isa.Opcode, wide, x bool) *Error {
 
 // scalarArith computes dst op= src (adjust_scalar_min_max_vals).
 func (e *env) scalarArith(ins isa.Instruction, op isa.Opcode, wide, x bool, dst, src *reg) *Error {
+	narrow := dst.width() <= 32
 	if err := e.compute(ins, op, wide, dst, src); err != nil {
 		return err
 	}
-	// r += constant keeps the link to what r was copied from, at a distance.
-	v, isConst := src.constVal(false)
-	if !e.priv || op != isa.Add || !wide || dst.id == 0 || !isConst || x && ins.Src == ins.Dst {
+	delta, ok := distance(op, wide, src)
+	if !e.priv || !ok || dst.id == 0 || dst.id&addConst != 0 || !wide && !narrow || x && ins.Src == ins.Dst {
 		dst.clearID()
 		return nil
 	}
-	if dst.id&addConst != 0 || v > 0x7fffffff {
-		dst.clearID()
-		return nil
+	// The link to what the register was copied from stays, at a distance.
+	if wide {
+		dst.id |= addConst64
+	} else {
+		dst.id |= addConst32
 	}
-	dst.id |= addConst
-	dst.off = int32(v)
+	dst.off = delta
 	return nil
+}
+
+// distance is what adding or subtracting a constant puts between a register and its copies.
+func distance(op isa.Opcode, wide bool, src *reg) (int32, bool) {
+	v, ok := src.constVal(!wide)
+	if !ok || op != isa.Add && op != isa.Sub {
+		return 0, false
+	}
+	if wide && int64(v) != int64(int32(v)) {
+		return 0, false
+	}
+	d := int32(v)
+	if op == isa.Sub {
+		return -d, d != -1<<31
+	}
+	return d, true
 }
 
 func (e *env) compute(ins isa.Instruction, op isa.Opcode, wide bool, dst, src *reg) *Error {

@@ -562,15 +562,22 @@ func (e *env) syncLinked(st *state, known *reg, l *linkedRegs) {
 		if r == known || r.typ != scalarValue || r.id&^addConst != known.id&^addConst {
 			continue
 		}
+		if (r.id^known.id)&addConst == addConst {
+			continue // distances in different widths do not add up
+		}
 		if (r.id|known.id)&addConst == 0 || r.off == known.off {
 			*r = *known
 			continue
 		}
 		id, off := r.id, r.off
 		delta := constScalar(uint64(int64(off) - int64(known.off)))
+		narrow := (id|known.id)&addConst32 != 0
 		*r = *known
 		r.id, r.off = id, off
 		r.scalar.add(&delta)
+		if narrow {
+			r.scalar.zext()
+		}
 		r.scalar.sync()
 	}
 }

@@ -75,6 +75,7 @@ func (e *env) callLocal(ins isa.Instruction) *Error {
 // leaveFunc returns from the current function to its caller; from a callback,
 // to the call that made it, which may call it again (prepare_func_exit).
 func (e *env) leaveFunc() *Error {
+	e.updateLiveness()
 	st := e.st
 	callee := st.frame()
 	caller := st.frames[st.cur-1]
@@ -104,7 +105,6 @@ func (e *env) leaveFunc() *Error {
 		e.logFrame(caller, true)
 	}
 	again := callee.inCallback
-	e.updateLiveness()
 	st.frames[st.cur] = nil
 	st.cur--
 	e.freeFrame(callee)

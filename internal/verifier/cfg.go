@@ -370,33 +370,33 @@ func (e *env) successors(t int, to []int32) []int32 {
 	return append(to, int32(t+1), int32(t+int(ins.Off)+1))
 }
 
-// postorder lists every function's slots so that, loops aside, each comes after its successors.
+// postorder lists every function's slots so that, loops aside, each comes after
+// its successors, jumps before what lies behind them.
 func (e *env) postorder() {
-	seen := make([]bool, len(e.insns))
-	type visit struct {
-		at   int32
-		next uint8
-	}
-	var stack []visit
+	const (
+		found = 1
+		done  = 2
+	)
+	marks := make([]uint8, len(e.insns))
+	var stack []int32
 	var succ [2]int32
 	for i := range e.subs {
 		s := &e.subs[i]
-		seen[s.start] = true
-		stack = append(stack[:0], visit{at: int32(s.start)})
+		stack = append(stack[:0], int32(s.start))
 		for len(stack) > 0 {
-			v := &stack[len(stack)-1]
-			next := e.successors(int(v.at), succ[:0])
-			if int(v.next) < len(next) {
-				w := next[v.next]
-				v.next++
-				if !seen[w] {
-					seen[w] = true
-					stack = append(stack, visit{at: w})
-				}
+			t := stack[len(stack)-1]
+			if marks[t] == done {
+				s.postorder = append(s.postorder, t)
+				stack = stack[:len(stack)-1]
 				continue
 			}
-			s.postorder = append(s.postorder, v.at)
-			stack = stack[:len(stack)-1]
+			marks[t] = done
+			for _, w := range e.successors(int(t), succ[:0]) {
+				if marks[w] == 0 {
+					marks[w] = found
+					stack = append(stack, w)
+				}
+			}
 		}
 	}
 }
@@ -404,6 +404,7 @@ func (e *env) postorder() {
 // Register sets of calls.
 const (
 	callerSaved = 1<<isa.R0 | argRegs
+	allRegs     = 1<<isa.RFP - 1
 	argRegs     = 1<<isa.R1 | 1<<isa.R2 | 1<<isa.R3 | 1<<isa.R4 | 1<<isa.R5
 )
 
@@ -413,13 +414,10 @@ func (e *env) usesDefs(t int) (use, def uint16) {
 	dst, src := uint16(1)<<ins.Dst, uint16(1)<<ins.Src
 	switch ins.Op.Class() {
 	case isa.ClassLD:
-		switch ins.Op.Mode() {
-		case isa.ModeIMM:
+		if ins.Op.Mode() == isa.ModeIMM {
 			return 0, dst
-		case isa.ModeIND:
-			return src | 1<<isa.R6, callerSaved
 		}
-		return 1 << isa.R6, callerSaved
+		return allRegs, 0 // packet loads: as the kernel has it, no telling
 	case isa.ClassLDX:
 		return src, dst
 	case isa.ClassST:
@@ -506,9 +504,12 @@ func (e *env) computeLiveRegs() *Error {
 	return nil
 }
 
+// firstCallLoop is above the numbers of all loops of the flow graph.
+const firstCallLoop = 1 << 24
+
 // computeSCCs numbers the strongly connected components of every function's
 // flow graph, which are its loops (compute_scc; Tarjan's algorithm). A call of
-// a callback is a loop of its own.
+// a callback is a loop of its own, numbered from firstCallLoop.
 func (e *env) computeSCCs() *Error {
 	n := len(e.insns)
 	const done = int32(^uint32(0) >> 1)
@@ -545,9 +546,12 @@ func (e *env) computeSCCs() *Error {
 				if low[t] != pre[t] {
 					continue
 				}
-				loop := stack[len(stack)-1] != t || e.aux[t].callsCallback
+				loop := stack[len(stack)-1] != t
 				for _, w := range to {
 					loop = loop || w == t
+				}
+				if !loop && e.aux[t].callsCallback {
+					e.aux[t].scc = firstCallLoop + t
 				}
 				for {
 					w := stack[len(stack)-1]

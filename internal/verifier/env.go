@@ -44,6 +44,9 @@ type env struct {
 	maxPerInsn    int
 	totalStates   int
 	peakStates    int
+	remembered    int // states kept now: for pruning,
+	dropped       int // only for paths that began there,
+	backEdges     int // and as ends of paths in loops
 
 	usedMaps  []*catalog.MapDef
 	arena     *catalog.MapDef
@@ -229,6 +232,7 @@ func (e *env) checkFunc(sub int) *Error {
 		e.explored = make([][]*state, len(e.insns))
 	}
 	e.pool.bytes = 0
+	e.remembered, e.dropped, e.backEdges = 0, 0, 0
 	e.live.reset()
 	e.scc.reset()
 	st := e.newState()

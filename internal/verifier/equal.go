@@ -103,10 +103,7 @@ func (e *env) regSafe(old, cur *reg, level exactness) bool {
 		if !old.precise && level == notExact && e.recorder == nil {
 			return true // claims recorded after old must hold for cur too
 		}
-		if old.id&addConst != 0 && (cur.id&addConst == 0 || old.off != cur.off) {
-			return false
-		}
-		if old.id != 0 && old.id&addConst == 0 && cur.id&addConst != 0 {
+		if old.id != 0 && (old.id^cur.id)&addConst != 0 || old.id&addConst != 0 && old.off != cur.off {
 			return false
 		}
 		return e.ids.sameScalar(old.id, cur.id) && old.contains(&cur.scalar)

@@ -171,7 +171,7 @@ func (e *env) appendFrame(b []byte, f *frame, all bool) []byte {
 		}
 	}
 	for i, n := 0, 0; i < len(e.st.refs); i++ {
-		if f.no != int32(e.st.cur) || e.st.refs[i].kind != refPtr {
+		if e.st.refs[i].kind != refPtr {
 			continue
 		}
 		if n++; n == 1 {
@@ -409,7 +409,7 @@ func badRange(r *reg, want catalog.Range, ctx, name string) string {
 func (e *env) logLiveRegs() {
 	e.logf("Live regs before insn:\n")
 	for i := 0; i < len(e.insns); i++ {
-		if n := e.aux[i].scc; n != 0 {
+		if n := e.aux[i].scc; n != 0 && n < firstCallLoop {
 			e.logf("%3d ", n)
 		} else {
 			e.logf("    ")

@@ -1,6 +1,8 @@
 package verifier
 
 import (
+	"strconv"
+
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/isa"
 )
@@ -52,6 +54,8 @@ func (e *env) visited(insn int) (bool, *Error) {
 		if old.misses > old.hits*n+n {
 			*list = append((*list)[:i], (*list)[i+1:]...)
 			old.dropped = true
+			e.dropped++
+			e.remembered--
 			e.releaseState(old)
 		}
 	}
@@ -134,7 +138,8 @@ func (e *env) prunedBy(old *state, loop bool) *Error {
 func (e *env) remember(list *[]*state, insn int) *Error {
 	cur := e.st
 	e.totalStates++
-	e.peakStates++
+	e.remembered++
+	e.notePeak()
 	e.prevJmps, e.prevInsnCount = e.jmpsProcessed, e.insnProcessed
 	if e.priv {
 		cur.forget()
@@ -153,13 +158,18 @@ func (e *env) remember(list *[]*state, insn int) *Error {
 	return nil
 }
 
+// notePeak counts the states kept at once.
+func (e *env) notePeak() {
+	e.peakStates = max(e.peakStates, e.remembered+e.dropped+e.backEdges)
+}
+
 // releaseState recycles a dropped state once no path and no loop refers to it.
 func (e *env) releaseState(st *state) {
 	if !st.dropped || st.branches != 0 || e.unfinished(st) {
 		return
 	}
 	e.pool.bytes -= st.size()
-	e.peakStates--
+	e.dropped--
 	e.freeState(st)
 }
 
@@ -355,7 +365,21 @@ func (e *env) enterSCC(st *state) {
 	}
 	if v.entry == nil {
 		v.entry = st
+		e.logSCC("enter", k)
 	}
+}
+
+func (e *env) logSCC(what string, k sccKey) {
+	if !e.level2 || k.scc >= firstCallLoop {
+		return
+	}
+	b := []byte("SCC " + what + " (")
+	for _, at := range k.sites[:k.n] {
+		b = strconv.AppendInt(b, int64(at), 10)
+		b = append(b, ',')
+	}
+	b = strconv.AppendInt(b, int64(k.scc), 10)
+	e.logf("%s)\n", b)
 }
 
 func (e *env) addBackEdge(old, back *state) {
@@ -364,6 +388,9 @@ func (e *env) addBackEdge(old, back *state) {
 		panic("BUG: a loop outside all loops")
 	}
 	v := e.scc.visits[k]
+	e.logSCC("backedge", k)
+	e.backEdges++
+	e.notePeak()
 	v.edges = append(v.edges, backEdge{st: back, old: old})
 }
 
@@ -373,6 +400,8 @@ func (e *env) exitSCC(st *state) *Error {
 	if v == nil || v.entry != st {
 		return nil
 	}
+	k, _ := e.keyOf(st)
+	e.logSCC("exit", k)
 	const maxRounds = 64
 	for round := 1; len(v.edges) > 0; round++ {
 		changed := false
@@ -392,6 +421,7 @@ func (e *env) exitSCC(st *state) *Error {
 	for _, b := range v.edges {
 		e.freeState(b.st)
 	}
+	e.backEdges -= len(v.edges)
 	v.edges = nil
 	v.entry = nil
 	return nil

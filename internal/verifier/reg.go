@@ -181,8 +181,13 @@ type btfType struct {
 	name   string
 }
 
-// addConst marks a scalar's id: the register equals the id's other registers plus reg.off.
-const addConst uint32 = 1 << 31
+// Marks of a scalar's id: the register equals the id's other registers plus
+// reg.off, in 64 bits, or in 32 bits zero-extended.
+const (
+	addConst64 uint32 = 1 << 31
+	addConst32 uint32 = 1 << 30
+	addConst          = addConst64 | addConst32
+)
 
 // Packet ranges below zero: what is known of a pointer compared with the end
 // of the packet and found at it or beyond it.

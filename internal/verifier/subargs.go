@@ -200,7 +200,7 @@ func (e *env) initArgs(sub int) *Error {
 	s := &e.subs[sub]
 	if sub == 0 && e.p.Type != catalog.ProgExt {
 		if s.fn != nil {
-			if err := e.quietly(func() *Error { return e.readArgs(0) }); err != nil || len(s.args) != 1 || s.args[0].kind != catalog.ArgCtx {
+			if err := e.readArgs(0); err != nil || len(s.args) != 1 || s.args[0].kind != catalog.ArgCtx {
 				s.unreliable = true
 			}
 		}
@@ -246,18 +246,15 @@ func (e *env) checkCallArgs(sub int, regs *[isa.RFP + 1]reg) *Error {
 	if s.fn == nil {
 		return nil
 	}
-	if !s.global {
-		return nil
+	if s.unreliable {
+		return e.silent(errno.EINVAL)
 	}
-	if err := e.readArgs(sub); err != nil {
-		return err
+	err := e.readArgs(sub)
+	for i := 0; err == nil && i < len(s.args); i++ {
+		err = e.checkCallArg(i, s.args[i], &regs[isa.R1+isa.Register(i)])
 	}
-	for i, a := range s.args {
-		if err := e.checkCallArg(i, a, &regs[isa.R1+isa.Register(i)]); err != nil {
-			return err
-		}
-	}
-	return nil
+	s.unreliable = err != nil
+	return err
 }
 
 func (e *env) checkCallArg(i int, a subArg, r *reg) *Error {
@@ -331,13 +328,5 @@ func (e *env) checkMemArg(n isa.Register, r *reg, size int) *Error {
 	if null {
 		*r = saved
 	}
-	return err
-}
-
-// quietly runs f without leaving words in the log.
-func (e *env) quietly(f func() *Error) *Error {
-	pos := e.pos()
-	err := f()
-	e.truncate(pos)
 	return err
 }
