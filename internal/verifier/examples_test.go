@@ -17,13 +17,16 @@ import (
 // addresses are what the kernel prints of its own memory in 64-bit loads.
 var addresses = regexp.MustCompile(`\(18\) (r\d) = 0x[0-9a-f]+ *`)
 
+var tracing = regexp.MustCompile(`^(mark_precise:|frame \d+: propagating)`)
+
 // normalLog takes out of a log what need not agree. Where there are callbacks,
-// that is how far precision is traced back through them: the kernel stops earlier.
+// that is how often and how far precision is traced back through them: the
+// kernel does so less.
 func normalLog(log string) []string {
 	log = addresses.ReplaceAllString(log, "(18) $1 = ADDR ")
 	lines := strings.Split(strings.TrimSpace(log), "\n")
 	if strings.Contains(log, " cb\n") {
-		lines = slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "mark_precise:") })
+		lines = slices.DeleteFunc(lines, func(l string) bool { return tracing.MatchString(l) })
 	}
 	return lines
 }

@@ -389,8 +389,10 @@ func (e *env) addBackEdge(old, back *state) {
 	}
 	v := e.scc.visits[k]
 	e.logSCC("backedge", k)
-	e.backEdges++
-	e.notePeak()
+	if k.scc < firstCallLoop {
+		e.backEdges++
+		e.notePeak()
+	}
 	v.edges = append(v.edges, backEdge{st: back, old: old})
 }
 
@@ -421,7 +423,9 @@ func (e *env) exitSCC(st *state) *Error {
 	for _, b := range v.edges {
 		e.freeState(b.st)
 	}
-	e.backEdges -= len(v.edges)
+	if k.scc < firstCallLoop {
+		e.backEdges -= len(v.edges)
+	}
 	v.edges = nil
 	v.entry = nil
 	return nil
