@@ -2,6 +2,7 @@ package interp
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -195,5 +196,45 @@ func TestCheckerTrustsExpansions(t *testing.T) {
 		if _, err = vm.Run(p, 0, Options{Checker: c}); (err == nil) != expanded {
 			t.Errorf("expanded %v: %v", expanded, err)
 		}
+	}
+}
+
+// A register outside what the verifier claimed is a violation, wherever it came
+// from: here from code that is not the code that was verified.
+func TestStateEmbedding(t *testing.T) {
+	vp := &verifier.Program{Type: catalog.ProgXDP, GPL: true, Insns: isa.Program(
+		isa.LoadMem(isa.W, isa.R1, isa.R1, 16), // rx_queue_index
+		isa.ALU64Imm(isa.And, isa.R1, 7),
+		isa.Mov64Reg(isa.R0, isa.R1),
+		isa.ExitInsn())}
+	facts, err := verifier.Verify(vp, verifier.Options{States: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rw, err := rewrite.Rewrite(vp, facts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, vm, c := newBench(t)
+	c.Regions = func(r []Region) []Region { return append(r, Region{b.ctx.Addr(), 256, false, "context"}) }
+	for i := range b.ctx.Bytes() {
+		b.ctx.Bytes()[i] = 0xff
+	}
+	run := func() error {
+		p, err := Prepare(rw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = vm.Run(p, b.ctx.Addr(), Options{Checker: c})
+		return err
+	}
+	if err := run(); err != nil {
+		t.Errorf("the verified program: %v", err)
+	}
+	at := slices.IndexFunc(rw.Insns, func(ins isa.Instruction) bool { return ins.Op.ALUOp() == isa.And && ins.Op.Class() == isa.ClassALU64 })
+	rw.Insns[at].Imm = 15
+	var v *Violation
+	if err := run(); !errors.As(err, &v) || v.Orig != 2 || !strings.Contains(v.Claim, "R1 is 0xf") {
+		t.Errorf("%v; want a violation at insn 2, where R1 is at most 7", err)
 	}
 }

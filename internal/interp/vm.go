@@ -139,28 +139,29 @@ func (vm *VM) start(p *Program, pc int, args []uint64, opts Options) (uint64, er
 	case nil:
 		return vm.reg[isa.R0], nil
 	case errThrown:
-		return vm.caught(p)
+		return vm.caught()
 	}
 	return 0, vm.unwind
 }
 
-// caught ends a run that threw: the program's exception callback, if it has
-// one, makes the result of the cookie; else the cookie is the result.
-func (vm *VM) caught(p *Program) (uint64, error) {
-	cookie := vm.cookie
+// caught ends a run that threw: the exception callback of the program in the
+// first frame, if it has one, makes the result of the cookie; else the cookie is
+// the result.
+func (vm *VM) caught() (uint64, error) {
+	p, cookie := vm.frames[0].prog, vm.cookie
 	vm.unwind = nil
 	for _, s := range p.subprogs {
 		if !s.Exception {
 			continue
 		}
 		vm.depth = -1
-		vm.reg[1] = cookie
+		vm.reg[isa.R1] = cookie
 		vm.push(p, s.Start, 0)
 		if vm.checker != nil {
 			vm.checker.entered(vm, 1)
 		}
 		vm.exec()
-		return vm.reg[0], vm.unwind
+		return vm.reg[isa.R0], vm.unwind
 	}
 	return cookie, nil
 }
