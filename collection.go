@@ -176,7 +176,9 @@ func (l *loader) createMap(im *image.Map) error {
 	out := &Map{m: mp, mach: l.m}
 	l.coll.Maps[im.Name] = out
 	l.maps = append(l.maps, maps.Unwrap(mp))
-	if im.Data != nil && im.Kind != image.KindDefined {
+	if a, ok := mp.(*maps.Arena); ok {
+		copy(a.Pages(0, uint64(len(im.Data))), im.Data)
+	} else if im.Data != nil && im.Kind != image.KindDefined {
 		if err := mp.Update(make([]byte, 4), im.Data, catalog.UpdateAny); err != nil {
 			return fmt.Errorf("initial content: %w", err)
 		}
