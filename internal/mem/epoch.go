@@ -24,6 +24,7 @@ type Epoch struct {
 	now   atomic.Uint64 // counts retirements; starts at 1, so that 0 can mean "outside"
 	slots []epochSlot   // one per vCPU, then those of Pin
 	cpus  int
+	pins  atomic.Int32 // holders by Pin: mostly none, then nobody looks at their slots
 
 	pending atomic.Int64 // len(queue), for a look without the lock
 	mu      sync.Mutex
@@ -79,6 +80,7 @@ func (e *Epoch) Leave(cpu int) {
 
 // Pin is Enter for code that runs on no vCPU. The result goes to Unpin.
 func (e *Epoch) Pin() int {
+	e.pins.Add(1)
 	for {
 		for i := e.cpus; i < len(e.slots); i++ {
 			if e.slots[i].since.CompareAndSwap(0, e.now.Load()) {
@@ -90,7 +92,10 @@ func (e *Epoch) Pin() int {
 }
 
 // Unpin ends what Pin began.
-func (e *Epoch) Unpin(pin int) { e.Leave(pin) }
+func (e *Epoch) Unpin(pin int) {
+	e.Leave(pin)
+	e.pins.Add(-1)
+}
 
 // Retire calls f when everyone inside now has left.
 func (e *Epoch) Retire(f func()) { e.RetireAddr(reclaimFunc(f), 0) }
@@ -155,8 +160,12 @@ func (e *Epoch) reclaim() {
 		return
 	}
 	oldest := e.now.Load() + 1
-	for i := range e.slots {
-		if s := e.slots[i].since.Load(); s != 0 && s < oldest {
+	slots := e.slots
+	if e.pins.Load() == 0 { // who pins from now on finds nothing that was retired
+		slots = slots[:e.cpus]
+	}
+	for i := range slots {
+		if s := slots[i].since.Load(); s != 0 && s < oldest {
 			oldest = s
 		}
 	}
