@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/cli/ui"
 	"github.com/skep-bpf/skep/internal/linux"
@@ -34,7 +35,8 @@ func NewCmd(s *ui.Streams) *cobra.Command {
 		Short: "List program types, map types and helpers, and what the platform lacks",
 		Long: `Lists what skep knows of BPF: program types with their ELF sections, map types,
 helpers with the program types that may call them, each with the first Linux
-release that had it. With no argument all but the helpers, of which there are many.`,
+release that had it, or why programs that call it do not run in user space. With
+no argument all but the helpers, of which there are many.`,
 		Example: `  skep feature
   skep feature helpers --prog xdp`,
 		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
@@ -86,6 +88,7 @@ type helper struct {
 	Since string   `json:"since"`
 	Progs []string `json:"programs"`
 	Doc   string   `json:"doc"`
+	Lack  string   `json:"lack,omitempty"` // why programs that call it do not run in user space
 }
 
 func run(s *ui.Streams, o *Options) error {
@@ -166,7 +169,7 @@ func helpers(kind *catalog.ProgKind) []helper {
 			continue
 		}
 		row := catalog.HelperByID(id)
-		h := helper{ID: uint32(id), Name: id.String(), Since: row.Since, Doc: row.Doc}
+		h := helper{ID: uint32(id), Name: id.String(), Since: row.Since, Doc: row.Doc, Lack: skep.HelperLack(uint32(id))}
 		for _, k := range catalog.ProgKinds() {
 			if progs.Has(k.Type) {
 				h.Progs = append(h.Progs, k.Name)
@@ -222,7 +225,11 @@ func (r *report) print(s *ui.Streams) error {
 			if len(h.Progs) >= all {
 				progs = "all"
 			}
-			table.Row(fmt.Sprint(h.ID), h.Name, h.Since, progs, h.Doc)
+			doc := h.Doc
+			if h.Lack != "" {
+				doc = "Not in user space: it " + h.Lack + "."
+			}
+			table.Row(fmt.Sprint(h.ID), h.Name, h.Since, progs, doc)
 		}
 		table.Print(&b)
 	}
