@@ -8,7 +8,6 @@ package cli
 import (
 	"errors"
 	"io"
-	"os"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -28,7 +27,7 @@ import (
 func Main(args []string, in io.Reader, out, errw io.Writer) int {
 	// A reader that goes away ends the command through EPIPE, after it has
 	// cleaned up, not through a signal in the middle.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	signal.Ignore(syscall.SIGPIPE)
 
 	s := ui.New(in, out, errw)
 	root := New(s)
