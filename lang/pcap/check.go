@@ -22,7 +22,9 @@ func (k *checker) check(n *node) {
 			k.check(n.l)
 		case nName, nNumber, nAddr4, nNet4, nNetMask4, nAddr6, nNet6, nMAC, nARC:
 			n.target = k.targets.alloc()
-			k.identifier(n, n.target)
+			if k.identifier(n, n.target); k.err != nil {
+				n.target.kind = tNone
+			}
 		}
 	}
 }

@@ -69,6 +69,11 @@ func (g *graph) condition(n *node) cond {
 func (g *graph) identifier(n *node) cond {
 	t, q := n.target, n.quals
 	switch t.kind {
+	case tNone:
+		if g.err == nil {
+			g.err = g.refused
+		}
+		return g.always(false)
 	case tHost4:
 		return g.host4(t.addr4, t.mask4, q.proto, q.dir)
 	case tHost6:

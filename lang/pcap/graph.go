@@ -129,6 +129,7 @@ type graph struct {
 	slot     int              // the next to try
 	straight bool             // the graph has jumps inside blocks: do not optimise
 	at       *node            // what is being compiled, for error messages
+	refused  *Error           // why an identifier has no target
 	err      *Error
 }
 

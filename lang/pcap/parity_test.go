@@ -19,34 +19,16 @@ var (
 // TestRandomParity compares the code of random expressions with libpcap's.
 func TestRandomParity(t *testing.T) {
 	l := newLibpcap(t)
-	g := generator{rand.New(rand.NewPCG(*paritySeed, 2))}
-	var all []LinkType
-	for i := range links {
-		if links[i].offsets != nil {
-			all = append(all, LinkType(i))
-		}
+	g := generator{Rand: rand.New(rand.NewPCG(*paritySeed, 2))}
+	all := comparedLinks()
+	if *parityLink >= 0 {
+		all = []LinkType{LinkType(*parityLink)}
 	}
-	all = append(all, 249, 267)
 	type tally struct{ same, refused, differ, words int }
 	tallies := map[LinkType]*tally{}
 	shown := 0
 	for range *parityN {
-		q := question{link: Ethernet, snaplen: 262144}
-		if g.chance(50) {
-			q.link = all[g.IntN(len(all))]
-		}
-		if *parityLink >= 0 {
-			q.link = LinkType(*parityLink)
-		}
-		q.opts.NoOptimize = g.chance(35)
-		q.opts.Netmask = 0xffffff00
-		q.expr = g.expr(1 + g.IntN(5))
-		if g.chance(5) {
-			q.expr = g.garble(q.expr)
-		}
-		if strings.ContainsAny(q.expr, "\n\x00") {
-			continue
-		}
+		q := g.question(all)
 		want, got := l.ask(t, q), q.ours()
 		tl := tallies[q.link]
 		if tl == nil {

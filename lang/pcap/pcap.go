@@ -129,9 +129,10 @@ func (k *compiler) compile(expr string, link LinkType, snaplen int, opts *Option
 	if check.resolver == nil {
 		check.resolver = System{}
 	}
-	if check.check(tree); check.err != nil {
-		return nil, check.err
-	}
+	// What an identifier is refused for is reported only when its turn comes:
+	// something before it may be refused for its link type.
+	check.check(tree)
+	g.refused = check.err
 
 	all := g.condition(tree)
 	p := g.finish(all, snaplen)

@@ -54,7 +54,8 @@ int main(int argc, char **argv)
 			clock_gettime(CLOCK_MONOTONIC, &t1);
 			printf("%.0f\n", ((t1.tv_sec - t0.tv_sec) * 1e9 + (t1.tv_nsec - t0.tv_nsec)) / rounds);
 		} else if (pcap_compile(p, &prog, expr, optimise, netmask) < 0) {
-			printf("- %s\n", pcap_geterr(p));
+			char *msg = pcap_geterr(p);
+			printf("- %.*s\n", (int)strcspn(msg, "\n"), msg);
 		} else {
 			putchar('+');
 			for (unsigned i = 0; i < prog.bf_len; i++) {
