@@ -25,6 +25,9 @@ func (g generator) question(links []LinkType) question {
 	q.opts.Netmask = 0xffffff00
 	g.link, g.sober = q.link, g.chance(85)
 	q.expr = g.expr(1 + g.IntN(1+g.IntN(7)))
+	if g.chance(1) {
+		q.expr = g.expr(30 + g.IntN(40)) // far jumps
+	}
 	if !g.sober && g.chance(40) {
 		q.expr = g.garble(q.expr)
 	}

@@ -48,7 +48,8 @@ func newLibpcap(t testing.TB, args ...string) *libpcap {
 
 // ask returns libpcap's answer to a question.
 func (l *libpcap) ask(t testing.TB, q question) string {
-	fmt.Fprintf(l.in, "%d %d %d %d d %s\n", int(q.link), q.snaplen, b2i(!q.opts.NoOptimize), q.opts.Netmask, q.expr)
+	fmt.Fprintf(l.in, "%d %d %d %d %c %s\n", int(q.link), q.snaplen, b2i(!q.opts.NoOptimize), q.opts.Netmask,
+		"dfsl"[q.opts.Source], q.expr)
 	s, err := l.out.ReadString('\n')
 	if err != nil {
 		t.Fatalf("libpcap ends at %q: %v", q.expr, err)

@@ -1,20 +1,152 @@
 package pcap
 
 import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sort"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/skep-bpf/skep/internal/oracle"
 )
 
 var (
+	update     = flag.Bool("update", false, "write the golden files anew")
 	parityN    = flag.Int("parity.n", 2000, "how many random expressions to compare with libpcap")
 	paritySeed = flag.Uint64("parity.seed", 1, "seed of the random expressions")
 	parityLink = flag.Int("parity.link", -1, "compare on this link type only")
 	parityAll  = flag.Bool("parity.v", false, "print all differences")
 )
+
+// TestParity compares with what libpcap 1.10.3 has made of a sample, without
+// libpcap; -update makes the sample anew, with it.
+func TestParity(t *testing.T) {
+	const file = "testdata/parity.txt.gz"
+	if *update {
+		writeSample(t, file)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	s := bufio.NewScanner(z)
+	s.Buffer(nil, 1<<20)
+	for s.Scan() {
+		// Link type, whether to optimise, expression, answer.
+		f := strings.SplitN(s.Text(), "\t", 4)
+		link, err := strconv.Atoi(f[0])
+		if err != nil || len(f) != 4 {
+			t.Fatalf("line %d: %q", n+1, s.Text())
+		}
+		q := question{f[2], LinkType(link), 262144, Options{NoOptimize: f[1] == "0", Netmask: 0xffffff00}}
+		if got := q.ours(); got != f[3] && got[:1]+f[3][:1] != "--" {
+			t.Errorf("%s optimise=%s: %q\n libpcap %s\n ours    %s", q.link, f[1], q.expr, f[3], got)
+		}
+		n++
+	}
+	if err := s.Err(); err != nil || n < 2000 {
+		t.Errorf("%d expressions, %v", n, err)
+	}
+}
+
+// writeSample writes random expressions, and the common ones of people, with
+// libpcap's code for them.
+func writeSample(t *testing.T, file string) {
+	l := newLibpcap(t)
+	var b bytes.Buffer
+	z, _ := gzip.NewWriterLevel(&b, gzip.BestCompression)
+	write := func(q question) bool {
+		a := l.ask(t, q)
+		if len(a) > 2500 || a[0] == '!' {
+			return false
+		}
+		fmt.Fprintf(z, "%d\t%d\t%s\t%s\n", int(q.link), b2i(!q.opts.NoOptimize), q.expr, a)
+		return a[0] == '+'
+	}
+	for _, e := range everyday {
+		for _, raw := range []bool{false, true} {
+			write(question{e, Ethernet, 262144, Options{NoOptimize: raw, Netmask: 0xffffff00}})
+		}
+	}
+	g := generator{Rand: rand.New(rand.NewPCG(1993, 1))}
+	for n := 0; n < 1900; {
+		q := g.question(comparedLinks())
+		if strings.Contains(q.expr, "\t") {
+			continue
+		}
+		if write(q) {
+			n++
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSourceParity compares where the source of the packets matters: a file,
+// one of the other byte order, a live interface.
+func TestSourceParity(t *testing.T) {
+	l := newLibpcap(t)
+	sources := []struct {
+		name   string
+		source Source
+		links  []LinkType
+	}{
+		{"file", File, []LinkType{Null, Ethernet, Enc, Loop, LinuxSLL, IEEE80211}},
+		{"swapped file", SwappedFile, []LinkType{Null, Enc, Loop}},
+		{"live", Live, []LinkType{Ethernet, LinuxSLL}},
+	}
+	g := generator{Rand: rand.New(rand.NewPCG(*paritySeed, 3))}
+	special := []string{"vlan", "vlan 5 and ip", "vlan 7 and tcp port 80 and host 10.0.0.1", "vlan and vlan 3 and ip6",
+		"not vlan and udp", "inbound", "outbound and ip", "ifindex 2", "ip6 and tcp", "ip6 host ::1", "ip", "vlan or ip"}
+	for _, src := range sources {
+		t.Run(src.name, func(t *testing.T) {
+			for _, link := range src.links {
+				same := 0
+				for i := range 400 {
+					q := question{link: link, snaplen: 65535, opts: Options{Source: src.source, NoOptimize: i%3 == 0}}
+					if g.link, g.sober = link, true; i < 3*len(special) {
+						q.expr = special[i/3]
+					} else {
+						q.expr = g.expr(1 + g.IntN(4))
+						if g.chance(40) {
+							q.expr = special[g.IntN(len(special))] + g.pick(" and ", " or ") + q.expr
+						}
+					}
+					want := l.ask(t, q)
+					if want[0] == '?' {
+						oracle.Need(t, "a handle of "+src.name, errors.New(want[2:]))
+					}
+					if got := q.ours(); want[0] == '-' && got[0] == '-' {
+						continue
+					} else if got != want && want[0] != '!' {
+						t.Errorf("%s optimise=%v: %q\n libpcap %s\n ours    %s", link, !q.opts.NoOptimize, q.expr, want, got)
+					}
+					same++
+				}
+				if same < 100 {
+					t.Errorf("%s: only %d expressions compared", link, same)
+				}
+			}
+		})
+	}
+}
 
 // TestRandomParity compares the code of random expressions with libpcap's.
 func TestRandomParity(t *testing.T) {

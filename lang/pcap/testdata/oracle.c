@@ -1,9 +1,11 @@
 /* Compiles filter expressions with libpcap, for the comparison with ours.
  *
  * Each line of the input is "dlt snaplen optimise netmask mode expression",
- * where mode is d for a dead handle, and each line of the output
- * "+ code jt jf k code jt jf k ..." or "- message". What makes libpcap abort
- * or run on and on is answered with "! signal".
+ * where mode says which handle to ask: d a dead one, f one of a capture file,
+ * s one of a file in the other byte order, l one of a live interface. Each
+ * line of the output is "+ code jt jf k code jt jf k ..." or "- message". What
+ * makes libpcap abort, or run on and on, is answered with "! signal", and a
+ * handle that is not to be had with "? message".
  */
 #include <pcap/pcap.h>
 #include <setjmp.h>
@@ -17,6 +19,34 @@
 static sigjmp_buf trap;
 
 static void caught(int sig) { siglongjmp(trap, sig); }
+
+/* A handle of a file that has no packets: dlt must be one whose LINKTYPE_ is
+ * the same number. */
+static pcap_t *file(int dlt, int snaplen, int swapped, char *err)
+{
+	unsigned header[6] = {0xa1b2c3d4, 4 << 16 | 2, 0, 0, snaplen, dlt};
+	if (swapped)
+		for (int i = 0; i < 6; i++)
+			header[i] = i == 1 ? 0x02000400 : __builtin_bswap32(header[i]);
+	FILE *f = fmemopen(NULL, sizeof header, "w+");
+	fwrite(header, sizeof header, 1, f);
+	rewind(f);
+	return pcap_fopen_offline(f, err);
+}
+
+/* A handle of a live interface of the link type: lo, or any. */
+static pcap_t *live(int dlt, int snaplen, char *err)
+{
+	static pcap_t *kept[2];
+	pcap_t **p = &kept[dlt != DLT_EN10MB];
+	if (*p == NULL)
+		*p = pcap_open_live(dlt == DLT_EN10MB ? "lo" : "any", snaplen, 0, 100, err);
+	if (*p != NULL && pcap_datalink(*p) != dlt && pcap_set_datalink(*p, dlt) < 0) {
+		snprintf(err, PCAP_ERRBUF_SIZE, "%s", pcap_geterr(*p));
+		return NULL;
+	}
+	return *p;
+}
 
 int main(int argc, char **argv)
 {
@@ -35,7 +65,15 @@ int main(int argc, char **argv)
 		if (sscanf(line, "%d %d %d %u %c%n", &dlt, &snaplen, &optimise, &netmask, &mode, &at) != 5)
 			return 2;
 		char *expr = line + at + (line[at] == ' ');
-		pcap_t *p = pcap_open_dead(dlt, snaplen);
+		char err[PCAP_ERRBUF_SIZE] = "";
+		pcap_t *p = mode == 'l' ? live(dlt, snaplen, err)
+		          : mode == 'd' ? pcap_open_dead(dlt, snaplen)
+		                        : file(dlt, snaplen, mode == 's', err);
+		if (p == NULL) {
+			printf("? %s\n", err);
+			fflush(stdout);
+			continue;
+		}
 		struct bpf_program prog;
 		int sig = sigsetjmp(trap, 1);
 		if (sig != 0) {
@@ -67,7 +105,8 @@ int main(int argc, char **argv)
 		}
 		alarm(0);
 		fflush(stdout);
-		pcap_close(p);
+		if (mode != 'l')
+			pcap_close(p);
 	}
 	return 0;
 }
