@@ -27,7 +27,7 @@ static pcap_t *file(int dlt, int snaplen, int swapped, char *err)
 	unsigned header[6] = {0xa1b2c3d4, 4 << 16 | 2, 0, 0, snaplen, dlt};
 	if (swapped)
 		for (int i = 0; i < 6; i++)
-			header[i] = i == 1 ? 0x02000400 : __builtin_bswap32(header[i]);
+			header[i] = i == 1 ? 0x04000200 : __builtin_bswap32(header[i]);
 	FILE *f = fmemopen(NULL, sizeof header, "w+");
 	fwrite(header, sizeof header, 1, f);
 	rewind(f);
