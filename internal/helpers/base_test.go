@@ -419,13 +419,15 @@ func TestIterBits(t *testing.T) {
 func TestResilientLock(t *testing.T) {
 	e, _ := env(t)
 	b := newScratch(t, 16)
-	lock, unlock := KfuncTable["bpf_res_spin_lock"], KfuncTable["bpf_res_spin_unlock"]
+	lock, unlock := KfuncTable["bpf_res_spin_lock"], KfuncTable["bpf_res_spin_unlock_irqrestore"]
 	want(t, "lock", lock(e, b.Addr(), 0, 0, 0, 0), 0)
 	want(t, "lock again", lock(e, b.Addr(), 0, 0, 0, 0), int32Of(errno.EDEADLK))
 	e.CPU = 0
 	want(t, "lock of another", KfuncTable["bpf_res_spin_lock_irqsave"](e, b.Addr(), b.Addr()+8, 0, 0, 0), int32Of(errno.ETIMEDOUT))
 	unlock(e, b.Addr(), 0, 0, 0, 0)
 	want(t, "lock then", lock(e, b.Addr(), 0, 0, 0, 0), 0)
+	KfuncTable["bpf_res_spin_unlock"](e, b.Addr(), 0, 0, 0, 0)
+	want(t, "word of a free lock", uint64(mem.Load32(b.Addr())), 0)
 }
 
 func TestMarkersAndCasts(t *testing.T) {
@@ -449,6 +451,85 @@ func TestTimerFlags(t *testing.T) {
 		want(t, "timer_init", e.do(catalog.FnTimerInit, 0, 0, clock), errno.EINVAL.Ret())
 	}
 	want(t, "timer_start", e.do(catalog.FnTimerStart, 0, 0, 4), errno.EINVAL.Ret())
+}
+
+// timers notes what it was asked.
+type timers struct{ asked []uint64 }
+
+func (f *timers) Init(timer uint64, m maps.Map, flags uint64) uint64 {
+	f.asked = append(f.asked, 1, timer, m.Def().Ptr, flags)
+	return 11
+}
+
+func (f *timers) SetCallback(_ *Env, timer, fn uint64) uint64 {
+	f.asked = append(f.asked, 2, timer, fn)
+	return 12
+}
+
+func (f *timers) Start(_ *Env, timer, nsecs, flags uint64) uint64 {
+	f.asked = append(f.asked, 3, timer, nsecs, flags)
+	return 13
+}
+
+func (f *timers) Cancel(_ *Env, timer uint64) uint64 {
+	f.asked = append(f.asked, 4, timer)
+	return 14
+}
+
+func TestTimersReachTheHost(t *testing.T) {
+	e, h := env(t)
+	h.timers = new(timers)
+	m := h.newMap(t, catalog.MapDef{Name: "m", Type: catalog.MapArray, KeySize: 4, ValueSize: 16, MaxEntries: 1}).Def().Ptr
+	want(t, "timer_init", e.do(catalog.FnTimerInit, 0x40, m, clockBoottime), 11)
+	want(t, "timer_set_callback", e.do(catalog.FnTimerSetCallback, 0x40, 0xf), 12)
+	want(t, "timer_start", e.do(catalog.FnTimerStart, 0x40, 500, timerAbs|timerCPUPin), 13)
+	want(t, "timer_cancel", e.do(catalog.FnTimerCancel, 0x40), 14)
+	if asked := []uint64{1, 0x40, m, clockBoottime, 2, 0x40, 0xf, 3, 0x40, 500, 3, 4, 0x40}; !slices.Equal(h.timers.asked, asked) {
+		t.Errorf("asked %v, want %v", h.timers.asked, asked)
+	}
+}
+
+// What helpers tell of a packet's socket and its cgroup.
+func TestSocketOfPacket(t *testing.T) {
+	e, h := env(t)
+	e.Pkt = h.newPacket(t)
+	h.process.ClassID = 7
+	set := func(s *packet.Sock) {
+		e.Pkt.Sock = 0
+		if s != nil {
+			b := newScratch(t, packet.SockSize)
+			*(*packet.Sock)(mem.Ptr(b.Addr())) = *s
+			e.Pkt.Sock = b.Addr()
+		}
+	}
+	ask := func(ids ...catalog.HelperID) (answers []uint64) {
+		for _, id := range ids {
+			answers = append(answers, e.do(id))
+		}
+		return answers
+	}
+	ids := []catalog.HelperID{catalog.FnGetSocketCookie, catalog.FnGetSocketUid, catalog.FnSKBCGroupID, catalog.FnSKBCGroupClassid, catalog.FnGetCGroupClassid}
+	for name, c := range map[string]struct {
+		sock *packet.Sock
+		want []uint64
+	}{
+		"none":       {nil, []uint64{0, overflowUID, 0, 0, 7}},
+		"a full one": {&packet.Sock{State: packet.TCPClose, Cookie: 5, UID: 1000, CGroupID: 99, ClassID: 3}, []uint64{5, 1000, 99, 3, 3}},
+		"unclassed":  {&packet.Sock{State: packet.TCPClose, Cookie: 5}, []uint64{5, 0, 0, 0, 7}},
+		"time-wait":  {&packet.Sock{State: packet.TCPTimeWait, Cookie: 5, UID: 1000, CGroupID: 99, ClassID: 3}, []uint64{5, overflowUID, 0, 0, 7}},
+	} {
+		set(c.sock)
+		if got := ask(ids...); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+	set(&packet.Sock{State: packet.TCPClose, CGroupID: 99})
+	want(t, "sk_cgroup_id", e.do(catalog.FnSkCGroupID, e.Pkt.Sock), 99)
+	a := h.newMap(t, catalog.MapDef{Name: "a", Type: catalog.MapArray, KeySize: 4, ValueSize: 4, MaxEntries: 2}).Def().Ptr
+	want(t, "skb_under_cgroup", e.do(catalog.FnSKBUnderCGroup, 0, a, 1), errno.EAGAIN.Ret())
+	want(t, "skb_under_cgroup beyond", e.do(catalog.FnSKBUnderCGroup, 0, a, 2), errno.E2BIG.Ret())
+	set(nil)
+	want(t, "skb_under_cgroup without socket", e.do(catalog.FnSKBUnderCGroup, 0, a, 1), errno.ENOENT.Ret())
 }
 
 // What a packet's run calls again and again allocates nothing.

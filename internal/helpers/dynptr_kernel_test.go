@@ -86,10 +86,14 @@ func TestDynptrPacket(t *testing.T) {
 			for _, flags := range []uint64{0, 1, 2, 4} {
 				add(fmt.Sprintf("write %v flags %d", c, flags), from(0), dynWrite(0, c[0], c[1], flags))
 			}
+			add(fmt.Sprintf("memset %v", c), from(0), kcall("bpf_dynptr_memset", dyn(0), imm(c[0]), imm(c[1]), imm(0x5a)))
 			if c[1] > 0 {
 				add(fmt.Sprintf("slice %v", c), from(0), slice(c[0], c[1], true), slice(c[0], c[1], false))
+				if k.prog == filter { // may not write packets
+					continue
+				}
+				add(fmt.Sprintf("slice to write %v", c), from(0), truth(kcall("bpf_dynptr_slice_rdwr", dyn(0), imm(c[0]), data(500), imm(c[1]))))
 			}
-			add(fmt.Sprintf("memset %v", c), from(0), kcall("bpf_dynptr_memset", dyn(0), imm(c[0]), imm(c[1]), imm(0x5a)))
 		}
 		add("adjusted", from(0), kcall("bpf_dynptr_adjust", dyn(0), imm(14), imm(40)), dynRead(0, 0, 8, 0), dynRead(0, 20, 8, 0), slice(4, 4, true))
 	}

@@ -16,6 +16,7 @@ type testHost struct {
 	net      packet.Net
 	lines    []string
 	process  Process
+	timers   *timers
 }
 
 func newTestHost(t *testing.T) *testHost {
@@ -59,7 +60,7 @@ func (h *testHost) Random(int) uint32                 { return 4 }
 func (h *testHost) CPUs() int                         { return 2 }
 func (h *testHost) Trace(_ int, _ *Prog, line []byte) { h.lines = append(h.lines, string(line)) }
 func (h *testHost) Net() packet.Net                   { return h.net }
-func (h *testHost) Timers() Timers                    { return nil }
+func (h *testHost) Timers() Timers                    { return h.timers }
 func (h *testHost) Process() *Process                 { return &h.process }
 
 // newScratch returns off-heap memory for a test.

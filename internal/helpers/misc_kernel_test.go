@@ -89,6 +89,10 @@ func TestMarkings(t *testing.T) {
 	for _, fn := range []catalog.HelperID{catalog.FnGetCGroupClassid, catalog.FnGetRouteRealm, catalog.FnGetSocketUid} {
 		scripts = append(scripts, script{name: "ask " + catalog.HelperByID(fn).Name, prog: tc, pkt: tcp4, steps: []step{call(fn, ctx)}})
 	}
+	for _, n := range []uint64{28, 24, 4} {
+		scripts = append(scripts, script{name: fmt.Sprintf("xfrm state of %d bytes", n), prog: tc, pkt: tcp4, data: payload(64),
+			steps: []step{call(catalog.FnSKBGetXfrmState, ctx, imm(0), data(0), imm(n), imm(0))}})
+	}
 	scripts = append(scripts, script{name: "cookie", prog: tc, pkt: tcp4, steps: []step{same(call(catalog.FnGetSocketCookie, ctx)), truth(call(catalog.FnGetNetnsCookie, ctx))}})
 	runScripts(t, scripts)
 }

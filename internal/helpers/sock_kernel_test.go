@@ -93,7 +93,7 @@ func TestSocketLookup(t *testing.T) {
 					s.steps = append(s.steps, look(8), look(12))
 				}
 				if fn != catalog.FnSkcLookupTcp && prog == tc {
-					s.steps = append(s.steps, then(catalog.FnGetListenerSock))
+					s.steps = append(s.steps, then(catalog.FnGetListenerSock), then(catalog.FnTcpSock))
 				}
 				bad := find(1, ^uint64(0))
 				bad.field, bad.off = true, 4

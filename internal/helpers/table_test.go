@@ -1,6 +1,11 @@
 package helpers
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/skep-bpf/skep/internal/catalog"
@@ -49,4 +54,46 @@ func TestKfuncsHaveRows(t *testing.T) {
 			t.Errorf("%s has no row", name)
 		}
 	}
+}
+
+// Every helper that is bound is named by a test of this package.
+func TestEveryHelperIsTested(t *testing.T) {
+	names := helperConstants(t)
+	files, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tests strings.Builder
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tests.Write(text)
+	}
+	for id := range Table {
+		if name := names[catalog.HelperID(id)]; Table[id] != nil && !regexp.MustCompile(`catalog\.`+name+`\b`).MatchString(tests.String()) {
+			t.Errorf("no test calls catalog.%s", name)
+		}
+	}
+	for name := range KfuncTable {
+		if !strings.Contains(tests.String(), `"`+name+`"`) {
+			t.Errorf("no test calls %s", name)
+		}
+	}
+}
+
+// helperConstants reads the names of the catalog's helper numbers.
+func helperConstants(t *testing.T) map[catalog.HelperID]string {
+	t.Helper()
+	text, err := os.ReadFile("../catalog/uapi.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[catalog.HelperID]string{}
+	for _, m := range regexp.MustCompile(`(?m)^\t(Fn\w+)\s+HelperID = (\d+)$`).FindAllStringSubmatch(string(text), -1) {
+		id, _ := strconv.Atoi(m[2])
+		names[catalog.HelperID(id)] = m[1]
+	}
+	return names
 }

@@ -42,6 +42,9 @@ func TestLayout(t *testing.T) {
 		"dst_ip4":  {unsafe.Offsetof(Sock{}.DstIP4), 52},
 		"state":    {unsafe.Offsetof(Sock{}.State), 72},
 		"end":      {unsafe.Offsetof(Sock{}.Cookie), 80},
+
+		"bytes_received of struct bpf_tcp_sock": {unsafe.Offsetof(TCPSock{}.BytesReceived), 80},
+		"end of struct bpf_tcp_sock":            {uintptr(TCPSockSize), 112},
 	} {
 		if at[0] != at[1] {
 			t.Errorf("%s of struct bpf_sock is at %d, want %d", name, at[0], at[1])

@@ -1,6 +1,10 @@
 package packet
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"github.com/skep-bpf/skep/internal/mem"
+)
 
 // Sock is a socket as programs see it. Its first 80 bytes are the uapi's
 // struct bpf_sock, field by field at the same offsets, so that an access needs
@@ -26,7 +30,32 @@ type Sock struct {
 	UID      uint32
 	ClassID  uint32 // net_cls class of its cgroup
 	CGroupID uint64
-	TCP      uint64 // address of a bpf_tcp_sock block, or 0
+	TCP      uint64 // address of a [TCPSock], or 0
+}
+
+// TCPSock is what programs see of a TCP connection's state: the uapi's struct
+// bpf_tcp_sock. It lies off-heap.
+type TCPSock struct {
+	SndCwnd, SRTTUs, RTTMin, SndSsthresh       uint32
+	RcvNxt, SndNxt, SndUna, MSSCache           uint32
+	ECNFlags, RateDelivered, RateIntervalUs    uint32
+	PacketsOut, RetransOut, TotalRetrans       uint32
+	SegsIn, DataSegsIn, SegsOut, DataSegsOut   uint32
+	LostOut, SackedOut                         uint32
+	BytesReceived, BytesAcked                  uint64
+	DsackDups, Delivered, DeliveredCE, Retrans uint32
+}
+
+// TCPSockSize is the size of a TCPSock in bytes.
+const TCPSockSize = int(unsafe.Sizeof(TCPSock{}))
+
+// TCPInfo returns the connection's state, nil for a socket that has none. The
+// caller may change it between runs.
+func (s *Sock) TCPInfo() *TCPSock {
+	if s.TCP == 0 {
+		return nil
+	}
+	return (*TCPSock)(mem.Ptr(s.TCP)) // beside the Sock, in the same block
 }
 
 // SockSize is the size of a Sock in bytes.

@@ -91,19 +91,22 @@ func (n *StaticNet) AddNeighbour(ifindex uint32, addr netip.Addr, mac [6]byte) {
 // AddrPort makes it a listener or unconnected; a local address that is
 // unspecified takes every address.
 func (n *StaticNet) AddSocket(proto uint8, local, remote netip.AddrPort, state uint32) (*Sock, error) {
-	b, err := mem.Alloc(SockSize)
+	b, err := mem.Alloc(SockSize + TCPSockSize)
 	if err != nil {
 		return nil, err
 	}
 	n.blocks = append(n.blocks, b)
 	s := (*Sock)(mem.Ptr(b.Addr())) // alive until Close, and b outlives every run
-	const stream, dgram, udp = 1, 2, 17
+	const stream, dgram, tcp, udp = 1, 2, 6, 17
 	*s = Sock{
 		Type: stream, Protocol: uint32(proto), State: state, RxQueue: -1,
 		SrcPort: uint32(local.Port()), DstPort: Htons(remote.Port()),
 		Cookie: uint64(len(n.sockets) + 2),
 	}
-	if proto == udp {
+	switch proto {
+	case tcp:
+		s.TCP = b.Addr() + uint64(SockSize)
+	case udp:
 		s.Type = dgram
 	}
 	s.Family = AFInet6
