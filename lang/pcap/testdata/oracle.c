@@ -28,7 +28,7 @@ static pcap_t *file(int dlt, int snaplen, int swapped, char *err)
 	if (swapped)
 		for (int i = 0; i < 6; i++)
 			header[i] = i == 1 ? 0x04000200 : __builtin_bswap32(header[i]);
-	FILE *f = fmemopen(NULL, sizeof header, "w+");
+	FILE *f = fmemopen(NULL, sizeof header + 1, "w+");
 	fwrite(header, sizeof header, 1, f);
 	rewind(f);
 	return pcap_fopen_offline(f, err);
