@@ -142,30 +142,106 @@ func (g *generator) packetAccess() unit {
 	}}
 }
 
-// lookup reaches a value of map table, which may not be there.
+// lookup reaches a value of map table, which may not be there: through r0, a
+// copy of it, or a copy that was on the stack meanwhile. The check is made on r0
+// or on the copy, and says the same of all of them.
 func (g *generator) lookup() unit {
-	size := g.size()
-	key := g.scalar()
+	saved := []isa.Register{isa.R6, isa.R7, isa.R8}
+	key, cp, reg := g.scalar(), saved[g.rng.IntN(3)], saved[g.rng.IntN(3)]
 	code := isa.Program(
 		isa.ALU64Imm(isa.And, key, 7),
 		isa.StoreMem(isa.W, isa.RFP, key, keySlot),
 		isa.LdMapIdx(isa.R1, tableIdx), isa.Mov64Reg(isa.R2, isa.RFP), isa.ALU64Imm(isa.Add, isa.R2, keySlot),
 		isa.HelperCall(int32(catalog.FnMapLookupElem)),
-		isa.JmpImm(isa.Jeq, isa.R0, 0, 0))
-	off := max(0, g.almost(tableValue)-int32(size.bytes()))
-	saved := []isa.Register{isa.R6, isa.R7, isa.R8}
-	reg := saved[g.rng.IntN(len(saved))]
-	touch := isa.LoadMem(isa.Opcode(size), reg, isa.R0, int16(g.rng.IntN(int(off)+1)))
-	if g.rng.IntN(2) == 0 {
-		touch = isa.StoreMem(isa.Opcode(size), isa.R0, reg, touch.Off)
+		isa.Mov64Reg(cp, isa.R0), isa.StoreMem(isa.DW, isa.RFP, isa.R0, ptrSlot))
+	checked := []isa.Register{isa.R0, cp}[g.rng.IntN(2)]
+	code = append(code, isa.JmpImm(isa.Jeq, checked, 0, 0))
+	var use []isa.Instruction
+	if g.rng.IntN(3) == 0 {
+		use = isa.Program(isa.LoadMem(isa.DW, isa.R0, isa.RFP, ptrSlot))
+	}
+	size := g.size()
+	off := int16(g.rng.IntN(int(max(0, g.almost(tableValue)-int32(size.bytes()))) + 1))
+	at := []isa.Register{isa.R0, cp}[g.rng.IntN(2)]
+	switch {
+	case reg == cp || g.rng.IntN(2) == 0:
+		use = append(use, isa.LoadMem(isa.Opcode(size), cp, at, off))
+	default:
+		use = append(use, isa.StoreMem(isa.Opcode(size), at, reg, off))
 	}
 	return unit{inner: []unit{
-		{code: code, skip: 1}, {code: isa.Program(touch)}, {code: append(renew(), g.constant(isa.R0))},
+		{code: code, skip: 1}, {code: use},
+		{code: append(isa.Program(g.constant(isa.R0), g.constant(cp), isa.StoreImm(isa.DW, isa.RFP, ptrSlot, 0)), renew()...)},
 	}}
 }
 
-// call calls a subprogram.
-func (g *generator) call() unit { return unit{call: 1 + g.rng.IntN(g.subs)} }
+// spilledPointer keeps the address of map memory on the stack over some code,
+// with an offset that may be known only as a range.
+func (g *generator) spilledPointer() unit {
+	p := g.scalar()
+	t := g.scalar(p)
+	code := isa.Program(isa.Mov64Reg(p, memReg))
+	room := int32(memSize)
+	if g.rng.IntN(2) == 0 {
+		code = append(code, isa.ALU64Imm(isa.And, t, 15), isa.ALU64Reg(isa.Add, p, t))
+		room -= 15
+	}
+	code = append(code, isa.StoreMem(isa.DW, isa.RFP, p, ptrSlot), g.constant(p))
+	size := g.size()
+	off := int16(g.rng.IntN(int(max(0, g.almost(room)-int32(size.bytes()))) + 1))
+	units := append([]unit{{code: code}}, g.body(g.rng.IntN(3), false)...)
+	return unit{inner: append(units, unit{code: isa.Program(
+		isa.LoadMem(isa.DW, p, isa.RFP, ptrSlot), g.touch(size, p, off, p), g.constant(p),
+		isa.StoreImm(isa.DW, isa.RFP, ptrSlot, 0))})}
+}
+
+// record reserves a record of the ring, writes into it, and mostly gives it back.
+func (g *generator) record() unit {
+	const size = 16
+	access := g.size()
+	off := int16(g.rng.IntN(int(max(0, g.almost(size)-int32(access.bytes()))) + 1))
+	write := isa.Program(isa.StoreMem(isa.Opcode(access), isa.R0, isa.R6, off))
+	giveBack := isa.Program(isa.Mov64Reg(isa.R1, isa.R0), isa.Mov64Imm(isa.R2, 0),
+		isa.HelperCall(int32([]catalog.HelperID{catalog.FnRingBufSubmit, catalog.FnRingBufDiscard}[g.rng.IntN(2)])))
+	if g.rng.IntN(20) > 0 {
+		write = append(write, giveBack...)
+	}
+	return unit{inner: []unit{
+		{code: isa.Program(
+			isa.LdMapIdx(isa.R1, ringIdx), isa.Mov64Imm(isa.R2, size), isa.Mov64Imm(isa.R3, 0),
+			isa.HelperCall(int32(catalog.FnRingBufReserve)), isa.JmpImm(isa.Jeq, isa.R0, 0, 0)), skip: 1},
+		{code: write},
+		{code: append(renew(), g.constant(isa.R0))},
+	}}
+}
+
+// countdown runs a few units as often as a register says, which is known as a
+// range only.
+func (g *generator) countdown() unit {
+	n := g.scalar()
+	return unit{
+		code:  isa.Program(isa.ALU64Imm(isa.And, n, 7), isa.ALU64Imm(isa.Add, n, 1), isa.StoreMem(isa.DW, isa.RFP, n, loopSlot)),
+		inner: g.body(1+g.rng.IntN(2), false),
+		again: isa.Program(
+			isa.LoadMem(isa.DW, n, isa.RFP, loopSlot),
+			isa.ALU64Imm(isa.Add, n, -1),
+			isa.StoreMem(isa.DW, isa.RFP, n, loopSlot),
+			isa.JmpImm([]isa.Opcode{isa.Jne, isa.Jgt, isa.Jsgt}[g.rng.IntN(3)], n, 0, 0)),
+	}
+}
+
+// callTo calls subprogram i, a callback a few times or as often as a range says.
+func (g *generator) callTo(i int) unit {
+	if !g.subs[i] {
+		return unit{call: 1 + i, loops: isa.RFP}
+	}
+	n := g.scalar()
+	times := isa.Program(isa.ALU64Imm(isa.And, n, 7))
+	if g.rng.IntN(2) == 0 {
+		times = isa.Program(isa.Mov64Imm(n, int32(g.rng.IntN(5))))
+	}
+	return unit{code: times, call: 1 + i, loops: n}
+}
 
 // loop runs a few units a few times, counted in a stack slot of its own.
 func (g *generator) loop() unit {

@@ -19,7 +19,8 @@ import (
 //	map out = r0–r8, the stack's 64 bytes
 //	exit
 //
-// Subprograms of the same make follow: numbers in r1–r5, a number in r0.
+// Subprograms of the same make follow: numbers in r1–r5, a number in r0. Some
+// are callbacks of bpf_loop, which write the 64 bytes of their caller's stack.
 //
 // This file holds the shape, draw.go what units are drawn.
 
@@ -40,6 +41,7 @@ const (
 	loopSlot = -memSize - 8
 	ctxSlot  = -memSize - 16
 	keySlot  = -memSize - 24
+	ptrSlot  = -memSize - 32
 )
 
 // Maps of a random program, in the order of fd_array.
@@ -48,6 +50,7 @@ const (
 	memIdx
 	outIdx
 	tableIdx
+	ringIdx
 )
 
 // unit is a piece of code that is never jumped into.
@@ -55,8 +58,10 @@ type unit struct {
 	code []isa.Instruction
 	// skip is how many of the following units a jump at the end of code skips.
 	skip int
-	// call is the number of the subprogram a call after code goes to, from 1.
-	call int
+	// call is the number of the subprogram called after code, from 1; loops is the
+	// register that holds how often, where it is a callback.
+	call  int
+	loops isa.Register
 	// inner follows code; jumps from outside do not go there. Where again is not
 	// nil it jumps back to the start of inner.
 	inner []unit
@@ -77,7 +82,7 @@ type generator struct {
 	scalars []isa.Register
 	base    isa.Register
 	off     int16
-	subs    int // subprograms there will be
+	subs    []bool // subprograms there will be: is it a callback?
 }
 
 // Generate draws the program that seed stands for, as a case without
@@ -88,7 +93,9 @@ func Generate(seed uint64) *Case {
 	for i := range c.Packet {
 		c.Packet[i] = byte(g.rng.Uint32())
 	}
-	g.subs = g.rng.IntN(maxSubs + 1)
+	for range g.rng.IntN(maxSubs + 1) {
+		g.subs = append(g.subs, g.rng.IntN(3) == 0)
+	}
 
 	var args, mem []byte
 	for range outRegs {
@@ -113,23 +120,22 @@ func Generate(seed uint64) *Case {
 	c.Maps = []*Map{
 		argsIdx: array("args", args), memIdx: array("mem", mem),
 		outIdx: array("out", make([]byte, 8*outRegs+memSize)), tableIdx: array("table", table...),
+		ringIdx: {Def: catalog.MapDef{Name: "ring", Type: catalog.MapRingBuf, MaxEntries: 4096}},
 	}
 
 	g.scalars = []isa.Register{isa.R0, isa.R1, isa.R2, isa.R3, isa.R4, isa.R5, isa.R6, isa.R7, isa.R8}
 	g.base = memReg
 	main := append([]unit{{code: g.prologue()}}, g.body(1+g.rng.IntN(maxUnits), true)...)
 	for i := range g.subs { // a function nobody calls is unreachable, which verifiers refuse
-		main = slices.Insert(main, 1+g.rng.IntN(len(main)), unit{call: 1 + i})
+		main = slices.Insert(main, 1+g.rng.IntN(len(main)), g.callTo(i))
 	}
 	functions := []function{{main, g.epilogue()}}
 
-	g.scalars = []isa.Register{isa.R0, isa.R1, isa.R2, isa.R3, isa.R4, isa.R5}
 	g.base, g.off = isa.RFP, -memSize
-	calls := g.subs
-	g.subs = 0 // subprograms call none
-	for range calls {
-		body := append([]unit{{code: g.enterSub()}}, g.body(1+g.rng.IntN(subUnits), true)...)
-		functions = append(functions, function{body, isa.Program(isa.ExitInsn())})
+	subs := g.subs
+	g.subs = nil // subprograms call none
+	for _, callback := range subs {
+		functions = append(functions, g.subprogram(callback))
 	}
 	c.Insns = layout(functions)
 	return c
@@ -163,13 +169,28 @@ func (g *generator) epilogue() []isa.Instruction {
 	return append(code, isa.ExitInsn())
 }
 
-// enterSub fills R0 and the stack of a subprogram.
-func (g *generator) enterSub() []isa.Instruction {
-	code := isa.Program(isa.Mov64Reg(isa.R0, isa.R1))
-	for i := range int16(memSize / 8) {
-		code = append(code, isa.StoreMem(isa.DW, isa.RFP, isa.R1+isa.Register(i%5), -memSize+8*i))
+// subprogram draws a function of numbers, or a callback: that one has its index
+// in r1 and the address of its caller's bytes in r2.
+func (g *generator) subprogram(callback bool) function {
+	g.scalars = []isa.Register{isa.R0, isa.R1, isa.R2, isa.R3, isa.R4, isa.R5}
+	enter := isa.Program(isa.Mov64Reg(isa.R0, isa.R1))
+	end := isa.Program(isa.ExitInsn())
+	if callback {
+		enter = append(enter, isa.StoreMem(isa.DW, isa.RFP, isa.R2, ctxSlot))
+		for r := isa.R2; r <= isa.R5; r++ {
+			enter = append(enter, isa.Mov64Imm(r, g.imm()))
+		}
+		end = isa.Program(
+			isa.LoadMem(isa.DW, isa.R1, isa.RFP, ctxSlot),
+			isa.StoreMem(isa.DW, isa.R1, isa.R2, 8*int16(g.rng.IntN(memSize/8))),
+			isa.Atomic(isa.AtomicAdd, isa.DW, isa.R1, isa.R0, 8*int16(g.rng.IntN(memSize/8))),
+			isa.ALU64Imm(isa.And, isa.R0, 1), // go on, or not
+			isa.ExitInsn())
 	}
-	return code
+	for i := range int16(memSize / 8) {
+		enter = append(enter, isa.StoreMem(isa.DW, isa.RFP, isa.R1+isa.Register(i%5), -memSize+8*i))
+	}
+	return function{append([]unit{{code: enter}}, g.body(1+g.rng.IntN(subUnits), !callback)...), end}
 }
 
 // body draws n units, with loops among them or without.
@@ -182,11 +203,17 @@ func (g *generator) body(n int, loops bool) (units []unit) {
 			units = append(units, g.packetAccess())
 		case k < 15 && g.base == memReg:
 			units = append(units, g.lookup())
-		case k < 19 && g.subs > 0:
-			units = append(units, g.call())
-		case k < 22 && loops:
+		case k < 17 && g.base == memReg:
+			units = append(units, g.spilledPointer())
+		case k < 18 && g.base == memReg && loops: // not in loops: a record held there is soon refused
+			units = append(units, g.record())
+		case k < 22 && g.subs != nil && loops:
+			units = append(units, g.callTo(g.rng.IntN(len(g.subs))))
+		case k < 25 && loops:
 			units = append(units, g.loop())
-		case k < 26:
+		case k < 27 && loops:
+			units = append(units, g.countdown())
+		case k < 31:
 			units = append(units, unit{code: isa.Program(isa.LdImm64(g.scalar(), g.number()))})
 		default:
 			if u, ok := g.instance(&isa.Table[g.rng.IntN(len(isa.Table))], n-len(units)); ok {
@@ -229,7 +256,7 @@ func (b *builder) units(list []unit) {
 			skips[len(b.prog)-1] = min(i+1+u.skip, len(list))
 		}
 		if u.call != 0 {
-			b.call(u.call)
+			b.call(u)
 		}
 		if u.inner != nil {
 			top := len(b.prog)
@@ -247,10 +274,20 @@ func (b *builder) units(list []unit) {
 	}
 }
 
-// call appends a call and gives R1–R5, which it leaves without values, new ones.
-func (b *builder) call(function int) {
-	b.calls[len(b.prog)] = function
-	b.prog = append(b.prog, isa.LocalCall(0))
+// call appends a call, by itself or through bpf_loop, and gives R1–R5, which it
+// leaves without values, new ones.
+func (b *builder) call(u unit) {
+	if u.loops == isa.RFP {
+		b.calls[len(b.prog)] = u.call
+		b.prog = append(b.prog, isa.LocalCall(0))
+	} else {
+		b.prog = append(b.prog, isa.Mov64Reg(isa.R1, u.loops))
+		b.calls[len(b.prog)] = u.call
+		b.prog = append(b.prog, isa.Program(
+			isa.LdFunc(isa.R2, 0),
+			isa.Mov64Reg(isa.R3, isa.RFP), isa.ALU64Imm(isa.Add, isa.R3, -memSize), isa.Mov64Imm(isa.R4, 0),
+			isa.HelperCall(int32(catalog.FnLoop)))...)
+	}
 	b.prog = append(b.prog, renew()...)
 }
 
