@@ -2,8 +2,6 @@ package helpers
 
 import (
 	"bytes"
-	"encoding/binary"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -12,7 +10,6 @@ import (
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
-	"github.com/skep-bpf/skep/internal/packet"
 )
 
 // env returns an Env of a host whose own memory, from newScratch, can be probed.
@@ -176,10 +173,13 @@ func TestLoop(t *testing.T) {
 // program is a program in a prog_array.
 type program uint32
 
-func (p program) ID() uint32          { return uint32(p) }
+func (p program) ID() uint32 { return uint32(p) }
+
 func (program) Owner() maps.ProgOwner { return maps.ProgOwner{Type: catalog.ProgSchedCls} }
-func (program) Acquire()              {}
-func (program) Close()                {}
+
+func (program) Acquire() {}
+
+func (program) Close() {}
 
 func TestTailCall(t *testing.T) {
 	e, h := env(t)
@@ -344,235 +344,5 @@ func TestPerfOutput(t *testing.T) {
 	}
 	if len(sizes) != 3 || sizes[2] < 8+14 {
 		t.Errorf("samples of %v bytes", sizes)
-	}
-}
-
-func TestIterNum(t *testing.T) {
-	b := newScratch(t, 8)
-	it := b.Addr()
-	count := func(from, to int32) (rc uint64, seen []int32) {
-		rc = KfuncTable["bpf_iter_num_new"](nil, it, uint64(uint32(from)), uint64(uint32(to)), 0, 0)
-		for len(seen) < 10 {
-			at := KfuncTable["bpf_iter_num_next"](nil, it, 0, 0, 0, 0)
-			if at == 0 {
-				break
-			}
-			seen = append(seen, int32(mem.Load32(at)))
-		}
-		KfuncTable["bpf_iter_num_destroy"](nil, it, 0, 0, 0, 0)
-		return rc, seen
-	}
-	const least, most = -1 << 31, 1<<31 - 1
-	for _, c := range []struct {
-		from, to int32
-		rc       uint64
-		want     []int32
-	}{
-		{0, 3, 0, []int32{0, 1, 2}}, {-1, 1, 0, []int32{-1, 0}}, {5, 5, 0, nil}, {5, 4, int32Of(errno.EINVAL), nil},
-		{0, maxLoops + 1, int32Of(errno.E2BIG), nil}, {least, most, int32Of(errno.E2BIG), nil},
-		{least, least + 2, 0, []int32{least, least + 1}}, {most - 1, most, 0, []int32{most - 1}}, {most, most, 0, nil},
-	} {
-		if rc, seen := count(c.from, c.to); rc != c.rc || !slices.Equal(seen, c.want) {
-			t.Errorf("[%d, %d): %d, %v; want %d, %v", c.from, c.to, rc, seen, c.rc, c.want)
-		}
-	}
-}
-
-func TestIterBits(t *testing.T) {
-	e, _ := env(t)
-	b, words := newScratch(t, 16), newScratch(t, 4096)
-	e.Readable = func(addr, n uint64) bool { return addr >= words.Addr() && addr+n <= words.Addr()+4096 }
-	it := b.Addr()
-	for _, c := range []struct {
-		words []uint64
-		n     uint64
-		rc    uint64
-		want  []uint32
-	}{
-		{[]uint64{0b1011}, 1, 0, []uint32{0, 1, 3}}, {[]uint64{1 << 63}, 1, 0, []uint32{63}}, {[]uint64{0}, 1, 0, nil},
-		{[]uint64{1, 0, 1<<63 | 2}, 3, 0, []uint32{0, 129, 191}}, {nil, 0, int32Of(errno.EINVAL), nil}, {nil, 512, int32Of(errno.E2BIG), nil},
-		{nil, 511, 0, nil}, {[]uint64{0xf0, 0xf}, 1, 0, []uint32{4, 5, 6, 7}},
-	} {
-		clear(words.Bytes())
-		for i, w := range c.words {
-			mem.Store64(words.Addr()+uint64(8*i), w)
-		}
-		rc := KfuncTable["bpf_iter_bits_new"](e, it, words.Addr(), c.n, 0, 0)
-		var seen []uint32
-		for range 10 {
-			if at := KfuncTable["bpf_iter_bits_next"](e, it, 0, 0, 0, 0); at != 0 {
-				seen = append(seen, mem.Load32(at))
-			}
-		}
-		KfuncTable["bpf_iter_bits_destroy"](e, it, 0, 0, 0, 0)
-		if rc != c.rc || !slices.Equal(seen, c.want) {
-			t.Errorf("%x of %d: %d, %v; want %d, %v", c.words, c.n, rc, seen, c.rc, c.want)
-		}
-	}
-	want(t, "bits of NULL", KfuncTable["bpf_iter_bits_new"](e, it, 0, 1, 0, 0), int32Of(errno.EINVAL))
-	want(t, "bits of what is not there", KfuncTable["bpf_iter_bits_new"](e, it, 8, 1, 0, 0), int32Of(errno.EFAULT))
-	if len(e.blocks) != 0 {
-		t.Errorf("%d copies left", len(e.blocks))
-	}
-}
-
-func TestResilientLock(t *testing.T) {
-	e, _ := env(t)
-	b := newScratch(t, 16)
-	lock, unlock := KfuncTable["bpf_res_spin_lock"], KfuncTable["bpf_res_spin_unlock_irqrestore"]
-	want(t, "lock", lock(e, b.Addr(), 0, 0, 0, 0), 0)
-	want(t, "lock again", lock(e, b.Addr(), 0, 0, 0, 0), int32Of(errno.EDEADLK))
-	e.CPU = 0
-	want(t, "lock of another", KfuncTable["bpf_res_spin_lock_irqsave"](e, b.Addr(), b.Addr()+8, 0, 0, 0), int32Of(errno.ETIMEDOUT))
-	unlock(e, b.Addr(), 0, 0, 0, 0)
-	want(t, "lock then", lock(e, b.Addr(), 0, 0, 0, 0), 0)
-	KfuncTable["bpf_res_spin_unlock"](e, b.Addr(), 0, 0, 0, 0)
-	want(t, "word of a free lock", uint64(mem.Load32(b.Addr())), 0)
-}
-
-func TestMarkersAndCasts(t *testing.T) {
-	b := newScratch(t, 8)
-	mem.Store64(b.Addr(), 1)
-	for _, name := range []string{"bpf_rcu_read_lock", "bpf_rcu_read_unlock", "bpf_preempt_disable", "bpf_preempt_enable", "bpf_local_irq_save", "bpf_local_irq_restore"} {
-		want(t, name, KfuncTable[name](nil, b.Addr(), 0, 0, 0, 0), 0)
-	}
-	for _, name := range []string{"bpf_cast_to_kern_ctx", "bpf_rdonly_cast"} {
-		want(t, name, KfuncTable[name](nil, 0x1234, 0, 0, 0, 0), 0x1234)
-	}
-	for _, name := range []string{"bpf_xdp_metadata_rx_timestamp", "bpf_xdp_metadata_rx_hash", "bpf_xdp_metadata_rx_vlan_tag"} {
-		want(t, name, KfuncTable[name](nil, 0, 0, 0, 0, 0), int32Of(errno.EOPNOTSUPP))
-	}
-}
-
-// Timers only check flags here; what they do is the host's.
-func TestTimerFlags(t *testing.T) {
-	e, _ := env(t)
-	for _, clock := range []uint64{2, 3, 11, 1 << 32} {
-		want(t, "timer_init", e.do(catalog.FnTimerInit, 0, 0, clock), errno.EINVAL.Ret())
-	}
-	want(t, "timer_start", e.do(catalog.FnTimerStart, 0, 0, 4), errno.EINVAL.Ret())
-}
-
-// timers notes what it was asked.
-type timers struct{ asked []uint64 }
-
-func (f *timers) Init(timer uint64, m maps.Map, flags uint64) uint64 {
-	f.asked = append(f.asked, 1, timer, m.Def().Ptr, flags)
-	return 11
-}
-
-func (f *timers) SetCallback(_ *Env, timer, fn uint64) uint64 {
-	f.asked = append(f.asked, 2, timer, fn)
-	return 12
-}
-
-func (f *timers) Start(_ *Env, timer, nsecs, flags uint64) uint64 {
-	f.asked = append(f.asked, 3, timer, nsecs, flags)
-	return 13
-}
-
-func (f *timers) Cancel(_ *Env, timer uint64) uint64 {
-	f.asked = append(f.asked, 4, timer)
-	return 14
-}
-
-func TestTimersReachTheHost(t *testing.T) {
-	e, h := env(t)
-	h.timers = new(timers)
-	m := h.newMap(t, catalog.MapDef{Name: "m", Type: catalog.MapArray, KeySize: 4, ValueSize: 16, MaxEntries: 1}).Def().Ptr
-	want(t, "timer_init", e.do(catalog.FnTimerInit, 0x40, m, clockBoottime), 11)
-	want(t, "timer_set_callback", e.do(catalog.FnTimerSetCallback, 0x40, 0xf), 12)
-	want(t, "timer_start", e.do(catalog.FnTimerStart, 0x40, 500, timerAbs|timerCPUPin), 13)
-	want(t, "timer_cancel", e.do(catalog.FnTimerCancel, 0x40), 14)
-	if asked := []uint64{1, 0x40, m, clockBoottime, 2, 0x40, 0xf, 3, 0x40, 500, 3, 4, 0x40}; !slices.Equal(h.timers.asked, asked) {
-		t.Errorf("asked %v, want %v", h.timers.asked, asked)
-	}
-}
-
-// What helpers tell of a packet's socket and its cgroup.
-func TestSocketOfPacket(t *testing.T) {
-	e, h := env(t)
-	e.Pkt = h.newPacket(t)
-	h.process.ClassID = 7
-	set := func(s *packet.Sock) {
-		e.Pkt.Sock = 0
-		if s != nil {
-			b := newScratch(t, packet.SockSize)
-			*(*packet.Sock)(mem.Ptr(b.Addr())) = *s
-			e.Pkt.Sock = b.Addr()
-		}
-	}
-	ask := func(ids ...catalog.HelperID) (answers []uint64) {
-		for _, id := range ids {
-			answers = append(answers, e.do(id))
-		}
-		return answers
-	}
-	ids := []catalog.HelperID{catalog.FnGetSocketCookie, catalog.FnGetSocketUid, catalog.FnSKBCGroupID, catalog.FnSKBCGroupClassid, catalog.FnGetCGroupClassid}
-	for name, c := range map[string]struct {
-		sock *packet.Sock
-		want []uint64
-	}{
-		"none":       {nil, []uint64{0, overflowUID, 0, 0, 7}},
-		"a full one": {&packet.Sock{State: packet.TCPClose, Cookie: 5, UID: 1000, CGroupID: 99, ClassID: 3}, []uint64{5, 1000, 99, 3, 3}},
-		"unclassed":  {&packet.Sock{State: packet.TCPClose, Cookie: 5}, []uint64{5, 0, 0, 0, 7}},
-		"time-wait":  {&packet.Sock{State: packet.TCPTimeWait, Cookie: 5, UID: 1000, CGroupID: 99, ClassID: 3}, []uint64{5, overflowUID, 0, 0, 7}},
-	} {
-		set(c.sock)
-		if got := ask(ids...); !slices.Equal(got, c.want) {
-			t.Errorf("%s: %v, want %v", name, got, c.want)
-		}
-	}
-	set(&packet.Sock{State: packet.TCPClose, CGroupID: 99})
-	want(t, "sk_cgroup_id", e.do(catalog.FnSkCGroupID, e.Pkt.Sock), 99)
-	a := h.newMap(t, catalog.MapDef{Name: "a", Type: catalog.MapArray, KeySize: 4, ValueSize: 4, MaxEntries: 2}).Def().Ptr
-	want(t, "skb_under_cgroup", e.do(catalog.FnSKBUnderCGroup, 0, a, 1), errno.EAGAIN.Ret())
-	want(t, "skb_under_cgroup beyond", e.do(catalog.FnSKBUnderCGroup, 0, a, 2), errno.E2BIG.Ret())
-	set(nil)
-	want(t, "skb_under_cgroup without socket", e.do(catalog.FnSKBUnderCGroup, 0, a, 1), errno.ENOENT.Ret())
-}
-
-// What a packet's run calls again and again allocates nothing.
-func TestNoAllocations(t *testing.T) {
-	e, h := env(t)
-	e.Pkt = h.newPacket(t)
-	s := &script{prog: tc, pkt: tcp4}
-	net := packet.NewStaticNet()
-	net.AddDevice(packet.Device{Ifindex: 1, Up: true, MTU: 1500, Forward4: true})
-	net.AddRoute(packet.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Ifindex: 1})
-	h.net = net
-	if err := s.setUp(e.Pkt); err != nil {
-		t.Fatal(err)
-	}
-	b := newScratch(t, 512)
-	binary.NativeEndian.PutUint32(b.Bytes(), 0)
-	copy(b.Bytes()[64:], "%d %x\x00")
-	a := h.newMap(t, catalog.MapDef{Name: "a", Type: catalog.MapArray, KeySize: 4, ValueSize: 8, MaxEntries: 5}).Def().Ptr
-	e.Call = func(_, _, _, _, _, _ uint64) uint64 { return 0 }
-	e.do(catalog.FnForEachMapElem, a, 1, 0, 0)
-	for name, f := range map[string]func(){
-		"lookup":     func() { e.do(catalog.FnMapLookupElem, a, b.Addr()) },
-		"load":       func() { e.do(catalog.FnSKBLoadBytes, 0, 14, b.Addr()+128, 20) },
-		"store":      func() { e.do(catalog.FnSKBStoreBytes, 0, 14, b.Addr()+128, 20, 1) },
-		"csum":       func() { e.do(catalog.FnL4CsumReplace, 0, 50, 1, 2, 0x14) },
-		"vlan":       func() { e.do(catalog.FnSKBVlanPush, 0, 0x81, 5); e.do(catalog.FnSKBVlanPop) },
-		"hash":       func() { e.do(catalog.FnSetHashInvalid); e.do(catalog.FnGetHashRecalc) },
-		"redirect":   func() { e.do(catalog.FnRedirect, 1, 0) },
-		"snprintf":   func() { e.do(catalog.FnSnprintf, b.Addr()+128, 64, b.Addr()+64, b.Addr()+256, 16) },
-		"for each":   func() { e.do(catalog.FnForEachMapElem, a, 1, 0, 0) },
-		"loop":       func() { e.do(catalog.FnLoop, 3, 1, 0, 0) },
-		"fib":        func() { b.Bytes()[256], b.Bytes()[264] = 2, 1; e.do(catalog.FnFibLookup, 0, b.Addr()+256, 64, 0) },
-		"set tunnel": func() { e.do(catalog.FnSKBSetTunnelKey, 0, b.Addr()+300, 44, 0) },
-		"sk_lookup":  func() { e.do(catalog.FnSkLookupTcp, 0, b.Addr()+256, 12, ^uint64(0), 0) },
-		"set up":     func() { s.setUp(e.Pkt) },
-		"dynptr":     func() { e.do(catalog.FnDynptrFromMem, b.Addr()+400, 8, 0, b.Addr()+440) },
-		"adjust room": func() {
-			e.do(catalog.FnSKBAdjustRoom, 0, 8, 1, 0)
-			e.do(catalog.FnSKBAdjustRoom, 0, errno.Errno(8).Ret(), 1, 0)
-		},
-	} {
-		if n := testing.AllocsPerRun(100, f); n != 0 {
-			t.Errorf("%s allocates %v times", name, n)
-		}
 	}
 }

@@ -53,12 +53,12 @@ func formatData() []byte {
 	return b
 }
 
-// argWords are the steps that put arguments into memory at off: strncmp and its
-// like give no addresses, so the program stores them itself.
+// storeArgs puts arguments into the data at off: only the program knows the
+// addresses among them.
 func storeArgs(off int, args []arg) []step {
 	var steps []step
 	for i, a := range args {
-		steps = append(steps, step{put: true, off: off + 8*i, args: []arg{a}})
+		steps = append(steps, put(off+8*i, a))
 	}
 	return steps
 }
@@ -73,14 +73,13 @@ func TestSnprintf(t *testing.T) {
 			at = imm(0)
 		}
 		s := script{name: name, prog: tc, pkt: tcp4, data: formatData(), konst: str(format)}
-		clear := step{fn: catalog.FnSnprintf, args: []arg{data(out), imm(size), konst(0), at, imm(argLen)}}
-		s.steps = append(steps, clear)
+		s.steps = append(steps, call(catalog.FnSnprintf, data(out), imm(size), konst(0), at, imm(argLen)))
 		if s.refused = bprintf.Check([]byte(format), len(args)) != 0; s.refused {
 			scripts = append(scripts, s)
 			return
 		}
 		for i := range args { // addresses differ between the two sides
-			s.steps = append(s.steps, step{put: true, off: argsAt + 8*i, args: []arg{imm(0)}})
+			s.steps = append(s.steps, put(argsAt+8*i, imm(0)))
 		}
 		scripts = append(scripts, s)
 	}
@@ -106,7 +105,7 @@ func TestTraceVprintk(t *testing.T) {
 		}
 		s.steps = append(storeArgs(argsAt, f.args), call(catalog.FnTraceVprintk, data(formatAt), imm(uint64(len(f.format)+1)), at, imm(n)))
 		for j := range f.args {
-			s.steps = append(s.steps, step{put: true, off: argsAt + 8*j, args: []arg{imm(0)}})
+			s.steps = append(s.steps, put(argsAt+8*j, imm(0)))
 		}
 		scripts = append(scripts, s)
 		if len(f.args) <= 3 {

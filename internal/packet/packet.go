@@ -74,6 +74,8 @@ type Packet struct {
 	buf *mem.Block // the bytes
 
 	skb
+	// Tunnel is the tunnel metadata beside a socket buffer.
+	Tunnel Tunnel
 }
 
 // New returns an empty packet.
@@ -142,6 +144,9 @@ func (p *Packet) reset(kind Kind, head, size, tail uint64) error {
 	*p.Frame = Frame{}
 	p.kind = kind
 	p.skb = skb{}
+	if p.Tunnel.Present { // rare, and long
+		p.Tunnel = Tunnel{}
+	}
 	p.HardStart = p.buf.Addr()
 	p.Data = p.HardStart + head
 	p.DataMeta = p.Data

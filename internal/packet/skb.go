@@ -22,8 +22,7 @@ type skb struct {
 	HashL4  bool   // Hash covers ports, or a program set it
 	HashSW  bool   // Hash was computed or set, not given by a device
 
-	Realm  uint32 // routing realm of its route
-	Tunnel Tunnel
+	Realm uint32 // routing realm of its route
 }
 
 // Kinds of segmentation offload (SKB_GSO_*), as far as helpers look at them.
