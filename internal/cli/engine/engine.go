@@ -60,7 +60,7 @@ type Program interface {
 // Result is what became of a packet.
 type Result struct {
 	Ret  uint32
-	Data []byte // the packet afterwards, nil without Options.Output
+	Data []byte // the packet afterwards, if Options.Output asks for it
 	Took time.Duration
 }
 
@@ -85,7 +85,7 @@ type Options struct {
 	Clock Clock
 	// KernelBTF are the kernel types kfuncs and BTF pointers mean; nil: this machine's.
 	KernelBTF *btf.Spec
-	// Output asks for the packets afterwards: Result.Data.
+	// Output asks for the packets afterwards (Result.Data), which cost time.
 	Output bool
 	// Checked looks at every access, argument and claim of the verifier while programs run.
 	Checked bool
