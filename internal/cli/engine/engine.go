@@ -35,6 +35,11 @@ type Collection interface {
 	Map(m *image.Map) Map
 	// SetSlot puts a loaded program into a program array.
 	SetSlot(m *image.Map, key uint32, p Program) error
+	// SetInner puts a map into a map of maps.
+	SetInner(m *image.Map, key []byte, inner *image.Map) error
+	// NameOf returns the name of the program or map that an element of m, a map of
+	// such, refers to by id; "" when it is none of the collection's.
+	NameOf(m *image.Map, id uint32) string
 	// Traced returns the lines programs printed since the last call.
 	Traced() ([]string, error)
 	// Events calls f for each record that programs wrote to user space through a
@@ -72,6 +77,8 @@ type Map interface {
 	NextKey(key, next []byte) error
 	Lookup(key []byte) (value []byte, err error)
 	Update(key, value []byte) error
+	// Pop takes an element out of a queue or stack; errno.ENOENT: it is empty.
+	Pop() (value []byte, err error)
 	// PerCPU says whether an element has a value for each possible CPU, and CPUs
 	// how many it has: 1 if not.
 	PerCPU() bool
@@ -121,3 +128,7 @@ func ByName(name string) (func(*image.Image, *Options) (Collection, error), erro
 func givesEvents(m *image.Map) bool {
 	return m.Type == catalog.MapRingBuf || m.Type == catalog.MapPerfEventArray
 }
+
+// holdsPrograms says whether the elements of a map are programs; else, in maps
+// that hold ids, they are maps.
+func holdsPrograms(m *image.Map) bool { return m.Type == catalog.MapProgArray }

@@ -215,11 +215,33 @@ func (c *linuxCollection) SetSlot(m *image.Map, key uint32, p Program) error {
 	return c.fill(m, key, p.(*linuxProgram).FD())
 }
 
+func (c *linuxCollection) SetInner(m *image.Map, key []byte, inner *image.Map) error {
+	value := binary.NativeEndian.AppendUint32(nil, uint32(c.maps[inner].FD()))
+	return c.maps[m].Map.Update(key, value, 0)
+}
+
 func (c *linuxCollection) Map(m *image.Map) Map {
 	if lm := c.maps[m]; lm != nil {
 		return lm
 	}
 	return nil
+}
+
+func (c *linuxCollection) NameOf(m *image.Map, id uint32) string {
+	if holdsPrograms(m) {
+		for p, done := range c.progs {
+			if info, err := done.Info(); err == nil && info.ID == id {
+				return p.Name
+			}
+		}
+		return ""
+	}
+	for im, done := range c.maps {
+		if info, err := done.Info(); err == nil && info.ID == id {
+			return im.Name
+		}
+	}
+	return ""
 }
 
 func (c *linuxCollection) Traced() ([]string, error) {
@@ -308,6 +330,11 @@ func (m *linuxMap) Lookup(key []byte) ([]byte, error) {
 		return nil, err
 	}
 	return value, nil
+}
+
+func (m *linuxMap) Pop() ([]byte, error) {
+	value := make([]byte, m.size)
+	return value, m.Map.LookupAndDelete(nil, value, 0)
 }
 
 func (m *linuxMap) Update(key, value []byte) error { return m.Map.Update(key, value, 0) }

@@ -137,11 +137,32 @@ func (c *skepCollection) SetSlot(m *image.Map, key uint32, p Program) error {
 	return c.maps[m.Name].Put(key, p.(*skepProgram).p)
 }
 
+func (c *skepCollection) SetInner(m *image.Map, key []byte, inner *image.Map) error {
+	return c.maps[m.Name].Put(key, c.maps[inner.Name])
+}
+
 func (c *skepCollection) Map(m *image.Map) Map {
 	if target := c.maps[m.Name]; target != nil {
 		return &skepMap{target}
 	}
 	return nil
+}
+
+func (c *skepCollection) NameOf(m *image.Map, id uint32) string {
+	if holdsPrograms(m) {
+		for p, done := range c.progs {
+			if done.p.ID() == id {
+				return p.Name
+			}
+		}
+		return ""
+	}
+	for name, done := range c.maps {
+		if done.ID() == id {
+			return name
+		}
+	}
+	return ""
 }
 
 func (c *skepCollection) Traced() ([]string, error) {
@@ -251,6 +272,12 @@ func (m *skepMap) Lookup(key []byte) ([]byte, error) {
 	if err == nil && value == nil {
 		err = errno.ENOENT
 	}
+	return value, err
+}
+
+func (m *skepMap) Pop() ([]byte, error) {
+	var value []byte
+	err := m.m.LookupAndDelete(nil, &value)
 	return value, err
 }
 

@@ -63,12 +63,19 @@ func assign(coll engine.Collection, img *image.Image, set string) error {
 		return fmt.Errorf("key: %w", err)
 	}
 	text = strings.TrimSpace(text)
-	if m.Type == catalog.MapProgArray {
-		return assignProgram(coll, img, m, k, text)
-	}
 	target := coll.Map(m)
 	if target == nil {
 		return fmt.Errorf("map %s was not made", name)
+	}
+	switch m.Type {
+	case catalog.MapProgArray:
+		return assignProgram(coll, img, m, k, text)
+	case catalog.MapArrayOfMaps, catalog.MapHashOfMaps:
+		inner := img.Map(text)
+		if inner == nil {
+			return fmt.Errorf("no map %s: there are %s", text, mapNames(img))
+		}
+		return coll.SetInner(m, k, inner)
 	}
 	v, err := btfval.Parse(m.Value, int(m.ValueSize), text, img.ByteOrder)
 	if err != nil {

@@ -2,6 +2,7 @@ package run
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,6 +18,7 @@ import (
 // mapDump is a map's content at the end of a run.
 type mapDump struct {
 	*image.Map
+	keyType btf.Type
 	perCPU  bool
 	cpus    int
 	count   int     // entries there are
@@ -29,7 +31,11 @@ type mapDump struct {
 	record btf.Type
 }
 
-type entry struct{ key, value []byte }
+// entry is an element; a queue's has no key, a map's or program's a name.
+type entry struct {
+	key, value []byte
+	name       string
+}
 
 // dump reads the maps that a program can have changed. At most limit entries
 // of each are kept, all when it is 0.
@@ -44,17 +50,22 @@ func dump(coll engine.Collection, img *image.Image, t *totals, limit int) ([]map
 		if target == nil {
 			continue
 		}
-		d := mapDump{Map: m, perCPU: target.PerCPU(), cpus: target.CPUs(), note: unlisted[m.Type]}
+		d := mapDump{Map: m, keyType: keyType(m), perCPU: target.PerCPU(), cpus: target.CPUs(), note: unlisted[m.Type]}
 		switch {
 		case m.Type == catalog.MapRingBuf || m.Type == catalog.MapPerfEventArray:
 			if d.events = t.events[m]; d.events == nil {
 				d.events = &events{}
 			}
 			d.record = t.decode[m]
+		case m.Type == catalog.MapQueue || m.Type == catalog.MapStack:
+			if err := d.pop(target, limit); err != nil {
+				return nil, fmt.Errorf("map %s: %w", m.Name, err)
+			}
 		case d.note == "":
 			if err := d.read(target, limit); err != nil {
 				return nil, fmt.Errorf("map %s: %w", m.Name, err)
 			}
+			d.nameElements(coll, img.ByteOrder)
 		}
 		dumps = append(dumps, d)
 	}
@@ -64,18 +75,25 @@ func dump(coll engine.Collection, img *image.Image, t *totals, limit int) ([]map
 // unlisted are the types that have no content by key to show.
 var unlisted = map[catalog.MapType]string{
 	catalog.MapUserRingBuf:  "events from user space",
-	catalog.MapQueue:        "elements leave it when they are read",
-	catalog.MapStack:        "elements leave it when they are read",
 	catalog.MapBloomFilter:  "it does not know its elements",
-	catalog.MapStackTrace:   "stack traces",
 	catalog.MapSkStorage:    "content of sockets",
 	catalog.MapInodeStorage: "content of inodes",
 	catalog.MapTaskStorage:  "content of tasks",
 	catalog.MapCGrpStorage:  "content of control groups",
 	catalog.MapArena:        "memory shared with user space",
-	catalog.MapProgArray:    "programs",
-	catalog.MapArrayOfMaps:  "maps",
-	catalog.MapHashOfMaps:   "maps",
+}
+
+// keyType is what keys are shown as: without a type, an array's index is a number.
+func keyType(m *image.Map) btf.Type {
+	if m.Key != nil || m.KeySize != 4 {
+		return m.Key
+	}
+	switch m.Type {
+	case catalog.MapHash, catalog.MapPerCPUHash, catalog.MapLRUHash, catalog.MapLRUPerCPUHash,
+		catalog.MapHashOfMaps, catalog.MapSockHash, catalog.MapDevMapHash:
+		return nil
+	}
+	return &btf.Int{Name: "unsigned int", Size: 4}
 }
 
 // isArray says whether every key below max_entries exists: zero values are
@@ -109,7 +127,7 @@ func (d *mapDump) read(target engine.Map, limit int) error {
 			d.zero++
 			continue
 		}
-		d.entries = append(d.entries, entry{key, value})
+		d.entries = append(d.entries, entry{key: key, value: value})
 	}
 	if !isArray(d.Type) {
 		// A hash's own order says nothing and differs from run to run.
@@ -119,6 +137,40 @@ func (d *mapDump) read(target engine.Map, limit int) error {
 		d.entries = d.entries[:min(limit, len(d.entries))]
 	}
 	return nil
+}
+
+// pop empties a queue or a stack: the run is over.
+func (d *mapDump) pop(target engine.Map, limit int) error {
+	for {
+		value, err := target.Pop()
+		if errors.Is(err, errno.ENOENT) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if d.count++; limit == 0 || len(d.entries) < limit {
+			d.entries = append(d.entries, entry{value: value})
+		}
+	}
+}
+
+// nameElements finds what the elements of a map of programs or maps are called:
+// a lookup gives their ids.
+func (d *mapDump) nameElements(coll engine.Collection, order binary.ByteOrder) {
+	switch d.Type {
+	case catalog.MapProgArray, catalog.MapArrayOfMaps, catalog.MapHashOfMaps:
+	default:
+		return
+	}
+	for i := range d.entries {
+		if e := &d.entries[i]; len(e.value) == 4 {
+			id := order.Uint32(e.value)
+			if e.name = coll.NameOf(d.Map, id); e.name == "" {
+				e.name = fmt.Sprintf("id %d", id)
+			}
+		}
+	}
 }
 
 // hidden is how many entries are not shown, those of zero apart.

@@ -51,9 +51,10 @@ type jsonEvents struct {
 }
 
 type jsonEntry struct {
-	Key   json.RawMessage `json:"key"`
+	Key   json.RawMessage `json:"key,omitempty"` // queues and stacks have none
 	Value json.RawMessage `json:"value,omitempty"`
 	CPUs  json.RawMessage `json:"values,omitempty"` // of a per-CPU map
+	Name  string          `json:"name,omitempty"`   // of the program or map whose id the value is
 }
 
 // printJSON writes the report as one JSON object.
@@ -76,7 +77,10 @@ func (t *totals) printJSON(s *ui.Streams, order binary.ByteOrder) error {
 			}
 		}
 		for _, e := range d.entries {
-			j := jsonEntry{Key: btfval.JSON(d.Key, e.key, order)}
+			j := jsonEntry{Name: e.name}
+			if e.key != nil {
+				j.Key = btfval.JSON(d.keyType, e.key, order)
+			}
 			if d.perCPU {
 				j.CPUs = btfval.JSONPerCPU(d.Value, int(d.ValueSize), e.value, order)
 			} else {

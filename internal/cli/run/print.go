@@ -71,8 +71,15 @@ func (d *mapDump) print(s *ui.Streams, b *strings.Builder, order binary.ByteOrde
 		fmt.Fprintf(b, ", %s of %s entries)\n", ui.Count(uint64(d.count)), ui.Count(uint64(d.MaxEntries)))
 	}
 	for _, e := range d.entries {
-		key := btfval.Format(d.Key, e.key, order)
-		if !d.perCPU {
+		key := btfval.Format(d.keyType, e.key, order)
+		switch {
+		case e.name != "":
+			fmt.Fprintf(b, "  [%s] = %s\n", key, ui.Printable(e.name))
+			continue
+		case e.key == nil:
+			fmt.Fprintf(b, "  %s\n", btfval.Format(d.Value, e.value, order))
+			continue
+		case !d.perCPU:
 			fmt.Fprintf(b, "  [%s] = %s\n", key, btfval.Format(d.Value, e.value, order))
 			continue
 		}

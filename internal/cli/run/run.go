@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/cilium/ebpf/btf"
 	"github.com/spf13/cobra"
@@ -57,8 +58,9 @@ the program runs on one packet of 64 zero bytes.
 
 Maps are filled before the run with --set 'map[key]=value', constants set with
 --const name=value; both are read by the types of the object: 12, 0x1f, "text",
-10.0.0.1, { .packets = 1 }. An LPM key may be a prefix (10.0.0.0/8), a program
-array takes a program's name, --set @FILE reads assignments from a file, one a line.
+10.0.0.1, { .packets = 1 }. An LPM key may be a prefix (10.0.0.0/8); a program
+array takes the name of a program, a map of maps that of a map. --set @FILE reads
+assignments from a file, one a line.
 
 Ring buffers and perf event arrays are read while the program runs: their events
 are counted, and shown with --decode 'events=struct event'.`,
@@ -68,7 +70,7 @@ are counted, and shown with --decode 'events=struct event'.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Object = args[0]
-			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			return run(ctx, s, &o)
 		},
