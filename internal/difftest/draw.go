@@ -118,7 +118,7 @@ func (g *generator) packetAccess() unit {
 	q := g.scalar(p, end)
 	code := isa.Program(
 		isa.LoadMem(isa.DW, p, isa.RFP, ctxSlot),
-		isa.LoadMem(isa.W, end, p, 4), isa.LoadMem(isa.W, p, p, 0))
+		isa.LoadMem(isa.W, end, p, g.fieldOff("data_end")), isa.LoadMem(isa.W, p, p, g.fieldOff("data")))
 	if g.rng.IntN(2) == 0 {
 		mask := []int32{7, 15, 63, 255, 0xffff}[g.rng.IntN(5)]
 		code = append(code, isa.Mov64Reg(q, g.scalar(p, end)), isa.ALU64Imm(isa.And, q, mask), isa.ALU64Reg(isa.Add, p, q))
@@ -140,6 +140,53 @@ func (g *generator) packetAccess() unit {
 		{code: code, skip: 1}, {code: use},
 		{code: isa.Program(g.constant(p), g.constant(end), g.constant(q))},
 	}}
+}
+
+// fieldOff is where a context field lies in the uapi struct.
+func (g *generator) fieldOff(name string) int16 {
+	for _, f := range g.prog.Ctx.Fields {
+		if f.Name == name {
+			return int16(f.Off)
+		}
+	}
+	panic("BUG: difftest: no context field " + name)
+}
+
+// contextAccess loads or stores a number of the context, at a width and an
+// offset that the field may allow. What holds pointers is left alone, as is
+// what the kernel's test run fills in from its own state.
+func (g *generator) contextAccess() unit {
+	f := g.prog.Ctx.Fields[g.rng.IntN(len(g.prog.Ctx.Fields))]
+	if f.Kind != catalog.FieldScalar || f.Name == "hash" || f.Name == "napi_id" {
+		return unit{}
+	}
+	ctx := g.scalar()
+	size := g.size()
+	off := int16(f.Off)
+	if g.rng.IntN(3) == 0 {
+		off += int16(g.rng.IntN(f.Size))
+	}
+	code := isa.Program(isa.LoadMem(isa.DW, ctx, isa.RFP, ctxSlot))
+	if f.Write.Has(g.prog.Type) && g.rng.IntN(2) == 0 {
+		code = append(code, isa.StoreMem(isa.Opcode(size), ctx, g.scalar(ctx), off), g.constant(ctx))
+	} else {
+		code = append(code, isa.LoadMem(isa.Opcode(size), ctx, ctx, off))
+	}
+	return unit{code: code}
+}
+
+// legacyLoad reads the packet as classic BPF does; where it is too short the
+// program ends with 0.
+func (g *generator) legacyLoad() unit {
+	size := []isa.Opcode{isa.B, isa.H, isa.W}[g.rng.IntN(3)]
+	load := isa.LoadAbs(size, int32(g.rng.IntN(20)))
+	code := isa.Program(isa.LoadMem(isa.DW, isa.R6, isa.RFP, ctxSlot))
+	if g.rng.IntN(2) == 0 {
+		r := g.scalar(isa.R6)
+		code = append(code, isa.ALU64Imm(isa.And, r, 15))
+		load = isa.LoadInd(size, r, int32(g.rng.IntN(8)))
+	}
+	return unit{code: append(append(code, load, isa.Mov64Reg(isa.R6, isa.R0)), renew()...)}
 }
 
 // lookup reaches a value of map table, which may not be there: through r0, a

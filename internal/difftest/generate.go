@@ -83,13 +83,16 @@ type generator struct {
 	base    isa.Register
 	off     int16
 	subs    []bool // subprograms there will be: is it a callback?
+	prog    *catalog.ProgKind
 }
 
 // Generate draws the program that seed stands for, as a case without
 // expectations.
 func Generate(seed uint64) *Case {
 	g := &generator{rng: rand.New(rand.NewPCG(seed, 0))}
-	c := &Case{Name: "random", Type: catalog.ProgXDP, Packet: make([]byte, 14+g.rng.IntN(100))}
+	types := []catalog.ProgType{catalog.ProgXDP, catalog.ProgSchedCls, catalog.ProgSocketFilter}
+	c := &Case{Name: "random", Type: types[g.rng.IntN(len(types))], Packet: make([]byte, 14+g.rng.IntN(100))}
+	g.prog = catalog.ProgKindByType(c.Type)
 	for i := range c.Packet {
 		c.Packet[i] = byte(g.rng.Uint32())
 	}
@@ -199,8 +202,12 @@ func (g *generator) body(n int, loops bool) (units []unit) {
 		switch k := g.rng.IntN(100); {
 		case k < 6 && g.base == memReg:
 			units = append(units, g.boundedAccess())
-		case k < 12 && g.base == memReg:
+		case k < 11 && g.base == memReg && g.prog.Type != catalog.ProgSocketFilter:
 			units = append(units, g.packetAccess())
+		case k < 11 && g.base == memReg:
+			units = append(units, g.legacyLoad())
+		case k < 13 && g.base == memReg:
+			units = append(units, g.contextAccess())
 		case k < 15 && g.base == memReg:
 			units = append(units, g.lookup())
 		case k < 17 && g.base == memReg:
