@@ -42,6 +42,7 @@ type block struct {
 	mark  uint32 // last walk that came by, see program.walk
 	level int32  // longest way to a return
 	link  *block // next of the same level, or the block this one is equal to
+	chain *block // next of the same hash
 
 	// For emission.
 	offset       int

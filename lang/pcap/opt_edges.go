@@ -80,64 +80,69 @@ func (o *optimiser) pullUp() {
 	o.findInEdges()
 	for level := int32(1); level <= o.p.root.level; level++ {
 		for b := o.levels[level]; b != nil; b = b.link {
-			o.pull(b, (*block).whenFalse, (*block).whenTrue)
-			o.pull(b, (*block).whenTrue, (*block).whenFalse)
+			if b.in != nil {
+				o.pull(b, false)
+				o.pull(b, true)
+			}
 		}
 	}
 }
 
-func (b *block) whenTrue() *edge  { return &b.t }
-func (b *block) whenFalse() *edge { return &b.f }
+// way returns the edge where the test holds, or does not.
+func (b *block) way(holds bool) *edge {
+	if holds {
+		return &b.t
+	}
+	return &b.f
+}
+
+// inChain reports whether d is a test of the chain that begins with b, and
+// only of it: it shares with b the edge out of the chain.
+func (d *block) inChain(b *block, out bool) bool {
+	return d != nil && d.way(out).succ == b.way(out).succ && hasBit(d.dom, b.id)
+}
 
 // pull looks, down the chain that begins with b, for a test of another value
 // and behind it for one of b's value, and moves the latter before the former.
-// next is the edge along the chain, out the edge that all its tests share.
+// along is the way along the chain, all its tests share the other one.
 //
 //	b(A) → … → diff(B) → … → same(A) → …    becomes
 //	b(A) → … → same(A) → diff(B) → … → …
-func (o *optimiser) pull(b *block, next, out func(*block) *edge) {
-	if b.in == nil {
-		return
-	}
+func (o *optimiser) pull(b *block, along bool) {
 	val := b.in.pred.val[atomA]
 	for e := b.in.next; e != nil; e = e.next {
 		if e.pred.val[atomA] != val {
 			return
 		}
 	}
-	// inChain reports whether d is a test of b's chain, and only of it.
-	inChain := func(d *block) bool {
-		return d != nil && out(d).succ == out(b).succ && hasBit(d.dom, b.id)
-	}
-
 	diff := edgeTo(b.in.pred, b)
 	atTop := true
 	for {
 		d := diff.succ
-		if !inChain(d) {
+		if !d.inChain(b, !along) {
 			return
 		}
 		if d.val[atomA] != val {
 			break
 		}
-		diff = next(d)
+		diff = d.way(along)
 		atTop = false
 	}
-	same := next(diff.succ)
+	same := diff.succ.way(along)
 	for {
 		d := same.succ
-		if !inChain(d) {
+		if !d.inChain(b, !along) {
 			return
 		}
 		if d.val[atomA] == val {
 			break
 		}
-		same = next(d)
+		same = d.way(along)
 	}
 
 	pulled := same.succ
-	same.succ = next(pulled).succ
-	next(pulled).succ = diff.succ
+	same.succ = pulled.way(along).succ
+	pulled.way(along).succ = diff.succ
 	if atTop {
 		for e := b.in; e != nil; e = e.next {
 			edgeTo(e.pred, b).succ = pulled

@@ -77,27 +77,12 @@ func (t *numbering) isConstant(v valueNumber) (uint32, bool) {
 // known, and removes it where the value is already there.
 func (o *optimiser) value(s *stmt, val *[numAtoms]valueNumber, alter bool) {
 	t := &o.numbers
-	// put notes that an atom gets a value.
-	put := func(atom int, v valueNumber) {
-		if alter && v != unknown && val[atom] == v {
-			s.code = nop
-		} else {
-			val[atom] = v
-		}
-	}
-	known := func(v valueNumber) (uint32, bool) {
-		if !alter {
-			return 0, false
-		}
-		return t.isConstant(v)
-	}
-
 	switch code := s.code; code {
 	case c.LD | c.ABS | c.W, c.LD | c.ABS | c.H, c.LD | c.ABS | c.B:
-		put(atomA, t.of(code, s.k, 0))
+		s.put(&val[atomA], t.of(code, s.k, 0), alter)
 	case c.LD | c.IND | c.W, c.LD | c.IND | c.H, c.LD | c.IND | c.B:
 		v := val[atomX]
-		if x, ok := known(v); ok {
+		if x, ok := t.isConstant(v); alter && ok {
 			s.code = c.LD | c.ABS | code&c.SizeMask
 			s.k += x
 			v = t.of(s.code, s.k, 0)
@@ -105,50 +90,59 @@ func (o *optimiser) value(s *stmt, val *[numAtoms]valueNumber, alter bool) {
 		} else {
 			v = t.of(code, s.k, uint32(v))
 		}
-		put(atomA, v)
+		s.put(&val[atomA], v, alter)
 	case c.LD | c.LEN:
-		put(atomA, t.of(code, 0, 0))
+		s.put(&val[atomA], t.of(code, 0, 0), alter)
 	case c.LD | c.IMM:
-		put(atomA, t.constant(s.k))
+		s.put(&val[atomA], t.constant(s.k), alter)
 	case c.LDX | c.IMM:
-		put(atomX, t.constant(s.k))
+		s.put(&val[atomX], t.constant(s.k), alter)
 	case c.LDX | c.MSH | c.B:
-		put(atomX, t.of(code, s.k, 0))
+		s.put(&val[atomX], t.of(code, s.k, 0), alter)
 	case c.LD | c.MEM, c.LDX | c.MEM:
-		atom := atomA
-		if code == c.LDX|c.MEM {
-			atom = atomX
-		}
 		v := val[s.k]
-		if k, ok := known(v); ok {
+		if k, ok := t.isConstant(v); alter && ok {
 			s.code, s.k = code&c.ClassMask|c.IMM, k
 			o.changed()
 		}
-		put(atom, v)
+		if code == c.LD|c.MEM {
+			s.put(&val[atomA], v, alter)
+		} else {
+			s.put(&val[atomX], v, alter)
+		}
 	case c.ST:
-		put(int(s.k), val[atomA])
+		s.put(&val[s.k], val[atomA], alter)
 	case c.STX:
-		put(int(s.k), val[atomX])
+		s.put(&val[s.k], val[atomX], alter)
 	case c.MISC | c.TAX:
-		put(atomX, val[atomA])
+		s.put(&val[atomX], val[atomA], alter)
 	case c.MISC | c.TXA:
-		put(atomA, val[atomX])
+		s.put(&val[atomA], val[atomX], alter)
 	case c.ALU | c.NEG:
-		if a, ok := known(val[atomA]); ok {
+		if a, ok := t.isConstant(val[atomA]); alter && ok {
 			s.code, s.k = c.LD|c.IMM, -a
 			val[atomA] = t.constant(s.k)
 		} else {
 			val[atomA] = t.of(code, uint32(val[atomA]), 0)
 		}
 	default:
-		if code == nop || code&c.ClassMask != c.ALU {
-			break
-		}
-		if code&c.SrcMask == c.K {
+		switch {
+		case code == nop || code&c.ClassMask != c.ALU:
+		case code&c.SrcMask == c.K:
 			o.aluConstant(s, val, alter)
-		} else {
+		default:
 			o.aluRegister(s, val, alter)
 		}
+	}
+}
+
+// put notes that the statement gives an atom a value, or with alter removes
+// it if the atom has that value.
+func (s *stmt) put(atom *valueNumber, v valueNumber, alter bool) {
+	if alter && v != unknown && *atom == v {
+		s.code = nop
+	} else {
+		*atom = v
 	}
 }
 
@@ -212,11 +206,7 @@ func (o *optimiser) aluRegister(s *stmt, val *[numAtoms]valueNumber, alter bool)
 			val[atomA] = t.of(s.code, uint32(val[atomA]), uint32(val[atomX]))
 			return
 		}
-		if v != unknown && val[atomA] == v {
-			s.code = nop
-		} else {
-			val[atomA] = v
-		}
+		s.put(&val[atomA], v, true)
 		return
 	}
 	val[atomA] = t.of(s.code, uint32(val[atomA]), uint32(val[atomX]))

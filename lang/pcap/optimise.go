@@ -1,6 +1,10 @@
 package pcap
 
-import c "github.com/skep-bpf/skep/classic"
+import (
+	"math/bits"
+
+	c "github.com/skep-bpf/skep/classic"
+)
 
 // The optimiser works on the flow graph, pass by pass, until a round of passes
 // changes nothing. Which code comes out depends on their order, and on that in
@@ -55,6 +59,8 @@ type optimiser struct {
 		edgeWords    int      // of a set of edges
 	}
 	numbers numbering
+	touched atoms    // by any instruction
+	heads   []*block // of chains of blocks with the same hash
 
 	done  bool // this round has changed nothing
 	moved bool // this round has changed more than edges
@@ -128,11 +134,18 @@ func (o *optimiser) number() {
 	s.dom = o.space[:n*s.words]
 	s.edgeDom = rest
 	stmts := 0
+	o.touched = 1<<atomA | 1<<atomX
 	for i, b := range o.blocks {
 		b.t.dom, b.f.dom = take(s.edgeWords), take(s.edgeWords)
 		b.t.id, b.f.id = int32(i), int32(n+i)
 		o.edges[i], o.edges[n+i] = &b.t, &b.f
-		stmts += b.stmts.len() + 1
+		for s := b.stmts.head; s != nil; s = s.next {
+			if atom := defines(s.code, s.k); atom != atomNone {
+				o.touched |= 1 << atom
+			}
+			stmts++
+		}
+		stmts++
 	}
 	o.numbers.room(3 * stmts)
 }
@@ -174,8 +187,9 @@ func (o *optimiser) block(b *block, alter bool) {
 	} else {
 		b.val = b.in.pred.val
 		for e := b.in.next; e != nil; e = e.next {
-			for i, v := range e.pred.val {
-				if b.val[i] != v {
+			from := &e.pred.val
+			for touched := uint32(o.touched); touched != 0; touched &= touched - 1 {
+				if i := bits.TrailingZeros32(touched) % numAtoms; b.val[i] != from[i] {
 					b.val[i] = unknown
 				}
 			}
@@ -208,28 +222,30 @@ func (o *optimiser) block(b *block, alter bool) {
 }
 
 // mergeEqual makes one block of blocks with the same statements, jump and
-// successors, until there are no more.
+// successors, until there are no more. The one that stays is the last by id.
 func (o *optimiser) mergeEqual() {
 	p := o.p
+	o.heads = grow(o.heads, 1<<bits.Len(uint(len(o.blocks))))
 	for again := true; again; {
 		again = false
-		for _, b := range o.blocks {
-			b.link = nil
-		}
 		p.walk()
 		p.mark(p.root)
-		for i := len(o.blocks) - 2; i >= 0; i-- {
+		clear(o.heads)
+		for i := len(o.blocks) - 1; i >= 0; i-- {
 			b := o.blocks[i]
+			b.link = nil
 			if b.mark != p.walks {
 				continue
 			}
-			for _, d := range o.blocks[i+1:] {
-				if d.mark == p.walks && b.equal(d) {
-					if b.link = d; d.link != nil {
-						b.link = d.link
-					}
+			head := &o.heads[b.hash()&uint32(len(o.heads)-1)]
+			for d := *head; d != nil; d = d.chain {
+				if b.equal(d) {
+					b.link = d
 					break
 				}
+			}
+			if b.link == nil {
+				b.chain, *head = *head, b
 			}
 		}
 		for _, b := range o.blocks {
@@ -241,6 +257,15 @@ func (o *optimiser) mergeEqual() {
 			}
 		}
 	}
+}
+
+// hash returns the same for equal blocks.
+func (b *block) hash() uint32 {
+	h := uint32(b.code)*0x9e3779b1 ^ b.k*0x85ebca6b
+	if b.t.succ != nil {
+		h ^= uint32(b.t.succ.id)*0xc2b2ae35 ^ uint32(b.f.succ.id)*0x27d4eb2f
+	}
+	return h ^ h>>15
 }
 
 // mark visits all blocks that are still part of the program.
