@@ -139,6 +139,9 @@ func (o *optimiser) peepCompare(b *block, last *stmt) {
 // deadStores removes statements whose result is written over, or left behind,
 // before it is read.
 func (o *optimiser) deadStores(b *block) {
+	if b.stmts.head == nil {
+		return
+	}
 	var last [numAtoms]*stmt // what has written the atom, and is not yet read
 	read := func(code int32, k uint32) {
 		switch atom := uses(code, k); atom {

@@ -11,7 +11,7 @@ const unknown valueNumber = 0
 // numbering gives numbers to values.
 type numbering struct {
 	made  []making // by number
-	table []uint32 // heads of chains, by hash: number + stamp
+	table []uint32 // heads of chains, by hash: number + stamp; 2ⁿ of them
 	stamp uint32   // entries below it are of an earlier round
 }
 
@@ -45,7 +45,7 @@ func (t *numbering) reset() {
 
 // of returns the number of the value an instruction makes of operands.
 func (t *numbering) of(code int32, v0, v1 uint32) valueNumber {
-	h := (uint32(code)*0x9e3779b1 ^ v0*0x85ebca6b ^ v1*0xc2b2ae35) >> 7 % uint32(len(t.table))
+	h := (uint32(code)*0x9e3779b1 ^ v0*0x85ebca6b ^ v1*0xc2b2ae35) >> 7 & uint32(len(t.table)-1)
 	head := t.table[h]
 	if head > t.stamp {
 		head -= t.stamp

@@ -17,33 +17,38 @@ import (
 //	use and def      which registers and slots a block reads and leaves
 //	edge dominators  edges on every way to an edge
 //
-// Passes over each block, from the root down:
+// Passes over each block, from the root down; in the first of two loops values
+// are only numbered:
 //
 //	values      number values, fold constants, drop what is there already
 //	peephole    shorter sequences, tests of known values
 //	dead stores drop what nobody reads
 //
-// Passes over the edges, in the first of two loops only, from the leaves up:
+// Passes over the edges, in the first loop only, from the leaves up:
 //
 //	redirect    lead an edge past tests whose answer is known on it
 //	pull up     move tests of the same value next to each other
 //
 // and at the end: equal blocks become one, and tests that decide nothing at
 // the root go.
-var rounds = []struct {
-	name  string
-	edges bool // move edges, and leave statements that define nothing new
+var loops = []struct {
+	name   string
+	passes []func(*optimiser)
 }{
-	{"branches", true},
-	{"statements", false},
-}
-
-// analyses are made anew in each round.
-var analyses = []func(*optimiser){
-	(*optimiser).findLevels,
-	(*optimiser).findDominators,
-	(*optimiser).findUses,
-	(*optimiser).findEdgeDominators,
+	{"branches", []func(*optimiser){
+		(*optimiser).findLevels,
+		(*optimiser).findDominators,
+		(*optimiser).findUses,
+		(*optimiser).findEdgeDominators,
+		func(o *optimiser) { o.blocksDown(false) },
+		(*optimiser).redirectEdges,
+		(*optimiser).pullUp,
+	}},
+	{"statements", []func(*optimiser){
+		(*optimiser).findLevels,
+		(*optimiser).findUses,
+		func(o *optimiser) { o.blocksDown(true) },
+	}},
 }
 
 // optimiser is the state of the passes.
@@ -76,28 +81,21 @@ func (o *optimiser) optimise(p *program, opts *Options) *Error {
 	o.err = nil
 	o.p = p
 	o.number()
-	for _, r := range rounds {
-		for idle := 0; ; {
+	for _, loop := range loops {
+		for idle := 0; idle < maxEdgeRounds; {
 			o.done, o.moved = true, false
-			for _, analyse := range analyses {
-				analyse(o)
+			for _, pass := range loop.passes {
+				pass(o)
 			}
-			o.blocksDown(!r.edges)
 			if o.err != nil {
 				return o.err
 			}
-			if r.edges {
-				o.redirectEdges()
-				o.pullUp()
-			}
-			opts.trace(r.name, p)
+			opts.trace(loop.name, p)
 			if o.done {
 				break
 			}
 			if idle++; o.moved {
 				idle = 0
-			} else if idle >= maxEdgeRounds {
-				break
 			}
 		}
 	}
