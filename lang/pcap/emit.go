@@ -7,8 +7,6 @@ import c "github.com/skep-bpf/skep/classic"
 // is too far for 8 bits goes by way of a ja behind it, which moves what is
 // before: emission begins anew until no jump needs another.
 func (p *program) emit() []c.Instruction {
-	p.walk()
-	p.clearLong(p.root)
 	for {
 		p.walk()
 		e := emitter{p: p, prog: make([]c.Instruction, p.size(p.root))}
@@ -26,7 +24,7 @@ type emitter struct {
 	at   int // prog[at:] is done
 }
 
-// clearLong forgets what an earlier emission has found out.
+// clearLong forgets which jumps were too far, as they may not be next time.
 func (p *program) clearLong(b *block) {
 	if b == nil || !p.visit(b) {
 		return

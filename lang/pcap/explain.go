@@ -3,6 +3,7 @@ package pcap
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/skep-bpf/skep/classic"
 )
@@ -22,7 +23,12 @@ func (o *Options) trace(name string, p *program) {
 }
 
 // Code returns the program the stage would make.
-func (s Stage) Code() []classic.Instruction { return s.prog.emit() }
+func (s Stage) Code() []classic.Instruction {
+	code := s.prog.emit()
+	s.prog.walk()
+	s.prog.clearLong(s.prog.root)
+	return code
+}
 
 // Block is a node of the flow graph: the instructions at [Start, End) of
 // Stage.Code, of which the last decides which of the blocks at True and False
@@ -35,7 +41,7 @@ type Block struct {
 // Blocks returns the flow graph, in the order of the code.
 func (s Stage) Blocks() []Block {
 	var blocks []Block
-	s.Code() // gives the blocks their places
+	s.prog.emit() // gives the blocks their places
 	s.prog.walk()
 	var add func(b *block)
 	add = func(b *block) {
@@ -51,6 +57,9 @@ func (s Stage) Blocks() []Block {
 		add(b.f.succ)
 	}
 	add(s.prog.root)
+	s.prog.walk()
+	s.prog.clearLong(s.prog.root)
+	slices.SortFunc(blocks, func(a, b Block) int { return a.Start - b.Start })
 	return blocks
 }
 

@@ -1,6 +1,10 @@
 package pcap
 
-import c "github.com/skep-bpf/skep/classic"
+import (
+	"math/bits"
+
+	c "github.com/skep-bpf/skep/classic"
+)
 
 // atoms is a set of the things instructions read and write: the scratch slots
 // and, after them, the registers.
@@ -11,47 +15,44 @@ const (
 	atomX    = c.MemWords + 1
 	numAtoms = c.MemWords + 2
 	atomNone = -1
-	atomAX   = numAtoms // both registers, of an instruction that reads them
 )
 
 func (a atoms) has(i int) bool { return a>>i&1 != 0 }
 
-// uses returns the atom an instruction reads.
-func uses(code int32, k uint32) int {
+// first returns the first atom of a set that is not empty.
+func (a atoms) first() int { return bits.TrailingZeros32(uint32(a)) % numAtoms }
+
+// reads returns the atoms an instruction reads.
+func reads(code int32, k uint32) atoms {
+	const a, x = 1 << atomA, 1 << atomX
 	if code == nop {
-		return atomNone
+		return 0
 	}
 	switch code & c.ClassMask {
-	case c.RET:
-		switch code & c.RvalMask {
-		case c.A:
-			return atomA
-		case c.X:
-			return atomX
-		}
-		return atomNone
 	case c.LD, c.LDX:
 		switch code & c.ModeMask {
 		case c.IND:
-			return atomX
+			return x
 		case c.MEM:
-			return int(k)
+			return 1 << k
 		}
-		return atomNone
+		return 0
 	case c.ST:
-		return atomA
+		return a
 	case c.STX:
-		return atomX
+		return x
 	case c.JMP, c.ALU:
 		if code&c.SrcMask == c.X {
-			return atomAX
+			return a | x
 		}
-		return atomA
+		return a
+	case c.MISC:
+		if code&c.MiscMask == c.TXA {
+			return x
+		}
+		return a
 	}
-	if code&c.MiscMask == c.TXA {
-		return atomX
-	}
-	return atomA
+	return 0 // filters return constants
 }
 
 // defines returns the atom an instruction writes.
@@ -131,14 +132,18 @@ func (o *optimiser) findEdgeDominators() {
 	clear(o.p.root.f.dom)
 	for level := o.p.root.level; level >= 0; level-- {
 		for b := o.levels[level]; b != nil; b = b.link {
-			for _, e := range [...]*edge{&b.t, &b.f} {
-				setBit(e.dom, e.id)
-				if e.succ != nil {
-					intersect(e.succ.t.dom, e.dom)
-					intersect(e.succ.f.dom, e.dom)
-				}
-			}
+			b.t.dominate()
+			b.f.dominate()
 		}
+	}
+}
+
+// dominate hands the edges that dominate e on to those behind it.
+func (e *edge) dominate() {
+	setBit(e.dom, e.id)
+	if e.succ != nil {
+		intersect(e.succ.t.dom, e.dom)
+		intersect(e.succ.f.dom, e.dom)
 	}
 }
 
@@ -149,10 +154,8 @@ func (o *optimiser) findInEdges() {
 	}
 	for level := o.p.root.level; level > 0; level-- {
 		for b := o.levels[level]; b != nil; b = b.link {
-			for _, e := range [...]*edge{&b.t, &b.f} {
-				e.next = e.succ.in
-				e.succ.in = e
-			}
+			b.t.next, b.t.succ.in = b.t.succ.in, &b.t
+			b.f.next, b.f.succ.in = b.f.succ.in, &b.f
 		}
 	}
 }
@@ -178,17 +181,8 @@ func (o *optimiser) findUses() {
 // findUses finds what the block alone reads and writes.
 func (b *block) findUses() {
 	var def, use, kill atoms
-	read := func(atom int) {
-		switch atom {
-		case atomNone:
-		case atomAX:
-			use |= (1<<atomA | 1<<atomX) &^ def
-		default:
-			use |= 1 << atom &^ def
-		}
-	}
 	for s := b.stmts.head; s != nil; s = s.next {
-		read(uses(s.code, s.k))
+		use |= reads(s.code, s.k) &^ def
 		if atom := defines(s.code, s.k); atom != atomNone {
 			if !use.has(atom) {
 				kill |= 1 << atom
@@ -196,8 +190,6 @@ func (b *block) findUses() {
 			def |= 1 << atom
 		}
 	}
-	if b.code&c.ClassMask == c.JMP {
-		read(uses(b.code, b.k))
-	}
+	use |= reads(b.code, b.k) &^ def
 	b.kill, b.inUse = kill, use
 }

@@ -142,31 +142,22 @@ func (o *optimiser) deadStores(b *block) {
 	if b.stmts.head == nil {
 		return
 	}
-	var last [numAtoms]*stmt // what has written the atom, and is not yet read
-	read := func(code int32, k uint32) {
-		switch atom := uses(code, k); atom {
-		case atomNone:
-		case atomAX:
-			last[atomA], last[atomX] = nil, nil
-		default:
-			last[atom] = nil
-		}
-	}
+	var last [numAtoms]*stmt // what has written the atom
+	var pending atoms        // written, and not yet read
 	for s := b.stmts.head; s != nil; s = s.next {
-		read(s.code, s.k)
+		pending &^= reads(s.code, s.k)
 		if atom := defines(s.code, s.k); atom != atomNone {
-			if last[atom] != nil {
+			if pending.has(atom) {
 				last[atom].code = nop
 				o.changed()
 			}
 			last[atom] = s
+			pending |= 1 << atom
 		}
 	}
-	read(b.code, b.k)
-	for atom, s := range last {
-		if s != nil && !b.outUse.has(atom) {
-			s.code = nop
-			o.changed()
-		}
+	pending &^= reads(b.code, b.k) | b.outUse
+	for ; pending != 0; pending &= pending - 1 {
+		last[pending.first()].code = nop
+		o.changed()
 	}
 }

@@ -42,8 +42,8 @@ again:
 // conflict reports whether b finds another value than from left in something
 // that is read after b.
 func conflict(from, b *block) bool {
-	for use := uint32(b.outUse); use != 0; use &= use - 1 {
-		if i := bits.TrailingZeros32(use); from.val[i] != b.val[i] {
+	for use := b.outUse; use != 0; use &= use - 1 {
+		if i := use.first(); from.val[i] != b.val[i] {
 			return true
 		}
 	}

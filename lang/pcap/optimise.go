@@ -186,8 +186,8 @@ func (o *optimiser) block(b *block, alter bool) {
 		b.val = b.in.pred.val
 		for e := b.in.next; e != nil; e = e.next {
 			from := &e.pred.val
-			for touched := uint32(o.touched); touched != 0; touched &= touched - 1 {
-				if i := bits.TrailingZeros32(touched) % numAtoms; b.val[i] != from[i] {
+			for rest := o.touched; rest != 0; rest &= rest - 1 {
+				if i := rest.first(); b.val[i] != from[i] {
 					b.val[i] = unknown
 				}
 			}
