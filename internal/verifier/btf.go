@@ -121,113 +121,117 @@ type structField struct {
 // walkStruct finds what a load of size bytes at off in t yields: a pointer to
 // a struct, or a number (btf_struct_walk).
 func (e *env) walkStruct(t btf.Type, off, size int, name string) (structField, *Error) {
+	var flags regType
 	for depth := 0; depth < 32; depth++ {
 		ms, total, ok := members(t)
 		if !ok {
 			return structField{}, e.refuse(errno.EINVAL, "Type '%s' is not a struct", name)
 		}
-		tname := t.TypeName()
-		if off+size > int(total) {
-			// A flexible array behind the struct may be read beyond it.
-			if len(ms) > 0 {
-				last := ms[len(ms)-1]
-				if arr, ok := btf.UnderlyingType(last.Type).(*btf.Array); ok && arr.Nelems == 0 && off >= int(last.Offset.Bytes()) {
-					elem := btf.UnderlyingType(arr.Type)
-					n, err := btf.Sizeof(elem)
-					if err != nil || n == 0 {
-						return structField{}, nil
-					}
-					if _, _, ok := members(elem); !ok {
-						return structField{}, nil
-					}
-					t, off = elem, (off-int(last.Offset.Bytes()))%n
-					continue
-				}
-			}
-			return structField{}, e.refuse(errno.EACCES, "access beyond struct %s at off %d size %d", tname, off, size)
+		if _, union := t.(*btf.Union); union && len(ms) != 1 {
+			flags |= untrusted // nobody knows which member holds
 		}
-		next := btf.Type(nil)
-		for i := range ms {
-			m := &ms[i]
-			mo := int(m.Offset.Bytes())
-			if m.BitfieldSize > 0 {
-				end := (int(m.Offset) + int(m.BitfieldSize) + 7) / 8
-				if off <= mo && off+size >= end && off*8 <= int(m.Offset) {
-					return structField{}, nil
-				}
-				if off < end && off+size > mo && off >= mo {
-					return structField{}, nil
-				}
-				continue
+		if off+size > int(total) {
+			elem, at := beyond(ms, off)
+			if elem == nil {
+				return structField{}, e.refuse(errno.EACCES, "access beyond struct %s at off %d size %d", t.TypeName(), off, size)
 			}
-			msize, err := btf.Sizeof(m.Type)
-			if err != nil {
-				continue
+			if _, _, ok := members(elem); !ok {
+				return structField{}, nil
 			}
-			if off+size <= mo {
+			t, off = elem, at
+			continue
+		}
+		m := memberAt(ms, off, size)
+		if m == nil {
+			return structField{}, e.refuse(errno.EINVAL, "struct %s doesn't have field at offset %d", t.TypeName(), off)
+		}
+		if m.BitfieldSize > 0 {
+			return structField{}, nil
+		}
+		// An array is like as many members one after the other.
+		mo := int(m.Offset.Bytes())
+		whole, err := btf.Sizeof(m.Type)
+		if err != nil {
+			return structField{}, e.refuse(errno.EFAULT, "field %s doesn't have size", m.Name)
+		}
+		end := mo + whole
+		mt, _ := stripTags(m.Type)
+		for {
+			arr, ok := mt.(*btf.Array)
+			if !ok {
 				break
 			}
-			if off >= mo+msize {
-				continue
-			}
-			if off < mo {
-				return structField{}, e.refuse(errno.EACCES, "cannot access partial member %s of struct %s with off %d size %d", m.Name, tname, off, size)
-			}
-			mt, flags := stripTags(m.Type)
-			switch mt := mt.(type) {
-			case *btf.Struct, *btf.Union:
-				next = mt
-				off -= mo
-			case *btf.Array:
-				elem, _ := stripTags(mt.Type)
-				for {
-					inner, ok := elem.(*btf.Array)
-					if !ok {
-						break
-					}
-					elem, _ = stripTags(inner.Type)
-				}
-				n, err := btf.Sizeof(elem)
-				if err != nil || n == 0 {
-					return structField{}, nil
-				}
-				in := (off - mo) % n
-				if _, _, ok := members(elem); ok {
-					next, off = elem, in
-					break
-				}
-				if p, ok := elem.(*btf.Pointer); ok {
-					return e.pointerField(p, flags, m.Name, in, size, tname)
-				}
-				return structField{name: m.Name}, nil
-			case *btf.Pointer:
-				return e.pointerField(mt, flags, m.Name, off-mo, size, tname)
-			default:
-				if off+size > mo+msize {
-					return structField{}, e.refuse(errno.EACCES, "access beyond the end of member %s (mend:%d) in struct %s with off %d size %d", m.Name, mo+msize, tname, off, size)
-				}
-				return structField{name: m.Name}, nil
-			}
-			break
+			mt, _ = stripTags(arr.Type)
 		}
-		if next == nil {
-			return structField{}, e.refuse(errno.EACCES, "struct %s doesn't have field at offset %d", tname, off)
+		if n, err := btf.Sizeof(mt); err == nil && n > 0 {
+			mo += (off - mo) / n * n
 		}
-		t = next
+		switch mt := mt.(type) {
+		case *btf.Struct, *btf.Union:
+			t, off = mt, off-mo
+			continue
+		case *btf.Pointer:
+			if off != mo || size != regSize {
+				return structField{}, e.refuse(errno.EACCES, "cannot access ptr member %s with moff %d in struct %s with off %d size %d", m.Name, mo, t.TypeName(), off, size)
+			}
+			target, tags := stripTags(mt.Target)
+			if _, _, ok := members(target); ok {
+				return structField{typ: target, flags: flags | tags, name: m.Name}, nil
+			}
+		}
+		if off+size > end {
+			return structField{}, e.refuse(errno.EACCES, "access beyond the end of member %s (mend:%d) in struct %s with off %d size %d", m.Name, end, t.TypeName(), off, size)
+		}
+		return structField{name: m.Name}, nil
 	}
 	return structField{}, e.refuse(errno.EINVAL, "Type '%s' is not a struct", name)
 }
 
-func (e *env) pointerField(p *btf.Pointer, flags regType, name string, off, size int, in string) (structField, *Error) {
-	if off != 0 || size != regSize {
-		return structField{}, e.refuse(errno.EACCES, "cannot access ptr member %s with moff %d in struct %s with off %d size %d", name, off, in, off, size)
+// beyond returns the type of the elements of a flexible array that ends a
+// struct, and where off lies in one; nil: it has none.
+func beyond(ms []btf.Member, off int) (btf.Type, int) {
+	if len(ms) == 0 {
+		return nil, 0
 	}
-	target, f := stripTags(p.Target)
-	flags |= f
-	if _, _, ok := members(target); ok {
-		return structField{typ: target, flags: flags, name: name}, nil
+	last := ms[len(ms)-1]
+	start := int(last.Offset.Bytes())
+	arr, ok := btf.UnderlyingType(last.Type).(*btf.Array)
+	if !ok || arr.Nelems != 0 || off < start {
+		return nil, 0
 	}
-	return structField{name: name}, nil
+	elem := btf.UnderlyingType(arr.Type)
+	if _, ok := elem.(*btf.Int); ok {
+		return elem, 0
+	}
+	_, n, ok := members(elem)
+	if !ok || n == 0 {
+		return nil, 0
+	}
+	return elem, (off - start) % int(n)
+}
+
+// memberAt finds the member that a load reads, or nil.
+func memberAt(ms []btf.Member, off, size int) *btf.Member {
+	for i := range ms {
+		m := &ms[i]
+		mo := int(m.Offset.Bytes())
+		if off+size <= mo {
+			break
+		}
+		if m.BitfieldSize > 0 {
+			if end := (int(m.Offset) + int(m.BitfieldSize) + 7) / 8; off <= mo && end <= off+size {
+				return m
+			}
+			continue
+		}
+		if off < mo {
+			break
+		}
+		if n, err := btf.Sizeof(m.Type); err != nil || off < mo+n {
+			return m
+		}
+	}
+	return nil
 }
 
 // stripTags removes modifiers and collects what type tags say of a pointer's target.
@@ -328,8 +332,10 @@ func (e *env) fieldTrust(r *reg, f structField) regType {
 			switch {
 			case safe == fieldRCU:
 				return flags | rcu
-			case flags.has(rcu) || safe == fieldRCUOrNull:
+			case safe == fieldRCUOrNull:
 				return (flags | rcu | mayBeNull) &^ untrusted
+			case flags.has(rcu):
+				return flags | rcu | mayBeNull
 			case flags.has(perCPUMem | userMem):
 				return flags
 			default:
@@ -422,11 +428,6 @@ func (e *env) accessMapPtr(a access, r *reg, off int) *Error {
 	dst.setPtr(ptrToBTF | f.flags&^(trustedFlags|rcu))
 	dst.btf = e.intern(t.spec, f.typ)
 	return nil
-}
-
-// accessTypedCtx loads an argument of the function the program is attached to (btf_ctx_access).
-func (e *env) accessTypedCtx(a access, off int) *Error {
-	return e.unsupported("contexts described by BTF")
 }
 
 // structSpecials returns the special fields of a program's own struct.

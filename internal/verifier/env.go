@@ -55,6 +55,8 @@ type env struct {
 	special   map[*btfType][]catalog.SpecialField
 	kfuncs    map[kfuncKey]*kfunc
 
+	target *target // what a typed program attaches to, else nil
+
 	exceptionCB   int // subprogram, 0: none
 	seenException bool
 	changesPkt    bool

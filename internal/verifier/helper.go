@@ -21,6 +21,9 @@ func (e *env) checkHelper(ins isa.Instruction) *Error {
 	if !e.p.GPL && h.Flags&catalog.GPLOnly != 0 {
 		return e.refuse(errno.EINVAL, "cannot call GPL-restricted function from non-GPL compatible program")
 	}
+	if h.Flags&catalog.AttachAllowed != 0 && !e.attachAllows(id) {
+		return e.refuse(errno.EINVAL, "helper call is not allowed in probe")
+	}
 	if err := e.checkSleeping(h, id); err != nil {
 		return err
 	}

@@ -247,5 +247,13 @@ func (e *env) checkAttach() *Error {
 	if e.p.Type == catalog.ProgSyscall && e.p.Flags&flagSleepable == 0 {
 		return e.refuse(errno.EINVAL, "Syscall programs can only be sleepable")
 	}
+	switch e.p.Type {
+	case catalog.ProgStructOps:
+		return e.unsupported("members of kernel structs")
+	case catalog.ProgExt:
+		return e.unsupported("replacing functions of other programs")
+	case catalog.ProgTracing, catalog.ProgLSM:
+		return e.findTarget()
+	}
 	return nil
 }

@@ -43,19 +43,35 @@ func (e *env) checkReturn(n isa.Register, name string) *Error {
 	if err := e.markPrecise(n); err != nil {
 		return err
 	}
-	if r.smin < int64(want.Min) || r.smax > int64(want.Max) {
-		return e.refuse(errno.EINVAL, "%s", badRange(r, want, ctx, name))
+	lo, hi := r.smin, r.smax
+	if e.p.Type == catalog.ProgLSM && e.p.Attach != catalog.AttachLSMCGroup && !f.inAsync {
+		lo, hi = int64(r.s32min), int64(r.s32max) // hooks return an int
+	}
+	if lo < int64(want.Min) || hi > int64(want.Max) {
+		err := e.refuse(errno.EINVAL, "%s", badRange(r, want, ctx, name))
+		if e.p.Attach == catalog.AttachLSMCGroup && !sub && isVoid(e.target.proto.Return) {
+			err = e.also(err, "Note, BPF_LSM_CGROUP that attach to void LSM hooks can't modify return value!")
+		}
+		return err
 	}
 	return nil
 }
 
 // returnRange is what the program type demands of R0, if anything.
 func (e *env) returnRange() (catalog.Range, bool) {
-	if e.p.Type == catalog.ProgTracing && e.p.Attach == catalog.AttachTraceIter {
+	switch {
+	case e.p.Type == catalog.ProgLSM && e.p.Attach == catalog.AttachLSMCGroup:
+		if isVoid(e.target.proto.Return) {
+			return catalog.Range{Min: 1, Max: 1}, true
+		}
 		return catalog.Range{Min: 0, Max: 1}, true
+	case e.p.Type == catalog.ProgLSM:
+		return e.hookRange()
 	}
 	return e.facts.kind.Return(e.p.Attach)
 }
 
 // returnsVoid reports whether the function attached to returns nothing, so that R0 does not matter.
-func (e *env) returnsVoid() bool { return false }
+func (e *env) returnsVoid() bool {
+	return e.p.Type == catalog.ProgLSM && e.p.Attach != catalog.AttachLSMCGroup && isVoid(e.target.proto.Return)
+}
