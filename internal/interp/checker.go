@@ -27,8 +27,6 @@ type Checker struct {
 	// Regions appends the memory of the run whose bounds may move between
 	// instructions: the context and the packet.
 	Regions func([]Region) []Region
-	// Visited, if not nil, is told each original slot the run comes through.
-	Visited func(p *Program, slot int)
 
 	frames  [maxFrames]checkedFrame
 	ctx     uint64   // what the main program's R1 held
@@ -95,10 +93,11 @@ const (
 )
 
 // begin starts a new run.
-func (c *Checker) begin(vm *VM, _ *Program) {
+func (c *Checker) begin(vm *VM, p *Program) {
 	c.granted = c.granted[:0]
 	c.expect = expectation{}
 	c.ctx = vm.reg[isa.R1]
+	c.know(p)
 }
 
 // entered is told of a frame that the run or a callback opened, with nargs arguments.
@@ -124,6 +123,7 @@ func (c *Checker) entered(vm *VM, nargs int) {
 // replaced is told that a tail call gave the current frame to another program.
 func (c *Checker) replaced(vm *VM) {
 	c.expect = expectation{}
+	c.know(vm.frames[vm.depth].prog)
 	c.open(vm, 1)
 }
 
@@ -142,8 +142,6 @@ func callbackArgs(id catalog.HelperID) int {
 
 // open starts the picture of the VM's current frame.
 func (c *Checker) open(vm *VM, nargs int) *checkedFrame {
-	p := vm.frames[vm.depth].prog
-	c.know(p)
 	f := &c.frames[vm.depth]
 	*f = checkedFrame{init: kernelRegs | argRegs&(2<<nargs-1)}
 	return f
@@ -180,9 +178,6 @@ func (c *Checker) before(vm *VM, pc int) *Violation {
 	if p.First == nil || p.First[pc] {
 		c.finishCall(vm, f, p)
 		orig := p.orig(pc)
-		if c.Visited != nil {
-			c.Visited(p, orig)
-		}
 		if v := c.embed(vm, p, pc, orig); v != nil {
 			return v
 		}
