@@ -8,3 +8,14 @@ SEED     ?= 1
 # soak draws random programs and compares every engine with every other.
 soak:
 	go test ./internal/difftest -run TestRandomPrograms -timeout 0 -programs $(PROGRAMS) -seed $(SEED)
+
+TABLE ?= selftests.tsv.gz
+DIR   ?= .
+
+.PHONY: parity
+
+# parity compares this verifier's verdicts on the objects in DIR/TREE/*.o with
+# those of a live kernel, which TABLE has: see docs/parity.md. LIVE=-live asks
+# the kernel that runs as well.
+parity:
+	go run ./internal/parity -table $(TABLE) $(LIVE) $(DIR)
