@@ -17,7 +17,7 @@ func TestMutants(t *testing.T) {
 	if err != nil || len(paths) == 0 {
 		t.Fatal(paths, err)
 	}
-	const each = 8
+	const each = 3
 	rnd := rand.New(rand.NewPCG(1, 2))
 	object := filepath.Join(t.TempDir(), "mutant.o")
 	for _, path := range paths {

@@ -303,8 +303,9 @@ func (p *linuxProgram) Run(packet []byte, _ time.Time) (Result, error) {
 		binary.NativeEndian.PutUint32(in.Ctx[mdDataEnd:], uint32(len(packet)))
 	}
 	out, err := p.TestRun(in)
-	if errors.Is(err, errno.EINVAL) || errors.Is(err, errno.E2BIG) {
-		// The packet is too short for a header, or too long for a page.
+	switch {
+	case errors.Is(err, errno.EINVAL), errors.Is(err, errno.E2BIG), errors.Is(err, errno.ENOMEM):
+		// The packet is too short for a header, or too long for the pages of a test run.
 		return Result{}, fmt.Errorf("%w: %w", ErrNotRun, err)
 	}
 	if err != nil {

@@ -1,0 +1,49 @@
+package examples
+
+import (
+	"bytes"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/skep-bpf/skep/image"
+	"github.com/skep-bpf/skep/internal/linux"
+	"github.com/skep-bpf/skep/internal/oracle"
+)
+
+// TestEnginesAgree runs every program on every capture, whether it makes sense
+// or not, and wants of skep what the kernel does: verdicts, maps, events, traces,
+// and the packets afterwards bit for bit.
+func TestEnginesAgree(t *testing.T) {
+	oracle.Need(t, "bpf(2)", linux.Available())
+	t.Chdir("..")
+	captures := glob(t, "examples/captures/*.pcap*")
+	for _, object := range glob(t, "examples/*/*.o") {
+		if strings.Contains(object, "refused") {
+			continue
+		}
+		img, err := image.LoadFile(object, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range img.Programs {
+			t.Run(p.Name, func(t *testing.T) {
+				out := filepath.Join(t.TempDir(), "out.pcap")
+				for _, capture := range captures {
+					// Decoded events would show the two engines' clocks.
+					command := "run " + object + " --prog " + p.Name + " --pcap " + capture + " --max 0 --out " + out
+					ours, ourPackets := untimed(skep(t, command)), contents(t, out)
+					theirs, theirPackets := untimed(skep(t, command+" --engine linux")), contents(t, out)
+					if d := cmp.Diff(theirs, ours); d != "" {
+						t.Errorf("%s, the kernel − and skep +:\n%s", capture, d)
+					}
+					if !bytes.Equal(ourPackets, theirPackets) {
+						t.Errorf("%s: the packets afterwards differ", capture)
+					}
+				}
+			})
+		}
+	}
+}
