@@ -17,6 +17,7 @@ type testHost struct {
 	lines    []string
 	process  Process
 	timers   *timers
+	offset   uint64 // of the clock, ns
 }
 
 func newTestHost(t *testing.T) *testHost {
@@ -51,7 +52,7 @@ func (h *testHost) newPacket(t *testing.T) *packet.Packet {
 }
 
 func (h *testHost) Map(ptr uint64) maps.Map           { return h.registry.ByPtr(ptr) }
-func (h *testHost) Monotonic() uint64                 { return 1_234_567_890 }
+func (h *testHost) Monotonic() uint64                 { return 1_234_567_890 + h.offset }
 func (h *testHost) Boot() uint64                      { return 2_000_000_000 }
 func (h *testHost) Real() uint64                      { return 1_700_000_000_000_000_000 }
 func (h *testHost) TAI() uint64                       { return 1_700_000_037_000_000_000 }

@@ -74,7 +74,11 @@ func (s *script) kernel(t *testing.T) outcome {
 // ours runs the script by calling its helpers.
 func (s *script) ours(t *testing.T) outcome {
 	t.Helper()
-	h := newTestHost(t)
+	return s.oursOn(t, newTestHost(t))
+}
+
+func (s *script) oursOn(t *testing.T, h *testHost) outcome {
+	t.Helper()
 	if s.net != nil {
 		h.net = s.net
 	}

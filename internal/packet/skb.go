@@ -69,7 +69,7 @@ type SKBOptions struct {
 	WireLen                        uint32 // OwnLen: the packet's own length
 	GSOSegs, GSOSize               uint32
 	GSOType                        uint32
-	Hash                           uint32
+	Hash                           uint32 // as a device computed it over ports; 0: none
 	// Realm is what bpf_get_route_realm answers.
 	Realm uint32
 	// VLANProto (host order) and VLANTCI are the tag a device took off the packet; 0: none.
@@ -128,7 +128,7 @@ func (p *Packet) SetSKB(data []byte, o SKBOptions) error {
 		return &SizeError{"wire length shorter than the packet", int(o.WireLen), int(p.Len)}
 	}
 	p.GSOSegs, p.GSOSize, p.GSOType = o.GSOSegs, o.GSOSize, o.GSOType
-	p.Hash = o.Hash
+	p.Hash, p.HashL4 = o.Hash, o.Hash != 0
 	p.Realm = o.Realm
 	if o.VLANProto != 0 {
 		p.putTag(uint32(Htons(o.VLANProto)), uint32(o.VLANTCI))
