@@ -189,7 +189,7 @@ func (m *Map) Freeze() error { return m.wrap("freeze", m.m.Freeze()) }
 
 // Clone returns a second handle on the same map, to be closed on its own.
 func (m *Map) Clone() *Map {
-	m.m.Acquire()
+	m.mach.m.ShareMap(m.m)
 	return &Map{m: m.m, mach: m.mach}
 }
 
@@ -199,7 +199,7 @@ func (m *Map) Close() error {
 	if m == nil || m.done.Swap(true) {
 		return nil
 	}
-	m.m.Close()
+	m.mach.m.CloseMap(m.m)
 	return nil
 }
 

@@ -63,6 +63,7 @@ type Machine struct {
 	engine engine
 	cpus   []*CPU
 	timers *timers
+	users  users
 	stats  atomic.Bool
 
 	waiters atomic.Int32 // callers of Acquire who found every CPU busy
@@ -129,7 +130,8 @@ func (m *Machine) Close() {
 	m.cpus = nil
 }
 
-// NewMap makes a map and gives it an id.
+// NewMap makes a map and gives it an id. The caller holds a handle on it, to be
+// given back by CloseMap.
 func (m *Machine) NewMap(def catalog.MapDef) (maps.Map, error) {
 	mp, err := maps.New(&m.config, def)
 	if err != nil {
@@ -138,6 +140,9 @@ func (m *Machine) NewMap(def catalog.MapDef) (maps.Map, error) {
 	if err := m.Maps.Add(mp); err != nil {
 		mp.Close()
 		return nil, err
+	}
+	if inner := maps.Unwrap(mp); hasTimer(inner) {
+		m.users.add(inner, 1)
 	}
 	return mp, nil
 }

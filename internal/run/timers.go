@@ -71,8 +71,11 @@ func newTimers(m *Machine) *timers {
 func (t *timers) Init(addr uint64, mp maps.Map, flags uint64) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.byAddr[addr] != nil {
+	switch {
+	case t.byAddr[addr] != nil:
 		return errno.EBUSY.Ret()
+	case t.m.users.add(maps.Unwrap(mp), 0) == 0:
+		return errno.EPERM.Ret()
 	}
 	var off uint64
 	for _, f := range mp.Def().Special {
@@ -190,6 +193,24 @@ func (t *timers) free(addr uint64) {
 	}
 	t.mu.Unlock()
 	drop(old)
+}
+
+// freeAll forgets the timers in mp.
+func (t *timers) freeAll(mp maps.Map) {
+	t.mu.Lock()
+	var held []*Program
+	for addr, tm := range t.byAddr {
+		if maps.Unwrap(tm.m) == mp {
+			tm.disarm()
+			held = append(held, tm.prog)
+			tm.prog = nil
+			delete(t.byAddr, addr)
+		}
+	}
+	t.mu.Unlock()
+	for _, p := range held {
+		drop(p)
+	}
 }
 
 // close stops all timers and waits for callbacks under way.

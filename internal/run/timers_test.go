@@ -7,6 +7,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/packet"
 	"github.com/skep-bpf/skep/internal/rewrite"
 	"github.com/skep-bpf/skep/internal/verifier"
@@ -203,5 +204,43 @@ func TestCloseWithTimersDue(t *testing.T) {
 		p.Close()
 		mp.Close()
 		m.Close()
+	}
+}
+
+// A timer ends with the last handle on its map, though timer, program and map
+// hold each other.
+func TestTimersEndWithTheLastHandle(t *testing.T) {
+	clock := NewManualClock(0, time.Unix(0, 0))
+	m := newMachine(t, Options{Clock: clock})
+	mp, err := m.NewMap(catalog.MapDef{
+		Type: catalog.MapArray, KeySize: 4, ValueSize: 32, MaxEntries: 4,
+		Special: []catalog.SpecialField{{Kind: catalog.SpecialTimer, Off: timerOff, Size: 16}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := m.NewProgram(timerCode(mp, 1000), []maps.Map{mp})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := mp.Def().ValueBase
+	m.ShareMap(mp)
+	if r0 := runOn(t, m, p); r0 != 0 {
+		t.Fatalf("bpf_timer_start: %d", int64(r0))
+	}
+	m.CloseMap(mp)
+	clock.Advance(1000)
+	if fired, _ := value(t, mp); fired != 1 {
+		t.Error("the timer ended with a handle that was not the last")
+	}
+	runOn(t, m, p)
+	m.CloseMap(mp)
+	if r0 := runOn(t, m, p); int64(r0) != -22 { // init says EPERM, start EINVAL
+		t.Errorf("a timer without a user was started: %d", int64(r0))
+	}
+	p.Close()
+	m.Epoch.Wait()
+	if mem.Readable(at, 8) {
+		t.Error("the map outlived its program and its users")
 	}
 }
