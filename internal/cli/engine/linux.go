@@ -22,7 +22,7 @@ type linuxCollection struct {
 	maps  map[*image.Map]*linuxMap
 	progs map[*image.Program]*linuxProgram
 	rings map[*image.Map]*linux.Events
-	trace *linux.Trace // nil where tracefs is not to be had
+	trace *linux.Trace // nil where nothing prints, or tracefs is not to be had
 	unpin func()
 }
 
@@ -54,9 +54,26 @@ func newLinux(img *image.Image, opts *Options) (Collection, error) {
 		c.Close()
 		return nil, err
 	}
-	// Without tracefs a run is still a run.
-	c.trace, _ = linux.OpenTrace(threadID())
+	if traces(img) { // a tracing instance takes its time
+		c.trace, _ = linux.OpenTrace(threadID()) // without tracefs a run is still a run
+	}
 	return c, nil
+}
+
+// traces says whether a program of the image can print.
+func traces(img *image.Image) bool {
+	for _, p := range img.Programs {
+		for _, ins := range p.Insns {
+			if !ins.IsHelperCall() {
+				continue
+			}
+			switch catalog.HelperID(ins.Imm) {
+			case catalog.FnTracePrintk, catalog.FnTraceVprintk:
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (c *linuxCollection) create() (err error) {
