@@ -7,9 +7,9 @@ import (
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/helpers"
 	"github.com/skep-bpf/skep/internal/marshal"
 	"github.com/skep-bpf/skep/internal/mem"
-	"github.com/skep-bpf/skep/internal/helpers"
 	"github.com/skep-bpf/skep/internal/packet"
 	"github.com/skep-bpf/skep/internal/run"
 	"github.com/skep-bpf/skep/internal/verifier"
