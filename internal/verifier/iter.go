@@ -3,6 +3,7 @@ package verifier
 import (
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/isa"
 )
@@ -68,6 +69,10 @@ func isIter(f *frame, spi, slots int, t *btfType) bool {
 }
 
 func (e *env) iterNew(n isa.Register, t *btfType, slots int, meta *kfuncMeta) *Error {
+	if meta.k.name == "bpf_iter_css_task_new" && e.p.Type != catalog.ProgLSM && !e.sleepable() &&
+		(e.p.Type != catalog.ProgTracing || e.p.Attach != catalog.AttachTraceIter) {
+		return e.refuse(errno.EINVAL, "css_task_iter is only allowed in bpf_lsm, bpf_iter and sleepable progs")
+	}
 	r := &e.regs()[n]
 	f := e.frameOf(r)
 	spi, err := e.objectSlot(r, "iter", slots)

@@ -111,6 +111,9 @@ func (e *env) checkKfunc(ins isa.Instruction) *Error {
 	if err := e.checkKfuncArgs(&meta); err != nil {
 		return err
 	}
+	if k.throws {
+		return e.throw()
+	}
 	if err := e.kfuncRegion(&meta, sleeps); err != nil {
 		return err
 	}
@@ -132,6 +135,15 @@ func (e *env) checkKfunc(ins isa.Instruction) *Error {
 	}
 	if k.flags&kfIterNext != 0 {
 		return e.iterNext(&meta)
+	}
+	return nil
+}
+
+// throw ends the program. Without a callback of its own, what is thrown is what it returns.
+func (e *env) throw() *Error {
+	e.seenException = true
+	if e.exceptionCB == 0 {
+		return e.checkReturn(isa.R1, "R1")
 	}
 	return nil
 }
@@ -297,7 +309,16 @@ func (e *env) kfuncPointer(i int, ps []btf.FuncParam, meta *kfuncMeta) (int, *Er
 			return 0, e.refuse(errno.EINVAL, "arg#%d doesn't point to a const string", i)
 		}
 		return 1, e.checkConstStr(n, r)
-	case hasSuffix(p.Name, "__map"), hasSuffix(p.Name, "__alloc"), hasSuffix(p.Name, "__refcounted_kptr"),
+	case hasSuffix(p.Name, "__map"):
+		if err := checkOff(); err != nil {
+			return 0, err
+		}
+		bpfMap := e.kernelStruct("bpf_map")
+		if bpfMap == nil || r.typ.base() != ptrToBTF && r.kernelStruct() == "" {
+			return 0, e.refuse(errno.EINVAL, "pointer in R%d isn't map pointer", n)
+		}
+		return 1, e.kfuncBTF(i, n, r, bpfMap.typ, meta)
+	case hasSuffix(p.Name, "__alloc"), hasSuffix(p.Name, "__refcounted_kptr"),
 		name == "bpf_list_head", name == "bpf_list_node", name == "bpf_rb_root", name == "bpf_rb_node", name == "bpf_wq",
 		name == "bpf_task_work":
 		return 0, e.unsupported("arguments of type %s of kernel functions", name)

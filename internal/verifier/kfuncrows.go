@@ -87,24 +87,23 @@ var kfuncRows = []kfuncRow{
 	{name: "bpf_rdonly_cast", result: resultCast},
 
 	{name: "bpf_xdp_pull_data", changesPkt: true},
+	{name: "bpf_throw", throws: true},
 }
 
 // unmodelled are kfuncs whose prototype and flags do not tell all, and of
 // which this verifier has no model.
 var unmodelled = map[string]bool{
 	"bpf_obj_new_impl": true, "bpf_percpu_obj_new_impl": true, "bpf_obj_drop_impl": true, "bpf_percpu_obj_drop_impl": true,
-	"bpf_refcount_acquire_impl": true, "bpf_throw": true,
-	"bpf_list_push_front_impl": true, "bpf_list_push_back_impl": true, "bpf_list_pop_front": true, "bpf_list_pop_back": true,
+	"bpf_refcount_acquire_impl": true,
+	"bpf_list_push_front_impl":  true, "bpf_list_push_back_impl": true, "bpf_list_pop_front": true, "bpf_list_pop_back": true,
 	"bpf_list_front": true, "bpf_list_back": true,
 	"bpf_rbtree_add_impl": true, "bpf_rbtree_remove": true, "bpf_rbtree_first": true, "bpf_rbtree_root": true,
 	"bpf_rbtree_left": true, "bpf_rbtree_right": true,
 	"bpf_wq_init": true, "bpf_wq_set_callback_impl": true, "bpf_wq_start": true,
 	"bpf_task_work_schedule_signal_impl": true, "bpf_task_work_schedule_resume_impl": true,
 	"bpf_task_work_schedule_signal": true, "bpf_task_work_schedule_resume": true,
-	"bpf_arena_alloc_pages": true, "bpf_arena_free_pages": true, "bpf_arena_reserve_pages": true,
-	"bpf_session_cookie": true, "bpf_iter_css_task_new": true, "bpf_stream_vprintk": true,
+	"bpf_session_cookie": true, "bpf_stream_vprintk": true,
 	"bpf_dynptr_from_file": true, "bpf_set_dentry_xattr": true, "bpf_remove_dentry_xattr": true,
-	"bpf_map_sum_elem_count": true,
 }
 
 var kfuncRowsByName = func() map[string]*kfuncRow {
