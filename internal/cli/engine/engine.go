@@ -113,6 +113,21 @@ const (
 	PacketClock              // the time the packet was captured
 )
 
+// LoadImage reads an object file. The kernel types it is relocated against, and
+// that o will name to the engine, come from the file btfFile; "" means this machine's.
+func (o *Options) LoadImage(object, btfFile string) (*image.Image, error) {
+	var opts image.Options
+	if btfFile != "" {
+		spec, err := btf.LoadSpec(btfFile)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", btfFile, err)
+		}
+		o.KernelBTF = spec
+		opts.TargetBTF = func() (*btf.Spec, error) { return spec, nil }
+	}
+	return image.LoadFile(object, &opts)
+}
+
 // ByName returns the function that makes a collection on an engine.
 func ByName(name string) (func(*image.Image, *Options) (Collection, error), error) {
 	switch name {

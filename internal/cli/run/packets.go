@@ -18,6 +18,7 @@ import (
 // work is one run on its way.
 type work struct {
 	o        *Options
+	img      *image.Image
 	coll     engine.Collection
 	prog     engine.Program
 	verdicts func(uint32, int) verdict

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/cilium/ebpf/btf"
 	"github.com/spf13/cobra"
 
 	"github.com/skep-bpf/skep/image"
@@ -100,64 +99,78 @@ func run(ctx context.Context, s *ui.Streams, o *Options) error {
 	if err := o.check(); err != nil {
 		return err
 	}
+	w, err := prepare(o)
+	if err != nil {
+		return err
+	}
+	defer w.coll.Close()
+	stop := w.startProgress(s)
+	err = w.packets(ctx)
+	stop()
+	if bad := (*inputError)(nil); err != nil && !errors.As(err, &bad) {
+		return err
+	}
+	// What was run before an input turned bad is worth seeing.
+	return errors.Join(err, w.report(s))
+}
+
+// prepare brings everything up to the first packet: the image, the engine, the
+// program, what maps hold before.
+func prepare(o *Options) (_ *work, err error) {
 	open, err := engine.ByName(o.Engine)
 	if err != nil {
-		return ui.Usage(err)
+		return nil, ui.Usage(err)
 	}
 	img, err := loadImage(o)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	prog, err := choose(img, o)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	verdicts := verdictsOf(prog.Type)
-	if verdicts == nil {
-		return fmt.Errorf("%s: program %s is of type %v, which runs on no packets: xdp, sched_cls, sched_act and socket_filter do", o.Object, prog.Name, prog.Type)
-	}
-	o.Output = o.Out != ""
-	coll, err := open(img, &o.Options)
-	if err != nil {
-		return fmt.Errorf("%s: %w", o.Object, err)
-	}
-	defer coll.Close()
-	loaded, err := coll.Load(prog)
-	if err != nil {
-		return fmt.Errorf("%s: %w", o.Object, err)
+	w := &work{o: o, img: img, verdicts: verdictsOf(prog.Type), total: newTotals(o, prog)}
+	if w.verdicts == nil {
+		return nil, fmt.Errorf("%s: program %s is of type %v, which runs on no packets: xdp, sched_cls, sched_act and socket_filter do", o.Object, prog.Name, prog.Type)
 	}
 	sets, err := readSets(o.Sets)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, set := range sets {
-		if err := assign(coll, img, set); err != nil {
-			return fmt.Errorf("%s: --set %s: %w", o.Object, set, err)
-		}
+	if w.total.decode, err = decodes(img, o.Decodes); err != nil {
+		return nil, fmt.Errorf("%s: %w", o.Object, err)
 	}
 
-	w := &work{o: o, coll: coll, prog: loaded, verdicts: verdicts, total: newTotals(o, prog)}
-	if w.total.decode, err = decodes(img, o.Decodes); err != nil {
-		return fmt.Errorf("%s: %w", o.Object, err)
+	o.Output = o.Out != ""
+	if w.coll, err = open(img, &o.Options); err != nil {
+		return nil, fmt.Errorf("%s: %w", o.Object, err)
 	}
-	stop := w.startProgress(s)
-	runErr := w.packets(ctx)
-	stop()
-	var bad *inputError
-	if runErr != nil && !errors.As(runErr, &bad) {
-		return runErr
+	defer func() {
+		if err != nil {
+			w.coll.Close()
+		}
+	}()
+	if w.prog, err = w.coll.Load(prog); err != nil {
+		return nil, fmt.Errorf("%s: %w", o.Object, err)
 	}
-	// What was run before an input turned bad is worth seeing.
-	w.total.maps, err = dump(coll, img, w.total, o.Max)
+	for _, set := range sets {
+		if err := assign(w.coll, img, set); err != nil {
+			return nil, fmt.Errorf("%s: --set %s: %w", o.Object, set, err)
+		}
+	}
+	return w, nil
+}
+
+// report prints what became of the packets and what maps hold now.
+func (w *work) report(s *ui.Streams) (err error) {
+	w.total.maps, err = dump(w.coll, w.img, w.total, w.o.Max)
 	if err != nil {
-		return fmt.Errorf("%s: %w", o.Object, err)
+		return fmt.Errorf("%s: %w", w.o.Object, err)
 	}
-	if o.JSON {
-		err = w.total.printJSON(s, img.ByteOrder)
-	} else {
-		err = w.total.print(s, img.ByteOrder)
+	if w.o.JSON {
+		return w.total.printJSON(s, w.img.ByteOrder)
 	}
-	return errors.Join(runErr, err)
+	return w.total.print(s, w.img.ByteOrder)
 }
 
 // check finds contradictions among the options.
@@ -189,17 +202,9 @@ var clocks = map[string]engine.Clock{
 	"packets": engine.PacketClock,
 }
 
+// loadImage reads the object and sets its constants.
 func loadImage(o *Options) (*image.Image, error) {
-	opts := &image.Options{}
-	if o.BTF != "" {
-		spec, err := btf.LoadSpec(o.BTF)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", o.BTF, err)
-		}
-		o.KernelBTF = spec
-		opts.TargetBTF = func() (*btf.Spec, error) { return spec, nil }
-	}
-	img, err := image.LoadFile(o.Object, opts)
+	img, err := o.LoadImage(o.Object, o.BTF)
 	if err != nil {
 		return nil, err
 	}

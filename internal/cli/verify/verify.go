@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/cilium/ebpf/btf"
 	"github.com/spf13/cobra"
 
 	"github.com/skep-bpf/skep/image"
@@ -73,15 +72,8 @@ func run(s *ui.Streams, o *Options) error {
 	if err != nil {
 		return ui.Usage(err)
 	}
-	opts := &image.Options{}
-	if o.BTF != "" {
-		spec, err := btf.LoadSpec(o.BTF)
-		if err != nil {
-			return fmt.Errorf("%s: %w", o.BTF, err)
-		}
-		opts.TargetBTF = func() (*btf.Spec, error) { return spec, nil }
-	}
-	img, err := image.LoadFile(o.Object, opts)
+	opts := engine.Options{CPUs: 1, Unprivileged: o.Unpriv}
+	img, err := opts.LoadImage(o.Object, o.BTF)
 	if err != nil {
 		return err
 	}
@@ -89,7 +81,7 @@ func run(s *ui.Streams, o *Options) error {
 	if err != nil {
 		return err
 	}
-	coll, err := open(img, &engine.Options{CPUs: 1, Unprivileged: o.Unpriv})
+	coll, err := open(img, &opts)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.Object, err)
 	}
