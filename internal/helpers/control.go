@@ -29,21 +29,21 @@ var controlFuncs = map[catalog.HelperID]Func{
 const maxLoops = 8 << 20
 
 // loop calls a callback with (index, ctx) n times, or until it returns 1; the
-// result is how often it was called.
+// result is how often it was called. All of n counts, as in the loop the kernel
+// puts in place of most calls (inline_bpf_loop); the function itself takes a u32.
 func loop(e *Env, n, callback, ctx, flags, _ uint64) uint64 {
 	if flags != 0 {
 		return errno.EINVAL.Ret()
 	}
-	count := uint64(uint32(n))
-	if count > maxLoops {
+	if n > maxLoops {
 		return errno.E2BIG.Ret()
 	}
-	for i := range count {
+	for i := range n {
 		if e.Call(callback, i, ctx, 0, 0, 0) != 0 {
 			return i + 1
 		}
 	}
-	return count
+	return n
 }
 
 // tailCall leaves the program to go on with in e.TailCall and returns 0. An
