@@ -7,7 +7,6 @@ import (
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
-	"github.com/skep-bpf/skep/isa"
 )
 
 // intern returns the one btfType of a type of spec.
@@ -470,21 +469,12 @@ func specialFields(t btf.Type) (out []catalog.SpecialField) {
 	return out
 }
 
-// accessKptr loads or stores a kernel pointer in a map value (check_map_kptr_access).
-func (e *env) accessKptr(a access, f *catalog.SpecialField) *Error {
-	return e.unsupported("kernel pointers in map values")
-}
-
-func (e *env) checkKptrMatch(n isa.Register, r *reg, f *catalog.SpecialField, t *btfType) *Error {
-	return e.unsupported("kernel pointers in map values")
-}
-
-func (e *env) checkKptrDest(n isa.Register, r *reg, meta *callMeta) *Error {
-	return e.unsupported("kernel pointers in map values")
-}
-
 // btfResult gives R0 a pointer to what a helper's row, or its argument, names.
 func (e *env) btfResult(r0 *reg, h *helperRow, meta *callMeta, flags regType) *Error {
+	if meta.kptr != nil {
+		e.kptrResult(r0, meta, flags)
+		return nil
+	}
 	if h.Ret.Base() == catalog.RetBTFID {
 		t := e.kernelStruct(h.RetBTF)
 		if t == nil {
