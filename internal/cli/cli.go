@@ -17,6 +17,7 @@ import (
 	"github.com/skep-bpf/skep/internal/cli/asm"
 	"github.com/skep-bpf/skep/internal/cli/disasm"
 	"github.com/skep-bpf/skep/internal/cli/feature"
+	"github.com/skep-bpf/skep/internal/cli/filter"
 	"github.com/skep-bpf/skep/internal/cli/run"
 	"github.com/skep-bpf/skep/internal/cli/ui"
 	"github.com/skep-bpf/skep/internal/cli/verify"
@@ -68,6 +69,7 @@ fault; 2 the command line is wrong.`,
 		disasm.NewCmd(s),
 		run.NewCmd(s),
 		verify.NewCmd(s),
+		filter.NewCmd(s),
 		asm.NewCmd(s),
 		feature.NewCmd(s),
 		version.NewCmd(s),

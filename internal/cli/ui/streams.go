@@ -29,6 +29,9 @@ func New(in io.Reader, out, errw io.Writer) *Streams {
 	}
 }
 
+// Interactive reports whether a person reads what goes to Err.
+func (s *Streams) Interactive() bool { return s.progress }
+
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

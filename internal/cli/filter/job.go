@@ -1,0 +1,254 @@
+package filter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/skep-bpf/skep/classic"
+	"github.com/skep-bpf/skep/internal/cli/ui"
+	"github.com/skep-bpf/skep/lang/pcap"
+)
+
+// job is one run on its way.
+type job struct {
+	s       *ui.Streams
+	o       *Options
+	out     *output  // nil without --write
+	printer *printer // nil with --write or --count
+
+	links   map[uint32]*classic.VM // compiled, by LINKTYPE_*
+	packets uint64
+	matched uint64
+	begun   bool // the output knows of the current file
+	aux     classic.Aux
+
+	// For the progress bar, which looks on from another goroutine.
+	current atomic.Pointer[input]
+	before  atomic.Int64 // bytes of the files done with
+	size    int64        // of all files, 0 when not known
+	start   time.Time
+}
+
+func newJob(s *ui.Streams, o *Options) *job {
+	return &job{s: s, o: o, links: map[uint32]*classic.VM{}, start: time.Now()}
+}
+
+// inputError is a fault of a capture: what matched before it is kept.
+type inputError struct{ error }
+
+func (e *inputError) Unwrap() error { return e.error }
+
+// files reads all captures.
+func (j *job) files(ctx context.Context) error {
+	names := j.o.Inputs
+	if len(names) == 0 {
+		names = []string{"-"}
+	}
+	if j.o.linkGiven {
+		// A wrong expression is better told before the first file is read.
+		if _, err := j.o.compile(j.s, j.o.link, &pcap.Options{Source: pcap.File}); err != nil {
+			return err
+		}
+	}
+	for _, name := range names {
+		if err := j.file(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (j *job) file(ctx context.Context, name string) error {
+	in, err := open(name, j.s.In)
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	j.current.Store(in)
+	defer func() {
+		j.current.Store(nil)
+		j.before.Add(in.read.Load())
+	}()
+	if j.out != nil {
+		in.window.moving = j.out.flushRun
+	}
+	j.begun = false
+	if p, ok := in.source.(*pcapFile); ok {
+		if _, err := j.vm(p.link); err != nil {
+			return err
+		}
+		if err := j.begin(in, p.link); err != nil {
+			return err
+		}
+	}
+	err = j.records(ctx, in)
+	if j.out != nil {
+		// The next file's bytes lie elsewhere.
+		err = errors.Join(err, j.out.flushRun())
+	}
+	return err
+}
+
+// begin prepares the output for the file's records, once for each file.
+func (j *job) begin(in *input, link uint32) error {
+	if j.out == nil || j.begun {
+		return nil
+	}
+	j.begun = true
+	return j.out.begin(in.source, link)
+}
+
+// records filters a file's records.
+func (j *job) records(ctx context.Context, in *input) error {
+	var r record
+	var vm *classic.VM
+	link := uint32(0)
+	for n := 1; ; n++ {
+		err := in.next(&r)
+		switch {
+		case errors.Is(err, io.EOF):
+			return j.begin(in, linkEthernet) // of a file without packets
+		case errors.Is(err, errOutput):
+			return err
+		case err != nil:
+			return &inputError{err}
+		}
+		if r.data == nil {
+			if err := j.block(in, &r); err != nil {
+				return err
+			}
+			continue
+		}
+		if vm == nil || r.link != link {
+			if vm, err = j.vm(r.link); err != nil {
+				return err
+			}
+			if err := j.begin(in, r.link); err != nil {
+				return err
+			}
+			link = r.link
+		}
+		j.packets++
+		j.aux.Length = r.wire
+		if vm.Run(r.data, &j.aux) != 0 {
+			if err := j.match(in.source, &r); err != nil {
+				return err
+			}
+		}
+		if n%4096 == 0 && ctx.Err() != nil {
+			return &inputError{fmt.Errorf("%s: interrupted after %d packets", in.name, in.packets)}
+		}
+	}
+}
+
+// block passes a block without a packet on, where the output is made of blocks.
+func (j *job) block(in *input, r *record) error {
+	if j.out == nil || !j.out.takesBlocks() {
+		return nil
+	}
+	if err := j.begin(in, linkEthernet); err != nil {
+		return err
+	}
+	return j.out.passBlock(r)
+}
+
+// match writes, prints or counts a packet.
+func (j *job) match(from source, r *record) error {
+	j.matched++
+	switch {
+	case j.out != nil:
+		if err := j.out.packet(r, j.o.Snaplen); err != nil {
+			j.matched--
+			return err
+		}
+	case j.printer != nil:
+		sec, nsec := from.time(r)
+		if err := j.printer.print(sec, nsec, r, j.packets); err != nil {
+			return err
+		}
+	}
+	if j.matched == j.o.Limit {
+		return errEnough
+	}
+	return nil
+}
+
+// vm returns the filter for packets of a link type.
+func (j *job) vm(link uint32) (*classic.VM, error) {
+	if vm := j.links[link]; vm != nil {
+		return vm, nil
+	}
+	l := pcap.FromFile(link)
+	if j.o.linkGiven {
+		l = j.o.link
+	}
+	prog, err := j.o.compile(j.s, l, &pcap.Options{Source: pcap.File})
+	if err != nil {
+		return nil, err
+	}
+	vm, err := classic.NewVM(prog, classic.Libpcap)
+	if err != nil {
+		return nil, err
+	}
+	j.links[link] = vm
+	return vm, nil
+}
+
+// finish completes the output and says what was done.
+func (j *job) finish() error {
+	if j.printer != nil {
+		if err := j.printer.flush(); err != nil {
+			return err
+		}
+	}
+	if j.out != nil {
+		if err := j.out.close(); err != nil {
+			return err
+		}
+	}
+	if j.o.Count {
+		_, err := fmt.Fprintln(j.s.Out, j.matched)
+		return err
+	}
+	took := time.Since(j.start)
+	line := fmt.Sprintf("%s of %s packets match", ui.Count(j.matched), ui.Count(j.packets))
+	if n := j.before.Load(); n > 0 {
+		line += fmt.Sprintf("; %s in %v, %s", ui.Bytes(n), took.Round(time.Millisecond), rate(n, took))
+	}
+	if j.out != nil && j.o.Out != "-" {
+		_, err := fmt.Fprintln(j.s.Out, line)
+		return err
+	}
+	if j.s.Interactive() { // among packets, or behind a pipe's, it would be in the way
+		fmt.Fprintln(j.s.Err, line)
+	}
+	return nil
+}
+
+// startProgress shows how much of the files is read; the returned function ends it.
+func (j *job) startProgress() (stop func()) {
+	for _, name := range j.o.Inputs {
+		st, err := os.Stat(name)
+		if name == "-" || err != nil || !st.Mode().IsRegular() {
+			j.size = 0
+			break
+		}
+		j.size += st.Size()
+	}
+	if j.printer != nil || j.size == 0 {
+		return func() {}
+	}
+	p := j.s.NewProgress(func() (int64, int64) {
+		done := j.before.Load()
+		if in := j.current.Load(); in != nil {
+			done += in.read.Load()
+		}
+		return done, j.size
+	})
+	return p.Stop
+}

@@ -1,0 +1,228 @@
+package filter
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/skep-bpf/skep/classic"
+	"github.com/skep-bpf/skep/lang/pcap"
+)
+
+// LINKTYPE_* of what packet sockets give.
+const (
+	linkRaw  = 101
+	linkSLL2 = 276
+)
+
+// sniffer is a packet socket on one interface or on all of them.
+type sniffer struct {
+	fd     int
+	link   uint32
+	any    bool
+	inside bool // the kernel runs the filter
+	vm     *classic.VM
+	buf    []byte
+	oob    []byte
+
+	sec, nsec int64 // of the packet last read
+}
+
+// live reads packets from an interface until the context or the limit ends it.
+func (j *job) live(ctx context.Context) error {
+	sn := &sniffer{link: linkEthernet, any: j.o.Interface == "any", buf: make([]byte, maxSnaplen+sll2Header), oob: make([]byte, 512)}
+	index := 0
+	if sn.any {
+		sn.link = linkSLL2
+	} else {
+		iface, err := net.InterfaceByName(j.o.Interface)
+		if err != nil {
+			return fmt.Errorf("%s: %w", j.o.Interface, err)
+		}
+		index = iface.Index
+		if len(iface.HardwareAddr) == 0 && iface.Flags&net.FlagLoopback == 0 {
+			sn.link = linkRaw // a tunnel
+		}
+	}
+	link := pcap.FromFile(sn.link)
+	if j.o.linkGiven {
+		link = j.o.link
+	}
+	prog, err := j.o.compile(j.s, link, &pcap.Options{Source: pcap.Live})
+	if err != nil {
+		return err
+	}
+	if sn.vm, err = classic.NewVM(prog, classic.Libpcap); err != nil {
+		return err
+	}
+	if err := sn.open(index, prog); err != nil {
+		return fmt.Errorf("%s: packet socket: %w", j.o.Interface, err)
+	}
+	defer unix.Close(sn.fd)
+	if j.out != nil {
+		if err := j.out.begin(sn, sn.link); err != nil {
+			return err
+		}
+	}
+	var r record
+	for ctx.Err() == nil {
+		ok, err := sn.read(&r)
+		if err != nil {
+			return fmt.Errorf("%s: %w", j.o.Interface, err)
+		}
+		if !ok {
+			// Nothing for a while: what was printed is shown.
+			if j.printer != nil {
+				if err := j.printer.flush(); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		j.packets++
+		j.aux.Length = r.wire
+		if !sn.inside && sn.vm.Run(r.data, &j.aux) == 0 {
+			continue
+		}
+		if err := j.match(sn, &r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open makes the socket. A filter that asks about what the kernel takes off a
+// packet, or that the kernel does not take, runs here; one for all interfaces
+// too, whose header does not exist in the kernel.
+func (sn *sniffer) open(index int, prog []classic.Instruction) (err error) {
+	typ := unix.SOCK_RAW
+	if sn.any || sn.link == linkRaw {
+		typ = unix.SOCK_DGRAM
+	}
+	// No protocol: nothing comes in before the filter is in place.
+	sn.fd, err = unix.Socket(unix.AF_PACKET, typ|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			unix.Close(sn.fd)
+		}
+	}()
+	if !sn.any && classic.Check(prog, classic.Socket) == nil {
+		fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: (*unix.SockFilter)(unsafe.Pointer(&prog[0]))} // the same layout
+		sn.inside = unix.SetsockoptSockFprog(sn.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &fprog) == nil
+	}
+	if err := unix.SetsockoptInt(sn.fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1); err != nil {
+		return err
+	}
+	if err := unix.SetsockoptInt(sn.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+		return err
+	}
+	_ = unix.SetsockoptInt(sn.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20) // for bursts; it works without
+	wait := unix.NsecToTimeval(int64(100 * time.Millisecond))
+	if err := unix.SetsockoptTimeval(sn.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
+		return err
+	}
+	return unix.Bind(sn.fd, &unix.SockaddrLinklayer{Protocol: swap16(unix.ETH_P_ALL), Ifindex: index})
+}
+
+func swap16(v uint16) uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
+}
+
+// Lengths of headers, in bytes.
+const (
+	sll2Header   = 20
+	vlanTag      = 4
+	addressesLen = 12 // of an Ethernet header
+)
+
+// read reads a packet; ok is false where none came for a while.
+func (sn *sniffer) read(r *record) (ok bool, err error) {
+	// Room in front for a VLAN tag put back, or the cooked header.
+	const room = sll2Header
+	n, oobn, _, from, err := unix.Recvmsg(sn.fd, sn.buf[room:], sn.oob, unix.MSG_TRUNC)
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	wire := n
+	data := sn.buf[room : room+min(n, len(sn.buf)-room)]
+	tag, tpid := sn.control(sn.oob[:oobn], &wire)
+	switch {
+	case sn.any:
+		data = sn.buf[:room+len(data)]
+		if a, ok := from.(*unix.SockaddrLinklayer); ok {
+			cook(data, a)
+		}
+		wire += sll2Header
+	case tpid != 0 && sn.link == linkEthernet && len(data) >= addressesLen:
+		copy(sn.buf[room-vlanTag:], data[:addressesLen])
+		data = sn.buf[room-vlanTag : room+len(data)]
+		binary.BigEndian.PutUint16(data[addressesLen:], tpid)
+		binary.BigEndian.PutUint16(data[addressesLen+2:], tag)
+		wire += vlanTag
+	}
+	*r = record{data: data, wire: max(wire, len(data)), link: sn.link}
+	return true, nil
+}
+
+// cook puts the header of LINKTYPE_LINUX_SLL2 before a packet:
+//
+//	 0          2          4            8          10     11         12
+//	┌──────────┬──────────┬────────────┬──────────┬──────┬──────────┬─────────────┐
+//	│ protocol │ reserved │ interface  │ hardware │ type │ address  │ address, 8  │
+//	│          │          │            │ type     │      │ length   │ bytes       │
+//	└──────────┴──────────┴────────────┴──────────┴──────┴──────────┴─────────────┘
+func cook(b []byte, a *unix.SockaddrLinklayer) {
+	clear(b[:sll2Header])
+	binary.BigEndian.PutUint16(b, swap16(a.Protocol))
+	binary.BigEndian.PutUint32(b[4:], uint32(a.Ifindex))
+	binary.BigEndian.PutUint16(b[8:], a.Hatype)
+	b[10], b[11] = a.Pkttype, a.Halen
+	copy(b[12:20], a.Addr[:])
+}
+
+// control reads what comes beside a packet: its time, its length on the wire
+// and the VLAN tag that was taken off it.
+func (sn *sniffer) control(oob []byte, wire *int) (tag, tpid uint16) {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return 0, 0
+	}
+	for _, m := range messages {
+		switch {
+		case m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SO_TIMESTAMPNS && len(m.Data) >= 16:
+			sn.sec = int64(binary.NativeEndian.Uint64(m.Data))
+			sn.nsec = int64(binary.NativeEndian.Uint64(m.Data[8:]))
+		case m.Header.Level == unix.SOL_PACKET && m.Header.Type == unix.PACKET_AUXDATA && len(m.Data) >= 20:
+			// struct tpacket_auxdata: status, len, snaplen, mac, net, tci, tpid.
+			status := binary.NativeEndian.Uint32(m.Data)
+			*wire = int(binary.NativeEndian.Uint32(m.Data[4:]))
+			if status&unix.TP_STATUS_VLAN_VALID != 0 {
+				tag, tpid = binary.NativeEndian.Uint16(m.Data[16:]), unix.ETH_P_8021Q
+				if status&unix.TP_STATUS_VLAN_TPID_VALID != 0 {
+					tpid = binary.NativeEndian.Uint16(m.Data[18:])
+				}
+			}
+		}
+	}
+	return tag, tpid
+}
+
+// A sniffer is the source of its packets, whose records do not exist yet.
+
+func (sn *sniffer) next(*record) error             { panic("BUG: a live source is read, not walked") }
+func (sn *sniffer) time(*record) (sec, nsec int64) { return sn.sec, sn.nsec }
+func (sn *sniffer) cut(r *record, _ int) []byte    { return r.data }
+func (sn *sniffer) format() format                 { return formatLive }
+func (sn *sniffer) header() []byte                 { return appendPcapHeader(nil, true, maxSnaplen, sn.link) }
