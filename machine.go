@@ -40,7 +40,7 @@ type (
 	RouteQuery = packet.RouteQuery
 )
 
-// NewStaticNet returns an empty network.
+// NewStaticNet returns a network with a loopback device alone.
 func NewStaticNet() *StaticNet { return packet.NewStaticNet() }
 
 // Process is who the bpf_get_current_* helpers tell of.
@@ -68,7 +68,7 @@ type MachineOptions struct {
 	// KernelBTF are the types CO-RE relocations, kfuncs and BTF pointers refer to;
 	// nil: the running kernel's, where there is one.
 	KernelBTF *btf.Spec
-	// Net is the network around packets; nil: none.
+	// Net is the network around packets; nil: a loopback device alone, as in a fresh namespace.
 	Net Net
 	// Process is who programs are told is running; nil: nobody.
 	Process *Process

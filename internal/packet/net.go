@@ -1,10 +1,6 @@
 package packet
 
-import (
-	"net/netip"
-
-	"github.com/skep-bpf/skep/internal/errno"
-)
+import "net/netip"
 
 // Net is the network around a packet, as far as helpers ask about it. A host
 // without some thing answers that it is not there. Methods are called by
@@ -114,24 +110,3 @@ const (
 	XmitSuccess = 0
 	XmitDrop    = 1
 )
-
-// NoNet is a network in which nothing is.
-type NoNet struct{}
-
-// Device returns nil.
-func (NoNet) Device(uint32) *Device { return nil }
-
-// Route returns nil.
-func (NoNet) Route(*RouteQuery) *Route { return nil }
-
-// Neighbour returns false.
-func (NoNet) Neighbour(uint32, netip.Addr) (mac [6]byte, ok bool) { return mac, false }
-
-// Socket returns 0.
-func (NoNet) Socket(*SocketQuery) uint64 { return 0 }
-
-// NetnsCookie returns 1, the cookie of the first namespace.
-func (NoNet) NetnsCookie() uint64 { return 1 }
-
-// Transmit returns ENODEV.
-func (NoNet) Transmit(*Device, bool, []byte) uint64 { return errno.ENODEV.Ret() }

@@ -120,8 +120,8 @@ func (p *Packet) Meta() []byte { return mem.Bytes(p.DataMeta, int(p.Data-p.DataM
 // Size returns the length of the packet in bytes, paged bytes included.
 func (p *Packet) Size() uint64 { return p.End - p.Data }
 
-// Load copies len bytes at off to the address to. It reports whether they all
-// lie inside the packet.
+// Load copies n bytes at off to the address to. It reports whether they all lie
+// inside the packet.
 func (p *Packet) Load(off, n uint64, to uint64) bool {
 	if off+n > p.Size() {
 		return false

@@ -307,12 +307,20 @@ func TestStaticNetSockets(t *testing.T) {
 	}
 }
 
-func TestNoNet(t *testing.T) {
-	var n Net = NoNet{}
-	_, neigh := n.Neighbour(1, netip.IPv4Unspecified())
-	if n.Device(1) != nil || n.Route(&RouteQuery{}) != nil || neigh || n.Socket(&SocketQuery{}) != 0 || n.NetnsCookie() == 0 ||
-		n.Transmit(nil, false, nil) != errno.ENODEV.Ret() {
-		t.Error("something is in a network without anything")
+func TestFreshNamespace(t *testing.T) {
+	n := NewStaticNet()
+	if d := n.Device(1); d == nil || d.Name != "lo" || d.MTU != 65536 || n.Device(2) != nil {
+		t.Errorf("loopback device %+v", d)
+	}
+	_, known := n.Neighbour(1, netip.IPv4Unspecified())
+	if n.Route(&RouteQuery{Dst: netip.MustParseAddr("10.0.0.1")}) != nil || known || n.Socket(&SocketQuery{Netns: -1}) != 0 {
+		t.Error("something is in a fresh namespace besides the loopback device")
+	}
+	n.SetNetnsCookie(77)
+	sent := 0
+	n.OnTransmit = func(dev *Device, ingress bool, frame []byte) { sent += len(frame) }
+	if n.NetnsCookie() != 77 || n.Transmit(n.Device(1), true, make([]byte, 60)) != XmitSuccess || sent != 60 {
+		t.Errorf("cookie %d, %d bytes sent", n.NetnsCookie(), sent)
 	}
 }
 

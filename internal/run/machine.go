@@ -30,7 +30,7 @@ type Options struct {
 	Clock   Clock  // nil: the system's
 	Seed    uint64 // of get_prandom_u32 and hash seeds, when Seeded
 	Seeded  bool
-	Net     packet.Net       // nil: no network
+	Net     packet.Net       // nil: a loopback device alone
 	Process *helpers.Process // nil: a process without attributes
 	// Trace takes what trace_printk and trace_vprintk write; nil: it is dropped.
 	Trace func(TraceLine)
@@ -85,7 +85,7 @@ func New(o Options) (*Machine, error) {
 		o.Seed = rand.Uint64()
 	}
 	if o.Net == nil {
-		o.Net = packet.NoNet{}
+		o.Net = packet.NewStaticNet()
 	}
 	if o.Process == nil {
 		o.Process = &helpers.Process{}
