@@ -68,8 +68,10 @@ type platform struct {
 	Lack      string `json:"lack,omitempty"` // why not
 }
 
+// Have says whether skep runs programs of the type, or makes such maps.
 type program struct {
 	Name     string   `json:"name"`
+	Have     bool     `json:"have"`
 	Since    string   `json:"since"`
 	Sections []string `json:"sections"`
 	Helpers  int      `json:"helpers"`
@@ -78,6 +80,7 @@ type program struct {
 
 type mapType struct {
 	Name  string `json:"name"`
+	Have  bool   `json:"have"`
 	Since string `json:"since"`
 	Doc   string `json:"doc"`
 }
@@ -139,7 +142,7 @@ func platforms() []platform {
 func programs() []program {
 	var list []program
 	for _, k := range catalog.ProgKinds() {
-		p := program{Name: k.Name, Since: k.Since, Doc: k.Doc}
+		p := program{Name: k.Name, Have: skep.HaveProgramType(k.Type) == nil, Since: k.Since, Doc: k.Doc}
 		for _, sec := range k.Sections {
 			p.Sections = append(p.Sections, sec.Name)
 		}
@@ -152,7 +155,7 @@ func programs() []program {
 func mapTypes() []mapType {
 	var list []mapType
 	for _, k := range catalog.MapKinds() {
-		list = append(list, mapType{k.Name, k.Since, k.Doc})
+		list = append(list, mapType{Name: k.Name, Have: skep.HaveMapType(k.Type) == nil, Since: k.Since, Doc: k.Doc})
 	}
 	return list
 }
@@ -192,33 +195,29 @@ func (r *report) print(s *ui.Streams) error {
 		heading("This platform")
 		table := s.NewTable("", "", "")
 		for _, p := range r.Platform {
-			if p.Available {
-				table.Styled(ui.Green, "yes", p.Name)
-			} else {
-				table.Styled(ui.Red, "no", p.Name, p.Lack)
-			}
+			row(table, p.Available, p.Name, p.Lack)
 		}
 		table.Print(&b)
 	}
 	if r.Programs != nil {
-		heading(fmt.Sprintf("%d program types", len(r.Programs)))
-		table := s.NewTable("type", "since", ">helpers", "sections", "")
+		heading(fmt.Sprintf("%d program types: all are verified, those with yes are run", len(r.Programs)))
+		table := s.NewTable("", "type", "since", ">helpers", "sections", "")
 		for _, p := range r.Programs {
-			table.Row(p.Name, p.Since, fmt.Sprint(p.Helpers), short(p.Sections), p.Doc)
+			row(table, p.Have, p.Name, p.Since, fmt.Sprint(p.Helpers), short(p.Sections), p.Doc)
 		}
 		table.Print(&b)
 	}
 	if r.Maps != nil {
 		heading(fmt.Sprintf("%d map types", len(r.Maps)))
-		table := s.NewTable("type", "since", "")
+		table := s.NewTable("", "type", "since", "")
 		for _, m := range r.Maps {
-			table.Row(m.Name, m.Since, m.Doc)
+			row(table, m.Have, m.Name, m.Since, m.Doc)
 		}
 		table.Print(&b)
 	}
 	if r.Helpers != nil {
 		heading(fmt.Sprintf("%d helpers", len(r.Helpers)))
-		table := s.NewTable(">id", "name", "since", "programs", "")
+		table := s.NewTable("", ">id", "name", "since", "programs", "")
 		all := len(catalog.ProgKinds()) - 1 // ext programs have those of their target
 		for _, h := range r.Helpers {
 			progs := short(h.Progs)
@@ -229,12 +228,21 @@ func (r *report) print(s *ui.Streams) error {
 			if h.Lack != "" {
 				doc = "Not in user space: it " + h.Lack + "."
 			}
-			table.Row(fmt.Sprint(h.ID), h.Name, h.Since, progs, doc)
+			row(table, h.Lack == "", fmt.Sprint(h.ID), h.Name, h.Since, progs, doc)
 		}
 		table.Print(&b)
 	}
 	_, err := io.WriteString(s.Out, b.String())
 	return err
+}
+
+// row adds a row that begins with yes or no.
+func row(table *ui.Table, have bool, cells ...string) {
+	if have {
+		table.Styled(ui.Green, append([]string{"yes"}, cells...)...)
+	} else {
+		table.Styled(ui.Red, append([]string{"no"}, cells...)...)
+	}
 }
 
 // short joins the first names and counts the rest.

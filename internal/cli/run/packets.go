@@ -134,7 +134,7 @@ func (w *work) packet(p capture.Packet) error {
 	}
 	data := res.Data
 	if v.keep >= 0 {
-		// A socket filter changes nothing; a test run hands its packet back without the link header's bytes.
+		// Filters change nothing; a test run hands their packets back without the link header's bytes.
 		data = frame[:min(v.keep, len(frame))]
 		res.Data = frame
 	}

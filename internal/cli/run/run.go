@@ -52,8 +52,8 @@ captures (pcap or pcapng, also packed with gzip or zstd; - is standard input).
 Prints for each verdict packets, bytes and share, then what the maps hold, what
 the program traced and how long it took.
 
-Programs of type xdp, sched_cls, sched_act and socket_filter run. Without --pcap
-the program runs on one packet of 64 zero bytes.
+Programs of type xdp, sched_cls, sched_act, socket_filter and cgroup_skb run.
+Without --pcap the program runs on one packet of 64 zero bytes.
 
 Maps are filled before the run with --set 'map[key]=value', constants set with
 --const name=value; both are read by the types of the object: 12, 0x1f, "text",
@@ -131,7 +131,7 @@ func prepare(o *Options) (_ *work, err error) {
 	}
 	w := &work{o: o, img: img, verdicts: verdictsOf(prog.Type), total: newTotals(o, prog)}
 	if w.verdicts == nil {
-		return nil, fmt.Errorf("%s: program %s is of type %v, which runs on no packets: xdp, sched_cls, sched_act and socket_filter do", o.Object, prog.Name, prog.Type)
+		return nil, fmt.Errorf("%s: program %s is of type %v, which runs on no packets: xdp, sched_cls, sched_act, socket_filter and cgroup_skb do", o.Object, prog.Name, prog.Type)
 	}
 	sets, err := readSets(o.Sets)
 	if err != nil {
@@ -268,6 +268,8 @@ func verdictsOf(t catalog.ProgType) func(ret uint32, size int) verdict {
 		return tcVerdict
 	case catalog.ProgSocketFilter:
 		return filterVerdict
+	case catalog.ProgCGroupSKB:
+		return cgroupVerdict
 	}
 	return nil
 }

@@ -68,5 +68,16 @@ func filterVerdict(ret uint32, size int) verdict {
 	return v
 }
 
+// cgroupVerdict reads the result of a program that guards a control group's
+// packets: bit 0 lets them pass, bit 1 reports congestion.
+func cgroupVerdict(ret uint32, size int) verdict {
+	if ret&1 == 0 {
+		return dropped("denied", 1)
+	}
+	v := passed("allowed", 0)
+	v.keep = size
+	return v
+}
+
 // notRun counts the packets an engine refused to run at all.
 var notRun = taken("not run", math.MaxInt64)

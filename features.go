@@ -1,0 +1,25 @@
+package skep
+
+import (
+	"fmt"
+
+	"github.com/skep-bpf/skep/internal/maps"
+)
+
+// HaveMapType says whether maps of a type can be made: nil, or an error that
+// wraps [ErrNotSupported].
+func HaveMapType(t MapType) error {
+	if maps.Supported(t) {
+		return nil
+	}
+	return fmt.Errorf("maps of type %v: %w", t, ErrNotSupported)
+}
+
+// HaveProgramType says whether programs of a type can be run, by a test run or
+// a hook: nil, or an error that wraps [ErrNotSupported]. All types can be verified.
+func HaveProgramType(t ProgramType) error {
+	if _, memory := memoryContexts[t]; memory || hasPacket(t) {
+		return nil
+	}
+	return fmt.Errorf("programs of type %v cannot be run by themselves: %w", t, ErrNotSupported)
+}
