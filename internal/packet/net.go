@@ -105,8 +105,5 @@ type SocketQuery struct {
 	Netns int32
 }
 
-// Xmit results of Transmit that are not errors (linux/netdevice.h).
-const (
-	XmitSuccess = 0
-	XmitDrop    = 1
-)
+// XmitSuccess is what Transmit returns for a packet that was taken (NET_XMIT_SUCCESS).
+const XmitSuccess = 0
