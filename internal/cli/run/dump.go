@@ -102,19 +102,31 @@ func isArray(t catalog.MapType) bool {
 	return t == catalog.MapArray || t == catalog.MapPerCPUArray
 }
 
+// read walks the map. Of an array it keeps the first entries that are not zero;
+// of anything else the first by key, since a hash's own order says nothing and
+// differs from run to run.
 func (d *mapDump) read(target engine.Map, limit int) error {
+	full := func() bool { return limit > 0 && len(d.entries) >= limit }
 	var prev []byte
 	for {
 		key := make([]byte, d.KeySize)
 		err := target.NextKey(prev, key)
 		if errors.Is(err, errno.ENOENT) {
-			break
+			return nil
 		}
 		if err != nil {
 			d.note = err.Error()
 			return nil
 		}
 		prev = key
+		at := len(d.entries)
+		if !isArray(d.Type) {
+			at, _ = slices.BinarySearchFunc(d.entries, key, func(e entry, k []byte) int { return bytes.Compare(e.key, k) })
+			if full() && at == len(d.entries) {
+				d.count++
+				continue
+			}
+		}
 		value, err := target.Lookup(key)
 		if errors.Is(err, errno.ENOENT) {
 			continue // an empty slot of an array of descriptors
@@ -123,20 +135,26 @@ func (d *mapDump) read(target engine.Map, limit int) error {
 			return err
 		}
 		d.count++
-		if isArray(d.Type) && d.Kind == image.KindDefined && len(bytes.Trim(value, "\x00")) == 0 {
+		switch {
+		case isArray(d.Type) && d.Kind == image.KindDefined && isZero(value):
 			d.zero++
 			continue
+		case full() && at == len(d.entries):
+			continue
+		case full():
+			d.entries = d.entries[:len(d.entries)-1]
 		}
-		d.entries = append(d.entries, entry{key: key, value: value})
+		d.entries = slices.Insert(d.entries, at, entry{key: key, value: value})
 	}
-	if !isArray(d.Type) {
-		// A hash's own order says nothing and differs from run to run.
-		slices.SortFunc(d.entries, func(a, b entry) int { return bytes.Compare(a.key, b.key) })
+}
+
+func isZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
 	}
-	if limit > 0 {
-		d.entries = d.entries[:min(limit, len(d.entries))]
-	}
-	return nil
+	return true
 }
 
 // pop empties a queue or a stack: the run is over.

@@ -13,6 +13,7 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/cli/engine"
 	"github.com/skep-bpf/skep/internal/cli/ui"
+	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/linux"
 	"github.com/skep-bpf/skep/internal/oracle"
 	"github.com/skep-bpf/skep/isa"
@@ -104,5 +105,62 @@ hash (percpu_hash, 1 of 4 entries)
 				t.Error(d)
 			}
 		})
+	}
+}
+
+// keys is a map whose walk gives keys in the given order, each its own value.
+type keys [][]byte
+
+func (k keys) NextKey(key, next []byte) error {
+	at := 0
+	for i := range k {
+		if string(k[i]) == string(key) {
+			at = i + 1
+		}
+	}
+	if at == len(k) {
+		return errno.ENOENT
+	}
+	copy(next, k[at])
+	return nil
+}
+
+func (k keys) Lookup(key []byte) ([]byte, error) { return key, nil }
+func (k keys) Update(key, value []byte) error    { return errno.EPERM }
+func (k keys) Pop() ([]byte, error)              { return nil, errno.ENOENT }
+func (k keys) PerCPU() bool                      { return false }
+func (k keys) CPUs() int                         { return 1 }
+
+// TestReadKeepsTheFirst checks that what is shown does not hang on a hash's order.
+func TestReadKeepsTheFirst(t *testing.T) {
+	for _, c := range []struct {
+		kind              catalog.MapType
+		order             string
+		limit             int
+		want              string
+		count, zero, more int
+	}{
+		{catalog.MapHash, "cabed", 0, "abcde", 5, 0, 0},
+		{catalog.MapHash, "cabed", 3, "abc", 5, 0, 2},
+		{catalog.MapHash, "edcba", 1, "a", 5, 0, 4},
+		{catalog.MapHash, "", 3, "", 0, 0, 0},
+		{catalog.MapArray, "ab\x00c", 2, "ab", 4, 1, 1},
+	} {
+		d := mapDump{Map: &image.Map{Type: c.kind, KeySize: 1, ValueSize: 1}}
+		walk := keys{}
+		for i := range len(c.order) {
+			walk = append(walk, []byte{c.order[i]})
+		}
+		if err := d.read(walk, c.limit); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, e := range d.entries {
+			got += string(e.key)
+		}
+		if got != c.want || d.count != c.count || d.zero != c.zero || d.hidden() != c.more {
+			t.Errorf("%v of %q: %q, %d entries, %d zero, %d hidden; want %q, %d, %d, %d",
+				c.kind, c.order, got, d.count, d.zero, d.hidden(), c.want, c.count, c.zero, c.more)
+		}
 	}
 }

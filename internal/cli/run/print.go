@@ -84,7 +84,7 @@ func (d *mapDump) print(s *ui.Streams, b *strings.Builder, order binary.ByteOrde
 			continue
 		}
 		for cpu, v := range btfval.PerCPU(int(d.ValueSize), e.value) {
-			if strings.Trim(string(v), "\x00") == "" {
+			if isZero(v) {
 				continue
 			}
 			fmt.Fprintf(b, "  [%s] = %s on CPU %d\n", key, btfval.Format(d.Value, v, order), cpu)
