@@ -26,7 +26,7 @@ func BenchmarkCompileRatio(b *testing.B) {
 	for range b.N {
 		theirs, ours, ratios = nil, nil, nil
 		for _, e := range everyday {
-			q := question{e, Ethernet, 262144, Options{}}
+			q := query{e, Ethernet, 262144, Options{}}
 			if q.ours()[0] != '+' {
 				continue
 			}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/skep-bpf/skep/classic"
 )
@@ -63,25 +64,66 @@ func (s Stage) Blocks() []Block {
 	return blocks
 }
 
-// Dot writes the flow graph for graphviz; text gives an instruction's text.
-func (s Stage) Dot(w io.Writer, text func(pc int, ins classic.Instruction) string) error {
+// Dot writes the flow graph for graphviz.
+func (s Stage) Dot(w io.Writer) error {
 	code := s.Code()
-	_, err := fmt.Fprintf(w, "digraph %q {\n\tnode [shape=box, fontname=monospace];\n", s.Name)
-	for _, b := range s.Blocks() {
-		label := ""
-		for pc := b.Start; pc < b.End; pc++ {
-			label += fmt.Sprintf("%s\\l", text(pc, code[pc]))
+	b := fmt.Appendf(nil, "digraph %q {\n\tlabel=%q;\n\tnode [shape=box, fontname=monospace];\n", s.Name, s.Name)
+	for _, k := range s.Blocks() {
+		b = fmt.Appendf(b, "\tb%d [label=\"", k.Start)
+		for pc := k.Start; pc < k.End; pc++ {
+			if pc < k.End-1 || k.True < 0 {
+				b = fmt.Appendf(b, "%d: %s\\l", pc, code[pc])
+			} else {
+				b = fmt.Appendf(b, "%d: %s\\l", pc, question(code[pc]))
+			}
 		}
-		if _, err = fmt.Fprintf(w, "\tb%d [label=\"%s\"];\n", b.Start, label); err != nil {
-			return err
-		}
-		if b.True >= 0 {
-			_, err = fmt.Fprintf(w, "\tb%[1]d -> b%[2]d [label=yes];\n\tb%[1]d -> b%[3]d [label=no, style=dashed];\n",
-				b.Start, b.True, b.False)
+		b = append(b, "\"];\n"...)
+		if k.True >= 0 {
+			b = fmt.Appendf(b, "\tb%d -> b%d [label=yes];\n\tb%d -> b%d [label=no, style=dashed];\n",
+				k.Start, k.True, k.Start, k.False)
 		}
 	}
-	if err == nil {
-		_, err = fmt.Fprintln(w, "}")
-	}
+	_, err := w.Write(append(b, "}\n"...))
 	return err
+}
+
+// Explain returns a function for Options.Trace that writes, after each stage,
+// how large the program is, and its code block by block if it has changed. In
+// front of a block stand the blocks it is reached from.
+func Explain(w io.Writer) func(Stage) {
+	var last []classic.Instruction
+	return func(s Stage) {
+		code, blocks := s.Code(), s.Blocks()
+		fmt.Fprintf(w, "%s: %d blocks, %d instructions", s.Name, len(blocks), len(code))
+		if slices.Equal(code, last) {
+			fmt.Fprint(w, ", as before\n")
+			return
+		}
+		fmt.Fprintln(w)
+		last = code
+		listing := strings.SplitAfter(string(classic.AppendProgram(nil, code, classic.Listing)), "\n")
+		for _, b := range blocks {
+			var from []string
+			for _, p := range blocks {
+				if p.True == b.Start || p.False == b.Start {
+					from = append(from, fmt.Sprintf("%03d", p.End-1))
+				}
+			}
+			if from != nil {
+				fmt.Fprintf(w, "  from %s\n", strings.Join(from, ", "))
+			}
+			for _, line := range listing[b.Start:b.End] {
+				fmt.Fprint(w, "\t", line)
+			}
+		}
+	}
+}
+
+// question returns what a conditional jump asks, without where it goes.
+func question(ins classic.Instruction) string {
+	op := map[uint16]string{classic.JEQ: "==", classic.JGT: ">", classic.JGE: ">=", classic.JSET: "&"}[ins.Code&classic.OpMask]
+	if ins.Code&classic.SrcMask == classic.X {
+		return "A " + op + " X ?"
+	}
+	return fmt.Sprintf("A %s %#x ?", op, ins.K)
 }

@@ -15,9 +15,9 @@ type generator struct {
 	sober bool
 }
 
-// question returns an expression to compare.
-func (g generator) question(links []LinkType) question {
-	q := question{link: Ethernet, snaplen: 262144}
+// query returns an expression to compare.
+func (g generator) query(links []LinkType) query {
+	q := query{link: Ethernet, snaplen: 262144}
 	if g.chance(60) {
 		q.link = links[g.IntN(len(links))]
 	}

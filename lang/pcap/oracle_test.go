@@ -46,8 +46,8 @@ func newLibpcap(t testing.TB, args ...string) *libpcap {
 	return &libpcap{in, bufio.NewReaderSize(out, 1<<20)}
 }
 
-// ask returns libpcap's answer to a question.
-func (l *libpcap) ask(t testing.TB, q question) string {
+// ask returns libpcap's answer to a query.
+func (l *libpcap) ask(t testing.TB, q query) string {
 	fmt.Fprintf(l.in, "%d %d %d %d %c %s\n", int(q.link), q.snaplen, b2i(!q.opts.NoOptimize), q.opts.Netmask,
 		"dfsl"[q.opts.Source], q.expr)
 	s, err := l.out.ReadString('\n')
@@ -64,8 +64,8 @@ func b2i(b bool) int {
 	return 0
 }
 
-// question is an expression and what to compile it for.
-type question struct {
+// query is an expression and what to compile it for.
+type query struct {
 	expr    string
 	link    LinkType
 	snaplen int
@@ -73,7 +73,7 @@ type question struct {
 }
 
 // ours returns our answer in the same form.
-func (q question) ours() string {
+func (q query) ours() string {
 	prog, err := CompileProgram(q.expr, q.link, q.snaplen, &q.opts)
 	if err != nil {
 		return "- " + err.(*Error).Msg

@@ -51,7 +51,7 @@ func TestParity(t *testing.T) {
 		if err != nil || len(f) != 4 {
 			t.Fatalf("line %d: %q", n+1, s.Text())
 		}
-		q := question{f[2], LinkType(link), 262144, Options{NoOptimize: f[1] == "0", Netmask: 0xffffff00}}
+		q := query{f[2], LinkType(link), 262144, Options{NoOptimize: f[1] == "0", Netmask: 0xffffff00}}
 		if got := q.ours(); got != f[3] && got[:1]+f[3][:1] != "--" {
 			t.Errorf("%s optimise=%s: %q\n libpcap %s\n ours    %s", q.link, f[1], q.expr, f[3], got)
 		}
@@ -68,7 +68,7 @@ func writeSample(t *testing.T, file string) {
 	l := newLibpcap(t)
 	var b bytes.Buffer
 	z, _ := gzip.NewWriterLevel(&b, gzip.BestCompression)
-	write := func(q question) bool {
+	write := func(q query) bool {
 		a := l.ask(t, q)
 		if len(a) > 2500 || a[0] == '!' {
 			return false
@@ -78,12 +78,12 @@ func writeSample(t *testing.T, file string) {
 	}
 	for _, e := range everyday {
 		for _, raw := range []bool{false, true} {
-			write(question{e, Ethernet, 262144, Options{NoOptimize: raw, Netmask: 0xffffff00}})
+			write(query{e, Ethernet, 262144, Options{NoOptimize: raw, Netmask: 0xffffff00}})
 		}
 	}
 	g := generator{Rand: rand.New(rand.NewPCG(1993, 1))}
 	for n := 0; n < 1900; {
-		q := g.question(comparedLinks())
+		q := g.query(comparedLinks())
 		if strings.Contains(q.expr, "\t") {
 			continue
 		}
@@ -120,7 +120,7 @@ func TestSourceParity(t *testing.T) {
 			for _, link := range src.links {
 				same := 0
 				for i := range 400 {
-					q := question{link: link, snaplen: 65535, opts: Options{Source: src.source, NoOptimize: i%3 == 0}}
+					q := query{link: link, snaplen: 65535, opts: Options{Source: src.source, NoOptimize: i%3 == 0}}
 					if g.link, g.sober = link, true; i < 3*len(special) {
 						q.expr = special[i/3]
 					} else {
@@ -160,7 +160,7 @@ func TestRandomParity(t *testing.T) {
 	tallies := map[LinkType]*tally{}
 	shown := 0
 	for range *parityN {
-		q := g.question(all)
+		q := g.query(all)
 		want, got := l.ask(t, q), q.ours()
 		tl := tallies[q.link]
 		if tl == nil {
