@@ -12,16 +12,17 @@ func (p *program) emit() []c.Instruction {
 		e := emitter{p: p, prog: make([]c.Instruction, p.size(p.root))}
 		e.at = len(e.prog)
 		p.walk()
-		if e.block(p.root) {
+		if e.block(p.root); !e.again {
 			return e.prog
 		}
 	}
 }
 
 type emitter struct {
-	p    *program
-	prog []c.Instruction
-	at   int // prog[at:] is done
+	p     *program
+	prog  []c.Instruction
+	at    int  // prog[at:] is done
+	again bool // some jump was found to be too far
 }
 
 // clearLong forgets which jumps were too far, as they may not be next time.
@@ -65,15 +66,13 @@ func (l list) len() int {
 	return n
 }
 
-// block emits the successors of b, then b before them, and reports false if
-// it found one more jump that is too long.
-func (e *emitter) block(b *block) bool {
+// block emits the successors of b, then b before them.
+func (e *emitter) block(b *block) {
 	if b == nil || !e.p.visit(b) {
-		return true
+		return
 	}
-	if !e.block(b.f.succ) || !e.block(b.t.succ) {
-		return false
-	}
+	e.block(b.f.succ)
+	e.block(b.t.succ)
 	e.at -= b.size()
 	b.offset = e.at
 	code := e.prog[e.at:]
@@ -89,29 +88,27 @@ func (e *emitter) block(b *block) bool {
 		n++
 	}
 	code[n] = c.Instruction{Code: uint16(b.code), K: b.k}
-	if b.t.succ == nil {
-		return true
+	if b.t.succ != nil {
+		extra := 0
+		code[n].Jt = e.jump(b, n, b.t.succ, &b.longT, &extra)
+		code[n].Jf = e.jump(b, n, b.f.succ, &b.longF, &extra)
 	}
-	jump, extra := n, 0
-	reach := func(to *block, long *bool) (uint8, bool) {
-		off := to.offset - (b.offset + jump) - 1
-		if off < 256 {
-			return uint8(off), true
-		}
-		if !*long {
-			*long = true
-			return 0, false
-		}
-		extra++
-		code[jump+extra] = c.Instruction{Code: c.JMP | c.JA, K: uint32(off - extra)}
-		return uint8(extra - 1), true
+}
+
+// jump returns how far a branch of the jump that is instruction n of b goes:
+// to a block, or, if that is too far, to one of the extra ja behind the jump.
+func (e *emitter) jump(b *block, n int, to *block, long *bool, extra *int) uint8 {
+	off := to.offset - (b.offset + n) - 1
+	switch {
+	case off < 256:
+		return uint8(off)
+	case !*long:
+		*long, e.again = true, true
+		return 0
 	}
-	var ok bool
-	if code[jump].Jt, ok = reach(b.t.succ, &b.longT); !ok {
-		return false
-	}
-	code[jump].Jf, ok = reach(b.f.succ, &b.longF)
-	return ok
+	*extra++
+	e.prog[e.at+n+*extra] = c.Instruction{Code: c.JMP | c.JA, K: uint32(off - *extra)}
+	return uint8(*extra - 1)
 }
 
 // distance returns how many instructions are between two of the block.

@@ -309,7 +309,9 @@ func TestHugeExpressions(t *testing.T) {
 		"encapsulations": "mpls" + strings.Repeat(" and mpls", 2000),
 	} {
 		for _, opts := range []*Options{nil, {NoOptimize: true}} {
+			t0 := time.Now()
 			f, err := Compile(expr, Ethernet, 65535, opts)
+			t.Log(name, time.Since(t0), err == nil)
 			if err == nil && len(f.Program()) == 0 {
 				t.Errorf("%s: no code", name)
 			}
