@@ -36,6 +36,10 @@ func (e *CheckError) Error() string {
 // Unwrap returns the sentinel.
 func (e *CheckError) Unwrap() error { return e.Err }
 
+// maxLibpcap bounds programs for [Libpcap], which sets no limit itself: it is
+// what the index of a [VM]'s step can count.
+const maxLibpcap = 1 << 16
+
 // Check reports whether the machine takes the program. Its error is a
 // *CheckError for the first instruction at fault. What passes never reads
 // outside the packet and, but for [Libpcap]'s backward jumps, ends within as
@@ -45,8 +49,12 @@ func (e *CheckError) Unwrap() error { return e.Err }
 // little socket memory, or more than 32767 of its own instructions between a
 // jump and its target.
 func Check(prog []Instruction, m Machine) error {
-	if len(prog) == 0 || len(prog) > MaxInstructions {
-		return &CheckError{-1, ErrLength, fmt.Sprintf("%d instructions; there must be 1 to %d", len(prog), MaxInstructions)}
+	limit := MaxInstructions
+	if m == Libpcap {
+		limit = maxLibpcap
+	}
+	if len(prog) == 0 || len(prog) > limit {
+		return &CheckError{-1, ErrLength, fmt.Sprintf("%d instructions; there must be 1 to %d", len(prog), limit)}
 	}
 	for pc, ins := range prog {
 		if err, reason := checkOne(prog, pc, ins, m); err != nil {
