@@ -96,7 +96,7 @@ func Explain(w io.Writer) func(Stage) {
 		code, blocks := s.Code(), s.Blocks()
 		fmt.Fprintf(w, "%s: %d blocks, %d instructions", s.Name, len(blocks), len(code))
 		if slices.Equal(code, last) {
-			fmt.Fprint(w, ", as before\n")
+			fmt.Fprintln(w, ", as before")
 			return
 		}
 		fmt.Fprintln(w)

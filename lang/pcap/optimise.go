@@ -1,54 +1,50 @@
 package pcap
 
 import (
+	"fmt"
 	"math/bits"
 
 	c "github.com/skep-bpf/skep/classic"
 )
 
-// The optimiser works on the flow graph, pass by pass, until a round of passes
-// changes nothing. Which code comes out depends on their order, and on that in
-// which blocks are visited: both are libpcap's.
+// pass is a pass of the optimiser. Analyses, whose answers later passes read,
+// change no code.
+type pass struct {
+	name     string
+	analysis bool
+	run      func(*optimiser)
+}
+
+// loops are what the optimiser does to the flow graph: the passes of a loop
+// one after the other, until a round of them changes nothing, loop by loop.
+// Which code comes out depends on the order of passes, and on that in which
+// they visit blocks: both are libpcap's.
 //
-// Analyses, which later passes read:
-//
-//	levels           longest way of each block to a return
-//	dominators       blocks on every way to a block
-//	use and def      which registers and slots a block reads and leaves
-//	edge dominators  edges on every way to an edge
-//
-// Passes over each block, from the root down; in the first of two loops values
-// are only numbered:
-//
-//	values      number values, fold constants, drop what is there already
-//	peephole    shorter sequences, tests of known values
-//	dead stores drop what nobody reads
-//
-// Passes over the edges, in the first loop only, from the leaves up:
-//
-//	redirect    lead an edge past tests whose answer is known on it
-//	pull up     move tests of the same value next to each other
-//
-// and at the end: equal blocks become one, and tests that decide nothing at
-// the root go.
-var loops = []struct {
-	name   string
-	passes []func(*optimiser)
-}{
-	{"branches", []func(*optimiser){
-		(*optimiser).findLevels,
-		(*optimiser).findDominators,
-		(*optimiser).findUses,
-		(*optimiser).findEdgeDominators,
-		func(o *optimiser) { o.blocksDown(false) },
-		(*optimiser).redirectEdges,
-		(*optimiser).pullUp,
-	}},
-	{"statements", []func(*optimiser){
-		(*optimiser).findLevels,
-		(*optimiser).findUses,
-		func(o *optimiser) { o.blocksDown(true) },
-	}},
+// The first loop moves edges, by the numbers it gives to values. The second
+// also drops and folds statements by them. The passes over a block (values,
+// peephole, dead stores) are run on one block after the other, since each
+// block's values begin where its predecessors' end; see optimiser.block.
+var loops = [...][]pass{
+	{
+		{"levels", true, (*optimiser).findLevels},
+		{"dominators", true, (*optimiser).findDominators},
+		{"uses", true, (*optimiser).findUses},
+		{"edge dominators", true, (*optimiser).findEdgeDominators},
+		{"peephole, dead stores", false, func(o *optimiser) { o.blocksDown(false) }},
+		{"redirect edges", false, (*optimiser).redirectEdges},
+		{"pull up tests", false, (*optimiser).pullUp},
+	},
+	{
+		{"levels", true, (*optimiser).findLevels},
+		{"uses", true, (*optimiser).findUses},
+		{"values, peephole, dead stores", false, func(o *optimiser) { o.blocksDown(true) }},
+	},
+	{
+		{"merge equal blocks", false, (*optimiser).mergeEqual},
+	},
+	{
+		{"skip decided tests", false, (*optimiser).skipDecided},
+	},
 }
 
 // optimiser is the state of the passes.
@@ -81,16 +77,19 @@ func (o *optimiser) optimise(p *program, opts *Options) *Error {
 	o.err = nil
 	o.p = p
 	o.number()
-	for _, loop := range loops {
-		for idle := 0; idle < maxEdgeRounds; {
+	for i, loop := range loops {
+		round := 1
+		for idle := 0; idle < maxEdgeRounds; round++ {
 			o.done, o.moved = true, false
-			for _, pass := range loop.passes {
-				pass(o)
+			for _, pass := range loop {
+				pass.run(o)
+				if opts.Trace != nil && !pass.analysis {
+					opts.trace(fmt.Sprintf("loop %d, round %d, %s", i+1, round, pass.name), p)
+				}
 			}
 			if o.err != nil {
 				return o.err
 			}
-			opts.trace(loop.name, p)
 			if o.done {
 				break
 			}
@@ -99,12 +98,14 @@ func (o *optimiser) optimise(p *program, opts *Options) *Error {
 			}
 		}
 	}
-	o.mergeEqual()
-	opts.trace("equal blocks", p)
-	o.skipDecided()
-	opts.trace("root", p)
+	if len(o.space) > maxKept {
+		o.space, o.blocks, o.edges, o.levels, o.heads = nil, nil, nil, nil, nil
+	}
 	return nil
 }
+
+// maxKept is how many words of sets are kept for the next expression.
+const maxKept = 1 << 16
 
 // changed notes that something other than an edge has changed.
 func (o *optimiser) changed() { o.done, o.moved = false, true }
@@ -220,38 +221,35 @@ func (o *optimiser) block(b *block, alter bool) {
 }
 
 // mergeEqual makes one block of blocks with the same statements, jump and
-// successors, until there are no more. The one that stays is the last by id.
+// successors. The one that stays is the last by id.
 func (o *optimiser) mergeEqual() {
 	p := o.p
+	p.walk()
+	p.mark(p.root)
 	o.heads = grow(o.heads, 1<<bits.Len(uint(len(o.blocks))))
-	for again := true; again; {
-		again = false
-		p.walk()
-		p.mark(p.root)
-		clear(o.heads)
-		for i := len(o.blocks) - 1; i >= 0; i-- {
-			b := o.blocks[i]
-			b.link = nil
-			if b.mark != p.walks {
-				continue
-			}
-			head := &o.heads[b.hash()&uint32(len(o.heads)-1)]
-			for d := *head; d != nil; d = d.chain {
-				if b.equal(d) {
-					b.link = d
-					break
-				}
-			}
-			if b.link == nil {
-				b.chain, *head = *head, b
+	clear(o.heads)
+	for i := len(o.blocks) - 1; i >= 0; i-- {
+		b := o.blocks[i]
+		b.link = nil
+		if b.mark != p.walks {
+			continue
+		}
+		head := &o.heads[b.hash()&uint32(len(o.heads)-1)]
+		for d := *head; d != nil; d = d.chain {
+			if b.equal(d) {
+				b.link = d
+				break
 			}
 		}
-		for _, b := range o.blocks {
-			for _, e := range [...]*edge{&b.t, &b.f} {
-				if e.succ != nil && e.succ.link != nil {
-					e.succ = e.succ.link
-					again = true
-				}
+		if b.link == nil {
+			b.chain, *head = *head, b
+		}
+	}
+	for _, b := range o.blocks {
+		for _, e := range [...]*edge{&b.t, &b.f} {
+			if e.succ != nil && e.succ.link != nil {
+				e.succ = e.succ.link
+				o.changed()
 			}
 		}
 	}

@@ -1,10 +1,10 @@
 package pcap
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestScan names, for each text, the kinds of its tokens.
@@ -291,31 +291,35 @@ filter expression: expression is nested more than 9900 deep at "("
 // TestHugeExpressions are compiled or refused, in a time and on a stack that
 // are bounded.
 func TestHugeExpressions(t *testing.T) {
-	start := time.Now()
+	refused := map[string]bool{"longer": true, "too long": true, "open": true, "more not": true, "identifiers": true,
+		"field": true, "powers": true}
 	for name, expr := range map[string]string{
-		"long":           "port 1" + strings.Repeat(" or 2", 2000),
+		"long":           "port 1" + strings.Repeat(" or 2", 300),
 		"too long":       strings.Repeat("ip or ", maxExpr/6) + "ip",
 		"longer":         strings.Repeat("ip or ", maxExpr/6+1) + "ip",
 		"parentheses":    strings.Repeat("(", 9000) + "ip" + strings.Repeat(")", 9000),
 		"open":           strings.Repeat("(", 1<<19),
 		"not":            strings.Repeat("not ", 9000) + "ip",
 		"more not":       strings.Repeat("not ", 1<<17) + "ip",
-		"indices":        strings.Repeat("ip[", 5000) + "0" + strings.Repeat("]", 5000) + " = 0",
+		"indices":        strings.Repeat("ip[", 1500) + "0" + strings.Repeat("]", 1500) + " = 0",
 		"sums":           "len = 1" + strings.Repeat(" + 1", 20000),
 		"powers":         "len = 1" + strings.Repeat(" ^ 1", 20000),
 		"minuses":        "len = " + strings.Repeat("- ", 20000) + "1",
 		"identifiers":    "host (" + strings.Repeat("(", 9000),
 		"field":          "vpi (1" + strings.Repeat(" or 1", 5000) + ")",
-		"encapsulations": "mpls" + strings.Repeat(" and mpls", 2000),
+		"encapsulations": "mpls" + strings.Repeat(" and mpls", 500),
 	} {
 		for _, opts := range []*Options{nil, {NoOptimize: true}} {
-			t0 := time.Now()
-			f, err := Compile(expr, Ethernet, 65535, opts)
-			t.Log(name, time.Since(t0), err == nil)
-			if err == nil && len(f.Program()) == 0 {
-				t.Errorf("%s: no code", name)
+			prog, err := CompileProgram(expr, Ethernet, 65535, opts)
+			var e *Error
+			switch {
+			case err == nil && refused[name]:
+				t.Errorf("%s: taken, with %d instructions", name, len(prog))
+			case err != nil && !refused[name]:
+				t.Errorf("%s: %v", name, err)
+			case err != nil && !errors.As(err, &e):
+				t.Errorf("%s: %T", name, err)
 			}
 		}
 	}
-	t.Log(time.Since(start))
 }
