@@ -64,18 +64,18 @@ func (s Stage) Blocks() []Block {
 	return blocks
 }
 
-// Dot writes the flow graph for graphviz.
-func (s Stage) Dot(w io.Writer) error {
+// Dot writes the flow graph for graphviz. text gives the text of an
+// instruction; nil stands for one that leaves out what the edges show.
+func (s Stage) Dot(w io.Writer, text func(pc int, ins classic.Instruction) string) error {
+	if text == nil {
+		text = label
+	}
 	code := s.Code()
 	b := fmt.Appendf(nil, "digraph %q {\n\tlabel=%q;\n\tnode [shape=box, fontname=monospace];\n", s.Name, s.Name)
 	for _, k := range s.Blocks() {
 		b = fmt.Appendf(b, "\tb%d [label=\"", k.Start)
 		for pc := k.Start; pc < k.End; pc++ {
-			if pc < k.End-1 || k.True < 0 {
-				b = fmt.Appendf(b, "%d: %s\\l", pc, code[pc])
-			} else {
-				b = fmt.Appendf(b, "%d: %s\\l", pc, question(code[pc]))
-			}
+			b = fmt.Appendf(b, "%s\\l", text(pc, code[pc]))
 		}
 		b = append(b, "\"];\n"...)
 		if k.True >= 0 {
@@ -119,11 +119,15 @@ func Explain(w io.Writer) func(Stage) {
 	}
 }
 
-// question returns what a conditional jump asks, without where it goes.
-func question(ins classic.Instruction) string {
-	op := map[uint16]string{classic.JEQ: "==", classic.JGT: ">", classic.JGE: ">=", classic.JSET: "&"}[ins.Code&classic.OpMask]
-	if ins.Code&classic.SrcMask == classic.X {
-		return "A " + op + " X ?"
+// label returns an instruction as Dot shows it: of a conditional jump what it
+// asks, and not where it goes.
+func label(pc int, ins classic.Instruction) string {
+	op, asks := map[uint16]string{classic.JEQ: "==", classic.JGT: ">", classic.JGE: ">=", classic.JSET: "&"}[ins.Code&classic.OpMask]
+	switch {
+	case ins.Class() != classic.JMP || !asks:
+		return fmt.Sprintf("%d: %s", pc, ins)
+	case ins.Code&classic.SrcMask == classic.X:
+		return fmt.Sprintf("%d: A %s X ?", pc, op)
 	}
-	return fmt.Sprintf("A %s %#x ?", op, ins.K)
+	return fmt.Sprintf("%d: A %s %#x ?", pc, op, ins.K)
 }

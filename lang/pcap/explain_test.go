@@ -14,7 +14,7 @@ func TestExplain(t *testing.T) {
 	_, err := CompileProgram("host 10.0.0.1 and not tcp[tcpflags] & tcp-rst != 0", Ethernet, 262144, &Options{Trace: func(s Stage) {
 		explain(s)
 		last.Reset()
-		if err := s.Dot(&last); err != nil {
+		if err := s.Dot(&last, nil); err != nil {
 			t.Error(err)
 		}
 	}})
