@@ -378,7 +378,29 @@ var safeFields = map[string]map[string]fieldSafety{
 
 // accessKernelStore checks a store into a kernel struct, which few program types may make.
 func (e *env) accessKernelStore(a access, r *reg, off int) *Error {
+	switch e.p.Type {
+	case catalog.ProgXDP, catalog.ProgSchedCls, catalog.ProgSchedAct:
+		if t := e.kernelStruct("nf_conn"); t != nil && (r.btf == t || r.btf.name == "nf_conn___init") {
+			return e.storeConntrack(a, t, off)
+		}
+	}
 	return e.refuse(errno.EACCES, "only read is supported")
+}
+
+// storeConntrack allows a connection's mark to be written (nfct_btf_struct_access).
+func (e *env) storeConntrack(a access, t *btfType, off int) *Error {
+	ms, _, _ := members(t.typ)
+	for _, m := range ms {
+		if m.Name != "mark" || off != int(m.Offset.Bytes()) {
+			continue
+		}
+		end := off + 4
+		if off+a.size > end {
+			return e.refuse(errno.EACCES, "write access at off %d with size %d beyond the member of nf_conn ended at %d", off, a.size, end)
+		}
+		return nil
+	}
+	return e.refuse(errno.EACCES, "no write support to nf_conn at off %d", off)
 }
 
 // mapStructs are the kernel's structs of map types.

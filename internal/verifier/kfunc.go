@@ -342,15 +342,9 @@ func (e *env) isKfuncCtx(p *btf.Pointer) bool {
 	if e.isCtxType(p, 0) {
 		return true
 	}
-	name := btf.UnderlyingType(p.Target).TypeName()
-	switch e.p.Type {
-	case catalog.ProgXDP:
-		return name == "xdp_buff"
-	case catalog.ProgSocketFilter, catalog.ProgSchedCls, catalog.ProgSchedAct, catalog.ProgCGroupSKB, catalog.ProgSkSKB,
-		catalog.ProgLWTIn, catalog.ProgLWTOut, catalog.ProgLWTXmit, catalog.ProgLWTSeg6Local:
-		return name == "sk_buff"
-	}
-	return false
+	// The other types' structs are plain arguments.
+	name := kernelCtxNames[e.p.Type]
+	return (name == "sk_buff" || name == "xdp_buff") && btf.UnderlyingType(p.Target).TypeName() == name
 }
 
 // kfuncBTF demands a pointer of the right struct, as trusted as the row says.
@@ -613,7 +607,7 @@ func (e *env) castResult(r0 *reg, meta *kfuncMeta) *Error {
 		return e.refuse(errno.EINVAL, "Unknown type ID %d passed to kfunc bpf_rdonly_cast", meta.constVal)
 	}
 	t = btf.UnderlyingType(t)
-	if _, ok := t.(*btf.Struct); ok {
+	if _, _, ok := members(t); ok {
 		r0.setPtr(ptrToBTF | untrusted)
 		r0.btf = e.intern(e.p.KernelBTF, t)
 		return nil
@@ -627,12 +621,22 @@ func (e *env) castResult(r0 *reg, meta *kfuncMeta) *Error {
 
 // kernelCtx is the kernel's own struct behind the context.
 func (e *env) kernelCtx() *btfType {
-	switch e.p.Type {
-	case catalog.ProgXDP:
-		return e.kernelStruct("xdp_buff")
-	case catalog.ProgSocketFilter, catalog.ProgSchedCls, catalog.ProgSchedAct, catalog.ProgCGroupSKB, catalog.ProgSkSKB,
-		catalog.ProgLWTIn, catalog.ProgLWTOut, catalog.ProgLWTXmit, catalog.ProgLWTSeg6Local:
-		return e.kernelStruct("sk_buff")
+	if name := kernelCtxNames[e.p.Type]; name != "" {
+		return e.kernelStruct(name)
 	}
 	return nil
+}
+
+// kernelCtxNames are the structs that stand behind programs' contexts in the kernel.
+var kernelCtxNames = map[catalog.ProgType]string{
+	catalog.ProgXDP:          "xdp_buff",
+	catalog.ProgSocketFilter: "sk_buff", catalog.ProgSchedCls: "sk_buff", catalog.ProgSchedAct: "sk_buff",
+	catalog.ProgCGroupSKB: "sk_buff", catalog.ProgSkSKB: "sk_buff", catalog.ProgLWTIn: "sk_buff",
+	catalog.ProgLWTOut: "sk_buff", catalog.ProgLWTXmit: "sk_buff", catalog.ProgLWTSeg6Local: "sk_buff",
+	catalog.ProgCGroupSock: "sock", catalog.ProgCGroupSockAddr: "bpf_sock_addr_kern",
+	catalog.ProgSockOps: "bpf_sock_ops_kern", catalog.ProgSkMsg: "sk_msg", catalog.ProgFlowDissector: "bpf_flow_dissector",
+	catalog.ProgKprobe: "pt_regs", catalog.ProgPerfEvent: "bpf_perf_event_data_kern",
+	catalog.ProgCGroupDevice: "bpf_cgroup_dev_ctx", catalog.ProgCGroupSysctl: "bpf_sysctl_kern",
+	catalog.ProgCGroupSockopt: "bpf_sockopt_kern", catalog.ProgSkReuseport: "sk_reuseport_kern",
+	catalog.ProgSkLookup: "bpf_sk_lookup_kern", catalog.ProgNetfilter: "bpf_nf_ctx",
 }

@@ -88,7 +88,11 @@ func (e *env) readArg(s *subprog, i int, p btf.FuncParam) (subArg, *Error) {
 	case target.TypeName() == "bpf_dynptr" || target.TypeName() == "bpf_dynptr_kern":
 		return subArg{kind: catalog.ArgDynptr.With(catalog.Rdonly)}, nil
 	case tags["trusted"] || tags["untrusted"]:
-		k := e.kernelStruct(target.TypeName())
+		name := target.TypeName()
+		if i := strings.LastIndex(name, "___"); i > 0 {
+			name = name[:i] // a flavor of the kernel's struct
+		}
+		k := e.kernelStruct(name)
 		if k == nil {
 			return subArg{}, e.refuse(errno.EINVAL, "arg#%d reference type('%s') has no matches", i, target.TypeName())
 		}
@@ -182,6 +186,8 @@ func (e *env) isCtxType(p *btf.Pointer, arg int) bool {
 	}
 	// Names the program types' contexts have for C programs and inside the kernel.
 	switch e.p.Type {
+	case catalog.ProgKprobe:
+		return s.Name == "bpf_user_pt_regs_t" // how programs for old kernels declare it
 	case catalog.ProgPerfEvent:
 		return s.Name == "bpf_perf_event_data"
 	case catalog.ProgSocketFilter, catalog.ProgSchedCls, catalog.ProgSchedAct, catalog.ProgCGroupSKB,
