@@ -2,12 +2,15 @@
 
 PROGRAMS ?= 100000
 SEED     ?= 1
+FILTERS  ?= 300000
 
 .PHONY: soak
 
-# soak draws random programs and compares every engine with every other.
+# soak draws random programs and compares every engine with every other, and
+# random filter expressions, whose code it compares with libpcap's.
 soak:
 	go test ./internal/difftest -run TestRandomPrograms -timeout 0 -programs $(PROGRAMS) -seed $(SEED)
+	go test ./lang/pcap -run TestRandomParity -timeout 0 -v -parity.n $(FILTERS) -parity.seed $(SEED)
 
 TABLE ?= selftests.tsv.gz
 DIR   ?= .

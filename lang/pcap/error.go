@@ -30,6 +30,9 @@ type Error struct {
 	Expected string // what could have stood there, or empty
 }
 
+// syntaxError is the message where there is none better.
+const syntaxError = "syntax error"
+
 func newError(k error, pos, end int32, format string, args ...any) *Error {
 	msg := format
 	if len(args) > 0 {
@@ -43,10 +46,11 @@ func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("filter expression: ")
 	b.WriteString(e.Msg)
-	if spot := e.spot(); spot != "" && !strings.Contains(e.Msg, spot) {
-		fmt.Fprintf(&b, " at %q", spot)
-	} else if e.Kind == ErrSyntax && spot == "" {
+	switch spot := e.spot(); {
+	case spot == "" && e.Kind == ErrSyntax:
 		b.WriteString(" at the end")
+	case spot != "" && (e.Msg == syntaxError || !strings.Contains(e.Msg, spot)):
+		fmt.Fprintf(&b, " at %q", spot)
 	}
 	if e.Expected != "" {
 		b.WriteString(": expected " + e.Expected)

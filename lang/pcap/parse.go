@@ -84,7 +84,7 @@ func (p *parser) next() {
 // expected notes a syntax error at the current token.
 func (p *parser) expected(what string) {
 	if p.fault == nil {
-		p.fault = newError(ErrSyntax, p.tok.pos, p.tok.end, "syntax error")
+		p.fault = newError(ErrSyntax, p.tok.pos, p.tok.end, syntaxError)
 		p.fault.Expected = what
 	}
 	p.tok.kind = kEOF
