@@ -57,9 +57,33 @@ func (e *env) checkHelper(ins isa.Instruction) *Error {
 	if err := e.checkMapHelper(meta.m, id); err != nil {
 		return err
 	}
+	if id == catalog.FnTailCall {
+		return e.afterTailCall()
+	}
 	if changesPkt {
 		e.dropPktPointers()
 	}
+	return nil
+}
+
+// afterTailCall goes the two ways there are from a tail call in a function: on,
+// where it failed, and back to the caller, with what the other program
+// returned and did to the packet. From the main program a tail call that succeeds
+// does not come back.
+func (e *env) afterTailCall() *Error {
+	if e.st.cur == 0 {
+		return nil
+	}
+	e.scratchReg(isa.R0)
+	if _, err := e.pushPath(e.insn+1, e.insn); err != nil {
+		return err
+	}
+	e.dropPktPointers()
+	e.markUnknown(&e.regs()[isa.R0])
+	if err := e.leaveFunc(); err != nil {
+		return err
+	}
+	e.insn--
 	return nil
 }
 

@@ -162,6 +162,9 @@ func (e *env) spread(f *liveFunc) {
 					after |= ms[w-f.start].before
 					all &= ms[w-f.start].allWrites
 				}
+				if f.chain.depth > 0 && e.mayLeave(int(at)) {
+					all = 0 // what comes later may not come
+				}
 				m := &ms[at-f.start]
 				before := after&^m.writes | m.reads
 				all |= m.writes
@@ -196,6 +199,16 @@ func (e *env) spread(f *liveFunc) {
 		}
 	}
 	of.commit(site, &written)
+}
+
+// mayLeave reports whether an instruction other than exit can end its function:
+// a tail call that succeeds, a legacy load beyond the packet.
+func (e *env) mayLeave(at int) bool {
+	ins := e.insns[at]
+	if ins.Op.Class() == isa.ClassLD {
+		return ins.Op.Mode() != isa.ModeIMM
+	}
+	return ins.IsHelperCall() && ins.Imm == fnTailCall
 }
 
 func (f *liveFunc) chainString() string {

@@ -414,6 +414,9 @@ func (e *env) backOverJump(idx, subseq int, h *histEntry) backStep {
 		if *regs&argRegs != 0 {
 			return backBug
 		}
+		if ins.Src == isa.CallHelper && ins.Imm == fnTailCall && subseq != idx+1 && !bt.enter() { // the call left the function
+			return backBug
+		}
 		return backOK
 	case ins.Op == opExit:
 		// Out of a function (backwards: into it), which left R0 to its caller;
