@@ -30,6 +30,7 @@ type Case struct {
 	Flags  uint32 // BPF_F_* of the load
 	Insns  []isa.Instruction
 	Maps   []*Map
+	Tails  []Tail
 
 	Packet []byte            // what the program is run on
 	Ctx    map[string]uint64 // context fields that differ from the test run's default
@@ -43,6 +44,9 @@ type Case struct {
 	Refused string
 	// NotLinux says why the kernel is not asked, "" if it is.
 	NotLinux string
+
+	// Part says that the case is only there for others' @tail.
+	Part bool
 
 	regs []isa.Register // those @regs fills, in the order of its values
 }
@@ -58,6 +62,15 @@ type Map struct {
 
 // Entry is one element of a map.
 type Entry struct{ Key, Value []byte }
+
+// Tail is a program in a program array of the case: that of another case, which
+// works on the same maps, or the case's own.
+type Tail struct {
+	Map  string
+	Key  []byte
+	Name string
+	Case *Case // set when all cases of the file are known
+}
 
 // Load reads the cases of all files that match the pattern.
 func Load(pattern string) ([]*Case, error) {
@@ -93,6 +106,16 @@ func Parse(file string, text []byte) ([]*Case, error) {
 		cases = append(cases, c)
 		line += strings.Count(string(f.Data), "\n")
 	}
+	for _, c := range cases {
+		for i := range c.Tails {
+			tail := &c.Tails[i]
+			at := slices.IndexFunc(cases, func(o *Case) bool { return o.Name == tail.Name })
+			if at < 0 {
+				return nil, fmt.Errorf("%s (%s): @tail: no case %q", file, c.Name, tail.Name)
+			}
+			tail.Case = cases[at]
+		}
+	}
 	return cases, nil
 }
 
@@ -113,6 +136,8 @@ var directives = map[string]directive{
 	"regs":    (*Case).parseRegs,
 	"r0":      func(c *Case, s string) (err error) { c.HasR0 = true; c.R0, err = parseNumber(s); return err },
 	"refused": func(c *Case, s string) error { c.Refused = s; return nil },
+	"tail":    (*Case).parseTail,
+	"part":    func(c *Case, _ string) error { c.Part = true; return nil },
 	"nolinux": func(c *Case, s string) error { c.NotLinux = s; return nil },
 }
 
@@ -346,6 +371,18 @@ func (c *Case) entry(s string, add func(*Map, Entry)) error {
 	}
 	add(m, Entry{k, v})
 	return nil
+}
+
+// parseTail reads "map key = case".
+func (c *Case) parseTail(s string) error {
+	where, name, _ := strings.Cut(s, "=")
+	m, key, _ := strings.Cut(strings.TrimSpace(where), " ")
+	if c.mapByName(m) == nil {
+		return fmt.Errorf("no map %q above", m)
+	}
+	k, err := parseHex(key)
+	c.Tails = append(c.Tails, Tail{Map: m, Key: k, Name: strings.TrimSpace(name)})
+	return err
 }
 
 func (c *Case) parseGone(s string) error {

@@ -11,6 +11,9 @@ import (
 // Run runs each case on every engine, as subtests CASE/ENGINE.
 func Run(t *testing.T, cases []*Case) {
 	for _, c := range cases {
+		if c.Part {
+			continue
+		}
 		t.Run(c.Name, func(t *testing.T) {
 			for _, e := range Engines() {
 				t.Run(e.Name(), func(t *testing.T) { c.Test(t, e) })

@@ -2,7 +2,9 @@ package difftest
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/skep-bpf/skep/internal/catalog"
@@ -53,6 +55,15 @@ type store interface {
 type sized struct {
 	store
 	size int
+}
+
+// set puts a program, by the number its engine knows it by, into a program array.
+func (o *Outcome) set(c *Case, tail Tail, prog uint32) error {
+	i := slices.IndexFunc(c.Maps, func(m *Map) bool { return m.Def.Name == tail.Map })
+	if err := o.Maps[i].Update(tail.Key, binary.LittleEndian.AppendUint32(nil, prog), 0); err != nil {
+		return fmt.Errorf("@tail %s %x: %w", tail.Map, tail.Key, err)
+	}
+	return nil
 }
 
 // put stores what the case says is in the map before the run.

@@ -12,24 +12,22 @@ import (
 )
 
 // funcs are the functions of a program and their types. Verifiers ask for them
-// where a function is used as a callback.
+// where a function is used as a callback or makes tail calls.
 type funcs struct {
 	starts []int
 	types  []*btf.Func
 }
 
-// functions names every function that insns call or refer to; nil if there are no callbacks.
+// functions names every function that insns call or refer to; nil if there is
+// only the main one.
 func functions(insns []isa.Instruction) *funcs {
 	starts := []int{0}
-	callbacks := false
 	for pc, ins := range insns {
-		callback := ins.IsLoadImm64() && ins.Src == isa.PseudoFunc
-		if callback || ins.IsLocalCall() {
+		if ins.IsLocalCall() || ins.IsLoadImm64() && ins.Src == isa.PseudoFunc {
 			starts = append(starts, pc+1+int(ins.Imm))
 		}
-		callbacks = callbacks || callback
 	}
-	if !callbacks {
+	if len(starts) == 1 {
 		return nil
 	}
 	slices.Sort(starts)

@@ -73,9 +73,7 @@ func (kernel) run(c *Case, insns []isa.Instruction) (_ *Outcome, err error) {
 			o.Close()
 		}
 	}()
-	p := &linux.Prog{
-		Name: "difftest", Type: c.Type, Attach: c.Attach, Flags: c.Flags, Insns: insns, License: "GPL",
-	}
+	var lms []*linux.Map
 	for _, m := range c.Maps {
 		lm, err := linux.NewMap(&m.Def, nil)
 		if err != nil {
@@ -90,27 +88,30 @@ func (kernel) run(c *Case, insns []isa.Instruction) (_ *Outcome, err error) {
 		if err := put(s, m); err != nil {
 			return nil, err
 		}
-		p.Maps, o.Maps = append(p.Maps, lm), append(o.Maps, s)
+		lms, o.Maps = append(lms, lm), append(o.Maps, s)
 	}
-	if f := functions(insns); f != nil {
-		blob, info, err := f.linux()
-		if err != nil {
-			return nil, err
+	load := func(c *Case, insns []isa.Instruction) (*linux.LoadedProg, error) {
+		lp, err := c.load(insns, lms)
+		if err == nil {
+			open = append(open, lp.Close)
 		}
-		if p.BTF, err = linux.LoadBTF(blob); err != nil {
-			return nil, err
-		}
-		open = append(open, p.BTF.Close)
-		p.FuncInfo = info
+		return lp, err
 	}
-	lp, err := linux.Load(p)
+	lp, err := load(c, insns)
 	if err != nil {
-		if e := (*linux.Error)(nil); errors.As(err, &e) && e.Log != "" {
-			return nil, &Refusal{Log: e.Log}
-		}
 		return nil, err
 	}
-	open = append(open, lp.Close)
+	for _, tail := range c.Tails {
+		target := lp
+		if tail.Case != c {
+			if target, err = load(tail.Case, tail.Case.Insns); err != nil {
+				return nil, err
+			}
+		}
+		if err := o.set(c, tail, uint32(target.FD())); err != nil {
+			return nil, err
+		}
+	}
 	ctx, err := c.uapiCtx()
 	if err != nil {
 		return nil, err
@@ -131,6 +132,30 @@ func (kernel) run(c *Case, insns []isa.Instruction) (_ *Outcome, err error) {
 		return readField(out.Ctx[off : off+size]), nil
 	}
 	return o, nil
+}
+
+// load hands a program to the kernel, with the types of its functions where it
+// has several.
+func (c *Case) load(insns []isa.Instruction, lms []*linux.Map) (*linux.LoadedProg, error) {
+	p := &linux.Prog{
+		Name: "difftest", Type: c.Type, Attach: c.Attach, Flags: c.Flags, Insns: insns, License: "GPL", Maps: lms,
+	}
+	if f := functions(insns); f != nil {
+		blob, info, err := f.linux()
+		if err != nil {
+			return nil, err
+		}
+		if p.BTF, err = linux.LoadBTF(blob); err != nil {
+			return nil, err
+		}
+		defer p.BTF.Close()
+		p.FuncInfo = info
+	}
+	lp, err := linux.Load(p)
+	if e := (*linux.Error)(nil); errors.As(err, &e) && e.Log != "" {
+		return nil, &Refusal{Log: e.Log}
+	}
+	return lp, err
 }
 
 // uapiCtx makes the context that PROG_TEST_RUN takes, nil for its default.

@@ -67,15 +67,32 @@ func (e interpreter) Run(c *Case) (_ *Outcome, err error) {
 		}
 		o.Maps = append(o.Maps, s)
 	}
-	rw, err := e.compile(c, used)
+	load := func(c *Case) (*run.Program, error) {
+		rw, err := e.compile(c, used)
+		if err != nil {
+			return nil, err
+		}
+		p, err := m.NewProgram(rw, used)
+		if err == nil {
+			open = append(open, p.Close)
+		}
+		return p, err
+	}
+	p, err := load(c)
 	if err != nil {
 		return nil, err
 	}
-	p, err := m.NewProgram(rw, used)
-	if err != nil {
-		return nil, err
+	for _, tail := range c.Tails {
+		target := p
+		if tail.Case != c {
+			if target, err = load(tail.Case); err != nil {
+				return nil, err
+			}
+		}
+		if err := o.set(c, tail, target.ID()); err != nil {
+			return nil, err
+		}
 	}
-	open = append(open, p.Close)
 
 	cpu := m.AcquireCPU(0)
 	defer cpu.Release()
