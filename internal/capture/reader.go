@@ -55,11 +55,8 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Open opens the capture file name; "-" is standard input.
+// Open opens the capture file name.
 func Open(name string) (*Reader, error) {
-	if name == "-" {
-		return NewReader("stdin", os.Stdin)
-	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err

@@ -32,12 +32,8 @@ type Writer struct {
 }
 
 // Create starts the capture file name in the format its ending asks for:
-// .pcapng, else pcap with nanoseconds; .gz or .zst behind it packs. "-" is
-// standard output, where packets appear as they come.
+// .pcapng, else pcap with nanoseconds; .gz or .zst behind it packs.
 func Create(name string) (*Writer, error) {
-	if name == "-" {
-		return NewWriter("stdout.pcap", os.Stdout)
-	}
 	if real, err := filepath.EvalSymlinks(name); err == nil {
 		name = real // a link stays one
 	}

@@ -18,6 +18,7 @@ import (
 // work is one run on its way.
 type work struct {
 	o        *Options
+	s        *ui.Streams
 	img      *image.Image
 	coll     engine.Collection
 	prog     engine.Program
@@ -45,7 +46,7 @@ const traceEvery = 64
 // nothing went wrong.
 func (w *work) packets(ctx context.Context) (err error) {
 	if w.o.Out != "" {
-		if w.out, err = capture.Create(w.o.Out); err != nil {
+		if w.out, err = w.create(); err != nil {
 			return err
 		}
 		defer w.out.Abort()
@@ -75,7 +76,7 @@ func (w *work) packets(ctx context.Context) (err error) {
 var errLimit = errors.New("enough packets")
 
 func (w *work) file(ctx context.Context, name string) error {
-	r, err := capture.Open(name)
+	r, err := w.open(name)
 	if err != nil {
 		return err
 	}
@@ -108,6 +109,21 @@ func (w *work) file(ctx context.Context, name string) error {
 			}
 		}
 	}
+}
+
+// open and create take "-" for the standard streams.
+func (w *work) open(name string) (*capture.Reader, error) {
+	if name == "-" {
+		return capture.NewReader("stdin", w.s.In)
+	}
+	return capture.Open(name)
+}
+
+func (w *work) create() (*capture.Writer, error) {
+	if w.o.Out == "-" {
+		return capture.NewWriter("stdout", w.s.Out)
+	}
+	return capture.Create(w.o.Out)
 }
 
 // packet runs the program on one packet and counts the outcome.
@@ -156,10 +172,10 @@ func (w *work) traced() error {
 }
 
 // startProgress shows how much of the files is read; the returned function ends it.
-func (w *work) startProgress(s *ui.Streams) (stop func()) {
+func (w *work) startProgress() (stop func()) {
 	w.size = totalSize(w.o.Pcaps)
 	start := time.Now()
-	p := s.NewProgress(func() (int64, int64) {
+	p := w.s.NewProgress(func() (int64, int64) {
 		done := w.before.Load()
 		if r := w.reader.Load(); r != nil {
 			done += r.Pos()

@@ -78,7 +78,7 @@ are counted, and shown with --decode 'events=struct event'.`,
 	f.StringArrayVarP(&o.Pcaps, "pcap", "r", nil, "read packets from `file` (may be repeated)")
 	f.StringVar(&o.Prog, "prog", "", "run the program of this `name`")
 	f.StringVar(&o.Section, "section", "", "run the program of this ELF `section`")
-	f.StringVarP(&o.Out, "out", "w", "", "write what passed, as it then was, to `file` (.pcap, .pcapng; .gz, .zst)")
+	f.StringVarP(&o.Out, "out", "w", "", "write what passed, as it then was, to `file` (.pcap, .pcapng; .gz, .zst), - for standard output")
 	f.StringArrayVar(&o.Sets, "set", nil, "fill a map: `map[key]=value` (may be repeated)")
 	f.StringArrayVar(&o.Consts, "const", nil, "set a constant: `name=value` (may be repeated)")
 	f.StringArrayVar(&o.Decodes, "decode", nil, "show the events of a ring buffer as a type: `map=type` (may be repeated)")
@@ -99,24 +99,24 @@ func run(ctx context.Context, s *ui.Streams, o *Options) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	w, err := prepare(o)
+	w, err := prepare(s, o)
 	if err != nil {
 		return err
 	}
 	defer w.coll.Close()
-	stop := w.startProgress(s)
+	stop := w.startProgress()
 	err = w.packets(ctx)
 	stop()
 	if bad := (*inputError)(nil); err != nil && !errors.As(err, &bad) {
 		return err
 	}
 	// What was run before an input turned bad is worth seeing.
-	return errors.Join(err, w.report(s))
+	return errors.Join(err, w.report())
 }
 
 // prepare brings everything up to the first packet: the image, the engine, the
 // program, what maps hold before.
-func prepare(o *Options) (_ *work, err error) {
+func prepare(s *ui.Streams, o *Options) (_ *work, err error) {
 	open, err := engine.ByName(o.Engine)
 	if err != nil {
 		return nil, ui.Usage(err)
@@ -129,7 +129,7 @@ func prepare(o *Options) (_ *work, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &work{o: o, img: img, verdicts: verdictsOf(prog.Type), total: newTotals(o, prog)}
+	w := &work{o: o, s: s, img: img, verdicts: verdictsOf(prog.Type), total: newTotals(o, prog)}
 	if w.verdicts == nil {
 		return nil, fmt.Errorf("%s: program %s is of type %v, which runs on no packets: xdp, sched_cls, sched_act, socket_filter and cgroup_skb do", o.Object, prog.Name, prog.Type)
 	}
@@ -161,8 +161,13 @@ func prepare(o *Options) (_ *work, err error) {
 	return w, nil
 }
 
-// report prints what became of the packets and what maps hold now.
-func (w *work) report(s *ui.Streams) (err error) {
+// report prints what became of the packets and what maps hold now; on standard
+// error when the packets themselves went to standard output.
+func (w *work) report() (err error) {
+	s := w.s
+	if w.o.Out == "-" {
+		s = ui.New(s.In, s.Err, s.Err)
+	}
 	w.total.maps, err = dump(w.coll, w.img, w.total, w.o.Max)
 	if err != nil {
 		return fmt.Errorf("%s: %w", w.o.Object, err)
