@@ -71,6 +71,9 @@ are counted, and shown with --decode 'events=struct event'.`,
 			o.Object = args[0]
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
+			// The first signal ends the run at the next packet; should that not
+			// come, the second ends the process.
+			context.AfterFunc(ctx, stop)
 			return run(ctx, s, &o)
 		},
 	}
