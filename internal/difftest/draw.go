@@ -279,8 +279,11 @@ func (g *generator) countdown() unit {
 
 // callTo calls subprogram i, a callback a few times or as often as a range says.
 func (g *generator) callTo(i int) unit {
-	if !g.subs[i] {
+	switch g.subs[i] {
+	case subNumbers:
 		return unit{call: 1 + i, loops: isa.RFP}
+	case subTail:
+		return unit{code: isa.Program(isa.LoadMem(isa.DW, isa.R1, isa.RFP, ctxSlot)), call: 1 + i, loops: isa.RFP}
 	}
 	n := g.scalar()
 	times := isa.Program(isa.ALU64Imm(isa.And, n, 7))
@@ -288,6 +291,19 @@ func (g *generator) callTo(i int) unit {
 		times = isa.Program(isa.Mov64Imm(n, int32(g.rng.IntN(5))))
 	}
 	return unit{code: times, call: 1 + i, loops: n}
+}
+
+// tailCall goes to the program in the program array, if it hits its index.
+func (g *generator) tailCall() unit {
+	r := g.scalar()
+	code := isa.Program(
+		isa.ALU64Imm(isa.And, r, 3), isa.Mov64Reg(isa.R3, r),
+		isa.LoadMem(isa.DW, isa.R1, isa.RFP, ctxSlot), isa.LdMapIdx(isa.R2, jumpsIdx),
+		isa.HelperCall(int32(catalog.FnTailCall)))
+	for r := isa.R0; r <= isa.R5; r++ {
+		code = append(code, g.constant(r))
+	}
+	return unit{code: code}
 }
 
 // loop runs a few units a few times, counted in a stack slot of its own.

@@ -51,6 +51,7 @@ const (
 	outIdx
 	tableIdx
 	ringIdx
+	jumpsIdx
 )
 
 // unit is a piece of code that is never jumped into.
@@ -59,7 +60,7 @@ type unit struct {
 	// skip is how many of the following units a jump at the end of code skips.
 	skip int
 	// call is the number of the subprogram called after code, from 1; loops is the
-	// register that holds how often, where it is a callback.
+	// register that holds how often, where it is a callback, else R10.
 	call  int
 	loops isa.Register
 	// inner follows code; jumps from outside do not go there. Where again is not
@@ -74,6 +75,16 @@ type function struct {
 	end  []isa.Instruction
 }
 
+// subKind is what a subprogram is for.
+type subKind int
+
+const (
+	subNumbers  subKind = iota // takes numbers in r1–r5
+	subCallback                // of bpf_loop
+	subTail                    // takes the context in r1 and makes tail calls
+	subKinds
+)
+
 // generator draws one program.
 type generator struct {
 	rng *rand.Rand
@@ -82,7 +93,8 @@ type generator struct {
 	scalars []isa.Register
 	base    isa.Register
 	off     int16
-	subs    []bool // subprograms there will be: is it a callback?
+	subs    []subKind // subprograms there will be
+	sub     subKind   // the one being drawn
 	prog    *catalog.ProgKind
 }
 
@@ -97,7 +109,7 @@ func Generate(seed uint64) *Case {
 		c.Packet[i] = byte(g.rng.Uint32())
 	}
 	for range g.rng.IntN(maxSubs + 1) {
-		g.subs = append(g.subs, g.rng.IntN(3) == 0)
+		g.subs = append(g.subs, subKind(g.rng.IntN(int(subKinds))))
 	}
 
 	var args, mem []byte
@@ -123,7 +135,8 @@ func Generate(seed uint64) *Case {
 	c.Maps = []*Map{
 		argsIdx: array("args", args), memIdx: array("mem", mem),
 		outIdx: array("out", make([]byte, 8*outRegs+memSize)), tableIdx: array("table", table...),
-		ringIdx: {Def: catalog.MapDef{Name: "ring", Type: catalog.MapRingBuf, MaxEntries: 4096}},
+		ringIdx:  {Def: catalog.MapDef{Name: "ring", Type: catalog.MapRingBuf, MaxEntries: 4096}},
+		jumpsIdx: {Def: catalog.MapDef{Name: "jumps", Type: catalog.MapProgArray, KeySize: 4, ValueSize: 4, MaxEntries: 2}},
 	}
 
 	g.scalars = []isa.Register{isa.R0, isa.R1, isa.R2, isa.R3, isa.R4, isa.R5, isa.R6, isa.R7, isa.R8}
@@ -137,10 +150,13 @@ func Generate(seed uint64) *Case {
 	g.base, g.off = isa.RFP, -memSize
 	subs := g.subs
 	g.subs = nil // subprograms call none
-	for _, callback := range subs {
-		functions = append(functions, g.subprogram(callback))
+	for _, g.sub = range subs {
+		functions = append(functions, g.subprogram())
 	}
 	c.Insns = layout(functions)
+	c.Tails = []Tail{{Map: "jumps", Key: make([]byte, 4), Case: &Case{
+		Type: c.Type, Insns: isa.Program(isa.LdImm64(isa.R0, g.number()), isa.ExitInsn()),
+	}}}
 	return c
 }
 
@@ -172,13 +188,19 @@ func (g *generator) epilogue() []isa.Instruction {
 	return append(code, isa.ExitInsn())
 }
 
-// subprogram draws a function of numbers, or a callback: that one has its index
-// in r1 and the address of its caller's bytes in r2.
-func (g *generator) subprogram(callback bool) function {
+// subprogram draws a function. A callback has its index in r1 and the address of
+// its caller's bytes in r2.
+func (g *generator) subprogram() function {
 	g.scalars = []isa.Register{isa.R0, isa.R1, isa.R2, isa.R3, isa.R4, isa.R5}
 	enter := isa.Program(isa.Mov64Reg(isa.R0, isa.R1))
 	end := isa.Program(isa.ExitInsn())
-	if callback {
+	switch g.sub {
+	case subTail:
+		enter = isa.Program(isa.StoreMem(isa.DW, isa.RFP, isa.R1, ctxSlot))
+		for r := isa.R0; r <= isa.R5; r++ {
+			enter = append(enter, isa.Mov64Imm(r, g.imm()))
+		}
+	case subCallback:
 		enter = append(enter, isa.StoreMem(isa.DW, isa.RFP, isa.R2, ctxSlot))
 		for r := isa.R2; r <= isa.R5; r++ {
 			enter = append(enter, isa.Mov64Imm(r, g.imm()))
@@ -193,7 +215,7 @@ func (g *generator) subprogram(callback bool) function {
 	for i := range int16(memSize / 8) {
 		enter = append(enter, isa.StoreMem(isa.DW, isa.RFP, isa.R1+isa.Register(i%5), -memSize+8*i))
 	}
-	return function{append([]unit{{code: enter}}, g.body(1+g.rng.IntN(subUnits), !callback)...), end}
+	return function{append([]unit{{code: enter}}, g.body(1+g.rng.IntN(subUnits), g.sub != subCallback)...), end}
 }
 
 // body draws n units, with loops among them or without.
@@ -214,6 +236,8 @@ func (g *generator) body(n int, loops bool) (units []unit) {
 			units = append(units, g.spilledPointer())
 		case k < 18 && g.base == memReg && loops: // not in loops: a record held there is soon refused
 			units = append(units, g.record())
+		case k < 19 && g.base != memReg && g.sub == subTail:
+			units = append(units, g.tailCall())
 		case k < 22 && g.subs != nil && loops:
 			units = append(units, g.callTo(g.rng.IntN(len(g.subs))))
 		case k < 25 && loops:
