@@ -11,7 +11,6 @@ import (
 
 	"github.com/skep-bpf/skep/image"
 	"github.com/skep-bpf/skep/internal/catalog"
-	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/verifier"
 )
 
@@ -100,10 +99,7 @@ func mapDef(m *image.Map, cpus int) (*catalog.MapDef, error) {
 		d.MaxEntries = uint32(cpus)
 	}
 	if m.Value != nil {
-		var err error
-		if d.Special, err = maps.SpecialFields(m.Value); err != nil {
-			return nil, err
-		}
+		d.Special, _ = catalog.FindSpecial(m.Value, false) // the kernel ignores the error too
 	}
 	if m.Inner != nil {
 		var err error

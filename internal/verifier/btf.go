@@ -462,39 +462,29 @@ func (e *env) structSpecials(t *btfType) []catalog.SpecialField {
 	if e.special == nil {
 		e.special = make(map[*btfType][]catalog.SpecialField)
 	}
-	s := specialFields(t.typ)
+	all, _ := catalog.FindSpecial(t.typ, true)
+	var s []catalog.SpecialField
+	for _, f := range all {
+		switch f.Kind {
+		case catalog.SpecialTimer, catalog.SpecialWorkqueue, catalog.SpecialTaskWork, catalog.SpecialUptr:
+			// of map values only
+		default:
+			s = append(s, f)
+		}
+	}
 	e.special[t] = s
 	return s
 }
 
-// specialStructs are the types that make a field special.
-var specialStructs = map[string]catalog.SpecialKind{
-	"bpf_spin_lock": catalog.SpecialSpinLock, "bpf_res_spin_lock": catalog.SpecialResSpinLock,
-	"bpf_timer": catalog.SpecialTimer, "bpf_wq": catalog.SpecialWorkqueue, "bpf_task_work": catalog.SpecialTaskWork,
-	"bpf_list_head": catalog.SpecialListHead, "bpf_list_node": catalog.SpecialListNode,
-	"bpf_rb_root": catalog.SpecialRBRoot, "bpf_rb_node": catalog.SpecialRBNode, "bpf_refcount": catalog.SpecialRefcount,
-}
-
-// specialFields finds the special fields directly in a struct.
-func specialFields(t btf.Type) (out []catalog.SpecialField) {
-	ms, _, ok := members(t)
-	if !ok {
-		return nil
-	}
-	for _, m := range ms {
-		mt := btf.UnderlyingType(m.Type)
-		if k, ok := specialStructs[mt.TypeName()]; ok {
-			size, _ := btf.Sizeof(mt)
-			out = append(out, catalog.SpecialField{Kind: k, Off: m.Offset.Bytes(), Size: uint32(size)})
-		}
-	}
-	return out
-}
-
 // btfResult gives R0 a pointer to what a helper's row, or its argument, names.
 func (e *env) btfResult(r0 *reg, h *helperRow, meta *callMeta, flags regType) *Error {
-	if meta.kptr != nil {
-		e.kptrResult(r0, meta, flags)
+	switch {
+	case meta.id == catalog.FnKptrXchg:
+		kptrResult(r0, flags, meta)
+		return nil
+	case meta.perCPUObject:
+		r0.setPtr(ptrToBTF | allocMem | rcu)
+		r0.btf = meta.retBTF
 		return nil
 	}
 	if h.Ret.Base() == catalog.RetBTFID {

@@ -1,6 +1,8 @@
 package verifier
 
 import (
+	"math"
+
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/isa"
@@ -117,28 +119,32 @@ func (e *env) leaveFunc() *Error {
 	return nil
 }
 
+// pushAsync makes a path of its own through a callback that is called some
+// time later (push_async_cb).
+func (e *env) pushAsync(sub int, sleepable bool, args func(caller, callee *frame) *Error) *Error {
+	caller := e.st.frame()
+	s := &e.subs[sub]
+	s.isCB, s.isAsyncCB = true, true
+	st := e.newState()
+	st.branches = 1
+	st.inSleepable = sleepable
+	st.frames[0] = e.newFrame()
+	e.initFrame(st.frames[0], noCallSite, 0, sub)
+	st.frames[0].asyncEntry = caller.asyncEntry + 1
+	st.first, st.last = int32(s.start), int32(e.insn)
+	e.pending = append(e.pending, pendingPath{st: st, insn: s.start, prev: e.insn, logPos: e.pos()})
+	if len(e.pending) > maxJmpSeq {
+		return e.refuse(errno.E2BIG, "The sequence of %d jumps is too complex for async cb.", len(e.pending))
+	}
+	return args(caller, st.frames[0])
+}
+
 // pushCallback makes a path that goes through a callback: once, before the
-// call returns, if it is called there and then; on its own if it is called
-// some time later (push_callback_call).
-func (e *env) pushCallback(sub int, async bool, args func(caller, callee *frame) *Error) *Error {
+// call returns (push_callback_call).
+func (e *env) pushCallback(sub int, args func(caller, callee *frame) *Error) *Error {
 	caller := e.st.frame()
 	s := &e.subs[sub]
 	s.isCB = true
-	if async {
-		s.isAsyncCB = true
-		st := e.newState()
-		st.branches = 1
-		st.inSleepable = false
-		st.frames[0] = e.newFrame()
-		e.initFrame(st.frames[0], noCallSite, 0, sub)
-		st.frames[0].asyncEntry = caller.asyncEntry + 1
-		st.first, st.last = int32(s.start), int32(e.insn)
-		e.pending = append(e.pending, pendingPath{st: st, insn: s.start, prev: e.insn, logPos: e.pos()})
-		if len(e.pending) > maxJmpSeq {
-			return e.refuse(errno.E2BIG, "The sequence of %d jumps is too complex for async cb.", len(e.pending))
-		}
-		return args(caller, st.frames[0])
-	}
 	st, err := e.pushPath(s.start, e.insn)
 	if err != nil {
 		return err
@@ -216,5 +222,15 @@ func (e *env) drainArgs(caller, callee *frame) *Error {
 	e.setConstDynptr(&callee.regs[isa.R1], dynKindLocal)
 	callee.regs[isa.R2] = caller.regs[isa.R3]
 	callee.asCallback()
+	return nil
+}
+
+func (e *env) taskWorkArgs(caller, callee *frame) *Error {
+	r := &caller.regs[isa.R3]
+	callee.regs[isa.R1].setPtr(constPtrToMap)
+	callee.regs[isa.R1].m, callee.regs[isa.R1].mapUID = r.m, r.mapUID
+	mapArgs(callee, r.m, r.mapUID)
+	callee.inAsync = true
+	callee.ret = catalog.Range{Min: math.MinInt32, Max: math.MaxInt32}
 	return nil
 }

@@ -192,13 +192,13 @@ func (e *env) helperEffects(ins isa.Instruction, h *helperRow, meta *callMeta, c
 		}
 		return e.markPrecise(isa.R2)
 	case catalog.FnForEachMapElem:
-		return e.pushCallback(meta.subprog, false, e.forEachArgs)
+		return e.pushCallback(meta.subprog, e.forEachArgs)
 	case catalog.FnTimerSetCallback:
-		return e.pushCallback(meta.subprog, true, e.timerArgs)
+		return e.pushAsync(meta.subprog, false, e.timerArgs)
 	case catalog.FnFindVma:
-		return e.pushCallback(meta.subprog, false, e.findVMAArgs)
+		return e.pushCallback(meta.subprog, e.findVMAArgs)
 	case catalog.FnUserRingBufDrain:
-		return e.pushCallback(meta.subprog, false, e.drainArgs)
+		return e.pushCallback(meta.subprog, e.drainArgs)
 	case catalog.FnLoop:
 		return e.checkLoop(meta)
 	case catalog.FnSnprintf:
@@ -241,7 +241,7 @@ func (e *env) checkLoop(meta *callMeta) *Error {
 		}
 	}
 	if uint64(f.callbackDepth) < f.regs[isa.R1].umax {
-		return e.pushCallback(meta.subprog, false, e.loopArgs)
+		return e.pushCallback(meta.subprog, e.loopArgs)
 	}
 	f.callbackDepth = 0
 	if e.level2 {

@@ -27,7 +27,9 @@ type callMeta struct {
 	subprog   int
 	retBTF    *btfType
 	kptr      *catalog.SpecialField
-	kptrSpec  *btfType
+	kptrType  *btfType
+	// perCPUObject: the result is this CPU's copy of an allocated object.
+	perCPUObject bool
 
 	// constKeyInside: the key of an array lookup is a constant below max_entries.
 	constKeyInside bool
@@ -109,7 +111,7 @@ func (e *env) checkArgType(n isa.Register, arg catalog.Arg, meta *callMeta) *Err
 func (e *env) checkBTFArg(n isa.Register, r *reg, arg catalog.Arg, meta *callMeta) *Error {
 	if r.typ.has(allocMem) || r.typ.has(perCPUMem) {
 		if meta.id == catalog.FnKptrXchg && n == isa.R2 {
-			return e.checkKptrMatch(n, r, meta.kptr, meta.kptrSpec)
+			return e.checkKptrMatch(n, r, meta.kptr, meta.kptrType)
 		}
 		return nil
 	}
@@ -118,7 +120,7 @@ func (e *env) checkBTFArg(n isa.Register, r *reg, arg catalog.Arg, meta *callMet
 		return e.refuse(errno.EACCES, "Possibly NULL pointer passed to helper arg%d", n)
 	}
 	if meta.id == catalog.FnKptrXchg {
-		return e.checkKptrMatch(n, r, meta.kptr, meta.kptrSpec)
+		return e.checkKptrMatch(n, r, meta.kptr, meta.kptrType)
 	}
 	name := arg.BTF
 	if arg.Type.Base() == catalog.ArgBTFIDSockCommon {
@@ -282,10 +284,17 @@ func (e *env) bindArg(i int, n isa.Register, r *reg, arg catalog.Arg, h *helperR
 			return e.refuse(errno.EACCES, "Helper has invalid btf_id in R%d", n)
 		}
 		meta.retBTF = r.btf
+		meta.perCPUObject = r.typ.has(rcu)
 	case catalog.ArgSpinLock:
+		if e.inTreeCallback() {
+			return e.refuse(errno.EACCES, "can't spin_{lock,unlock} in rbtree cb")
+		}
 		return e.checkLock(n, meta.id == catalog.FnSpinLock, refLock)
 	case catalog.ArgTimer:
-		return e.checkTimer(n, r, meta)
+		if err := e.checkMapField(n, r, catalog.SpecialTimer); err != nil {
+			return err
+		}
+		meta.m, meta.mapUID = r.m, r.mapUID
 	case catalog.ArgFunc:
 		meta.subprog = int(r.subprog)
 	case catalog.ArgMem:
@@ -472,21 +481,22 @@ func (e *env) constStr(n isa.Register, r *reg) (string, *Error) {
 	return string(b[:end]), nil
 }
 
-// checkTimer demands the address of a map value's timer (process_timer_func).
-func (e *env) checkTimer(n isa.Register, r *reg, meta *callMeta) *Error {
+// checkMapField demands the address of a map value's one field of a kind that
+// there is only one of (check_map_field_pointer).
+func (e *env) checkMapField(n isa.Register, r *reg, kind catalog.SpecialKind) *Error {
+	name := specialNames[kind]
 	if !r.isConst() {
-		return e.refuse(errno.EINVAL, "R%d doesn't have constant offset. bpf_timer has to be at the constant offset", n)
+		return e.refuse(errno.EINVAL, "R%d doesn't have constant offset. %s has to be at the constant offset", n, name)
 	}
 	if r.m.Value == nil && len(r.m.Special) == 0 {
-		return e.refuse(errno.EINVAL, "map '%s' has to have BTF in order to use bpf_timer", r.m.Name)
+		return e.refuse(errno.EINVAL, "map '%s' has to have BTF in order to use %s", r.m.Name, name)
 	}
-	f := findSpecial(r.m.Special, catalog.SpecialTimer)
+	f := findSpecial(r.m.Special, kind)
 	if f == nil {
-		return e.refuse(errno.EINVAL, "map '%s' has no valid bpf_timer", r.m.Name)
+		return e.refuse(errno.EINVAL, "map '%s' has no valid %s", r.m.Name, name)
 	}
 	if at := int64(r.bits.value) + int64(r.off); at != int64(f.Off) {
-		return e.refuse(errno.EINVAL, "off %d doesn't point to 'struct bpf_timer' that is at %d", at, f.Off)
+		return e.refuse(errno.EINVAL, "off %d doesn't point to 'struct %s' that is at %d", at, name, f.Off)
 	}
-	meta.m, meta.mapUID = r.m, r.mapUID
 	return nil
 }

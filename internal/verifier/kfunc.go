@@ -85,6 +85,12 @@ type kfuncMeta struct {
 	iterSlot  int
 	bufSize   uint64
 	bufRdonly bool
+	m         *catalog.MapDef
+	mapUID    uint32
+	subprog   int
+	root      *catalog.SpecialField // the list's head or the tree's root
+	object    *btfType              // type of the object passed
+	owning    bool                  // by an owning reference
 }
 
 // checkKfunc checks a call of a kernel function and carries out what it does
@@ -107,12 +113,20 @@ func (e *env) checkKfunc(ins isa.Instruction) *Error {
 	if k.flags&kfRCUProtected != 0 && k.flags&(kfIterNew|kfIterNext|kfIterDestroy) == 0 && !e.inRCU() {
 		return e.refuse(errno.EACCES, "kernel func %s requires RCU critical section protection", k.name)
 	}
+	if k.effect.takesLock() {
+		if err := e.forkLockFailed(); err != nil {
+			return err
+		}
+	}
 	meta := kfuncMeta{k: k}
 	if err := e.checkKfuncArgs(&meta); err != nil {
 		return err
 	}
 	if k.throws {
 		return e.throw()
+	}
+	if err := e.kfuncCallback(&meta, ins); err != nil {
+		return err
 	}
 	if err := e.kfuncRegion(&meta, sleeps); err != nil {
 		return err
@@ -122,8 +136,10 @@ func (e *env) checkKfunc(ins isa.Instruction) *Error {
 			return e.refuse(errno.EINVAL, "kfunc %s#%d reference has not been acquired before", k.name, ins.Imm)
 		}
 	}
-	if k.effect == effectResLock || k.effect == effectResLockIRQ {
-		return e.resLockResult(&meta)
+	if k.effect.inserts() {
+		if err := e.disown(&meta); err != nil {
+			return err
+		}
 	}
 	regs := e.regs()
 	e.clearCallerSaved(regs)
@@ -151,6 +167,9 @@ func (e *env) throw() *Error {
 // kfuncRegion enters and leaves regions that are not preempted, interrupted or reclaimed under.
 func (e *env) kfuncRegion(meta *kfuncMeta, sleeps bool) *Error {
 	st, name := e.st, meta.k.name
+	if st.rcuLock && (meta.k.effect == effectRCULock || meta.k.effect == effectRCUUnlock) && e.inTreeCallback() {
+		return e.refuse(errno.EACCES, "Calling bpf_rcu_read_{lock,unlock} in unnecessary rbtree callback")
+	}
 	switch eff := meta.k.effect; {
 	case st.rcuLock && eff == effectRCULock:
 		return e.refuse(errno.EINVAL, "nested rcu read lock (kernel function %s)", name)
@@ -201,7 +220,7 @@ func (e *env) checkKfuncArgs(meta *kfuncMeta) *Error {
 		return e.refuse(errno.EINVAL, "Function %s has %d > %d args", meta.k.name, len(ps), 5)
 	}
 	for i := 0; i < len(ps); i++ {
-		if hasSuffix(ps[i].Name, "__ign") {
+		if hasSuffix(ps[i].Name, "__ign") || hasSuffix(ps[i].Name, "__prog") {
 			continue
 		}
 		n := isa.R1 + isa.Register(i)
@@ -290,6 +309,21 @@ func (e *env) kfuncPointer(i int, ps []btf.FuncParam, meta *kfuncMeta) (int, *Er
 		return 1, nil
 	case hasSuffix(p.Name, "__nullable") && r.isNull():
 		return 1, e.markPrecise(n)
+	case hasSuffix(p.Name, "__alloc"):
+		if flags&(kfTrustedArgs|kfRelease|kfRCU) != 0 {
+			if err := e.checkTrusted(n, r, flags); err != nil {
+				return 0, err
+			}
+		}
+		if err := checkOff(); err != nil {
+			return 0, err
+		}
+		return 1, e.kfuncAllocated(n, r, meta)
+	case hasSuffix(p.Name, "__refcounted_kptr"):
+		if err := checkOff(); err != nil {
+			return 0, err
+		}
+		return 1, e.kfuncRefcounted(n, r, meta)
 	case name == "bpf_dynptr" || name == "bpf_dynptr_kern":
 		if err := e.checkArgOffset(n, r, catalog.ArgDynptr); err != nil {
 			return 0, err
@@ -300,41 +334,118 @@ func (e *env) kfuncPointer(i int, ps []btf.FuncParam, meta *kfuncMeta) (int, *Er
 			return 0, err
 		}
 		return 1, e.kfuncIter(n, target, meta)
+	case name == "bpf_list_head", name == "bpf_list_node", name == "bpf_rb_root", name == "bpf_rb_node":
+		if err := checkOff(); err != nil {
+			return 0, err
+		}
+		return 1, e.kfuncGraph(n, r, name, meta)
 	case meta.k.effect == effectIRQSave || meta.k.effect == effectIRQRestore || hasSuffix(p.Name, "__irq_flag"):
+		if err := checkOff(); err != nil {
+			return 0, err
+		}
 		return 1, e.kfuncIRQ(n, meta)
 	case name == "bpf_res_spin_lock":
-		return 1, e.kfuncResLock(n, i, meta)
+		if err := checkOff(); err != nil {
+			return 0, err
+		}
+		return 1, e.kfuncResLock(n, meta)
 	case hasSuffix(p.Name, "__str"):
 		if r.typ != ptrToMapValue {
 			return 0, e.refuse(errno.EINVAL, "arg#%d doesn't point to a const string", i)
 		}
 		return 1, e.checkConstStr(n, r)
 	case hasSuffix(p.Name, "__map"):
+		return 1, e.kfuncMap(i, n, r, meta)
+	case name == "bpf_wq", name == "bpf_task_work":
 		if err := checkOff(); err != nil {
 			return 0, err
 		}
-		bpfMap := e.kernelStruct("bpf_map")
-		if bpfMap == nil || r.typ.base() != ptrToBTF && r.kernelStruct() == "" {
-			return 0, e.refuse(errno.EINVAL, "pointer in R%d isn't map pointer", n)
-		}
-		return 1, e.kfuncBTF(i, n, r, bpfMap.typ, meta)
-	case hasSuffix(p.Name, "__alloc"), hasSuffix(p.Name, "__refcounted_kptr"),
-		name == "bpf_list_head", name == "bpf_list_node", name == "bpf_rb_root", name == "bpf_rb_node", name == "bpf_wq",
-		name == "bpf_task_work":
-		return 0, e.unsupported("arguments of type %s of kernel functions", name)
+		return 1, e.kfuncMapField(n, r, name, meta)
 	case r.typ.base() == ptrToBTF || r.kernelStruct() != "":
 		if err := e.kfuncBTF(i, n, r, target, meta); err != nil {
 			return 0, err
 		}
 		return 1, checkOff()
 	}
-	if _, isFunc := target.(*btf.FuncProto); isFunc {
-		return 0, e.unsupported("callbacks of kernel functions")
-	}
 	if err := checkOff(); err != nil {
 		return 0, err
 	}
+	if _, isFunc := target.(*btf.FuncProto); isFunc {
+		if r.typ != ptrToFunc {
+			return 0, e.refuse(errno.EINVAL, "arg%d expected pointer to func", i)
+		}
+		meta.subprog = int(r.subprog)
+		return 1, nil
+	}
 	return e.kfuncMem(i, n, ps, target, sized, meta)
+}
+
+// kfuncGraph checks an argument that is a list, a tree, or a node of one.
+func (e *env) kfuncGraph(n isa.Register, r *reg, name string, meta *kfuncMeta) *Error {
+	switch name {
+	case "bpf_list_head":
+		return e.kfuncRoot(n, r, catalog.SpecialListHead, meta)
+	case "bpf_rb_root":
+		return e.kfuncRoot(n, r, catalog.SpecialRBRoot, meta)
+	case "bpf_list_node":
+		return e.kfuncListNode(n, r, meta)
+	}
+	return e.kfuncTreeNode(n, r, meta)
+}
+
+// kfuncMap checks a map; if one of its fields was passed before, it must be that map.
+func (e *env) kfuncMap(i int, n isa.Register, r *reg, meta *kfuncMeta) *Error {
+	if r.m == nil && r.typ.base() != ptrToBTF {
+		return e.refuse(errno.EINVAL, "pointer in R%d isn't map pointer", n)
+	}
+	if meta.m != nil && (meta.m != r.m || meta.mapUID != r.mapUID) {
+		what, at := "workqueue", isa.R1
+		if meta.k.effect == effectTaskWork {
+			what, at = "bpf_task_work", isa.R2
+		}
+		return e.refuse(errno.EINVAL, "%s pointer in R%d map_uid=%d doesn't match map pointer in R%d map_uid=%d", what, at, meta.mapUID, at+1, r.mapUID)
+	}
+	meta.m, meta.mapUID = r.m, r.mapUID
+	if err := e.checkTrusted(n, r, meta.k.flags); err != nil {
+		return err
+	}
+	if err := e.checkArgOffset(n, r, catalog.ArgNone); err != nil {
+		return err
+	}
+	if t := e.kernelStruct("bpf_map"); t != nil {
+		return e.kfuncStruct(i, n, r, t.typ, meta)
+	}
+	return e.silent(errno.EINVAL)
+}
+
+// kfuncMapField checks the work queue or task work in a map value.
+func (e *env) kfuncMapField(n isa.Register, r *reg, name string, meta *kfuncMeta) *Error {
+	if r.typ != ptrToMapValue {
+		return e.refuse(errno.EINVAL, "arg#%d doesn't point to a map value", n-1)
+	}
+	kind := catalog.SpecialWorkqueue
+	if name == "bpf_task_work" {
+		kind = catalog.SpecialTaskWork
+	}
+	meta.m, meta.mapUID = r.m, r.mapUID
+	return e.checkMapField(n, r, kind)
+}
+
+// kfuncCallback makes the path through the function a kfunc was given.
+func (e *env) kfuncCallback(meta *kfuncMeta, ins isa.Instruction) *Error {
+	var err *Error
+	switch meta.k.effect {
+	case effectTreeAdd:
+		err = e.pushCallback(meta.subprog, e.lessArgs(meta.root))
+	case effectWQCallback:
+		err = e.pushAsync(meta.subprog, true, e.timerArgs)
+	case effectTaskWork:
+		err = e.pushAsync(meta.subprog, true, e.taskWorkArgs)
+	}
+	if err != nil {
+		return e.also(err, "kfunc %s#%d failed callback verification", meta.k.name, ins.Imm)
+	}
+	return nil
 }
 
 // isKfuncCtx reports whether the kernel's own type of the context stands there.
@@ -356,13 +467,31 @@ func (e *env) kfuncBTF(i int, n isa.Register, r *reg, target btf.Type, meta *kfu
 		}
 		return e.refuse(errno.EINVAL, "kernel function %s args#%d pointer type %s %s is not supported", meta.k.name, i, btfKind(target), target.TypeName())
 	}
-	if flags&(kfTrustedArgs|kfRelease|kfRCU) != 0 && !r.isTrusted() {
-		if flags&kfRCU == 0 {
-			return e.refuse(errno.EINVAL, "R%d must be referenced or trusted", n)
-		}
-		if !r.typ.has(rcu) {
-			return e.refuse(errno.EINVAL, "R%d must be a rcu pointer", n)
-		}
+	if err := e.checkTrusted(n, r, flags); err != nil {
+		return err
+	}
+	return e.kfuncStruct(i, n, r, target, meta)
+}
+
+// checkTrusted demands a pointer as trusted as the kfunc's flags say.
+func (e *env) checkTrusted(n isa.Register, r *reg, flags catalog.KfuncFlag) *Error {
+	if flags&(kfTrustedArgs|kfRelease|kfRCU) == 0 || r.isTrusted() {
+		return nil
+	}
+	if flags&kfRCU == 0 {
+		return e.refuse(errno.EINVAL, "R%d must be referenced or trusted", n)
+	}
+	if !r.typ.has(rcu) {
+		return e.refuse(errno.EINVAL, "R%d must be a rcu pointer", n)
+	}
+	return nil
+}
+
+// kfuncStruct demands a pointer to a struct that stands for target (process_kf_arg_ptr_to_btf_id).
+func (e *env) kfuncStruct(i int, n isa.Register, r *reg, target btf.Type, meta *kfuncMeta) *Error {
+	flags := meta.k.flags
+	if (r.typ.base() != ptrToBTF || r.typ&unsafeFlags != 0 && !r.typ.has(rcu)) && r.kernelStruct() == "" {
+		return e.refuse(errno.EINVAL, "arg#%d is %s expected %s or socket", i, r.typ, r.typ.base()|r.typ&trustedFlags)
 	}
 	have := r.btf
 	if have == nil {
@@ -516,6 +645,10 @@ func (e *env) kfuncResult(meta *kfuncMeta) *Error {
 	if !isPtr {
 		if _, void := ret.(*btf.Void); !void {
 			e.markUnknown(r0)
+			if k.effect.takesLock() {
+				r0.setConst(0) // the path where it failed is another
+				r0.precise = !e.priv
+			}
 		}
 		return nil
 	}
@@ -542,21 +675,33 @@ func (e *env) kfuncResult(meta *kfuncMeta) *Error {
 		r0.btf = t
 	case resultCast:
 		return e.castResult(r0, meta)
+	case resultObject:
+		if err := e.objectResult(r0, meta); err != nil {
+			return err
+		}
 	default:
 		if err := e.protoResult(r0, target, meta); err != nil {
 			return err
 		}
 	}
-	if k.flags&kfRetNull != 0 {
+	null := k.flags&kfRetNull != 0 && !(k.effect == effectRefcountAcquire && meta.owning)
+	if null {
 		r0.typ |= mayBeNull
 		r0.id = e.newID()
 	}
 	if k.flags&kfAcquire != 0 {
 		id := e.acquire()
-		if k.flags&kfRetNull != 0 {
+		if null {
 			r0.id = id
 		}
 		r0.ref = id
+	} else if k.effect.peeks() {
+		if err := e.setNonOwning(r0); err != nil {
+			return err
+		}
+	}
+	if r0.id == 0 && r0.hasLock(e) {
+		r0.id = e.newID()
 	}
 	return nil
 }
@@ -583,6 +728,9 @@ func (e *env) protoResult(r0 *reg, target btf.Type, meta *kfuncMeta) *Error {
 	}
 	size := meta.bufSize
 	ro := meta.bufRdonly
+	if meta.k.effect == effectSessionCookie {
+		size = 8
+	}
 	if size == 0 {
 		n, err := btf.Sizeof(target)
 		if err != nil || n == 0 {

@@ -39,6 +39,7 @@ const (
 	resultSliceRW
 	resultCtx
 	resultCast
+	resultObject // of objects.go
 )
 
 // kfEffect is what a call does besides its result.
@@ -60,7 +61,35 @@ const (
 	effectResUnlock
 	effectResLockIRQ
 	effectResUnlockIRQ
+	effectObjNew
+	effectPerCPUObjNew
+	effectObjDrop
+	effectPerCPUObjDrop
+	effectRefcountAcquire
+	effectListPush
+	effectListPop
+	effectListPeek
+	effectTreeAdd
+	effectTreeRemove
+	effectTreePeek
+	effectWQCallback
+	effectTaskWork
+	effectSessionCookie
 )
+
+// onTree reports whether the call works on a red-black tree, whose lock must be held.
+func (f kfEffect) onTree() bool {
+	return f == effectTreeAdd || f == effectTreeRemove || f == effectTreePeek
+}
+
+// inserts reports whether the call puts an object into a list or tree.
+func (f kfEffect) inserts() bool { return f == effectListPush || f == effectTreeAdd }
+
+// peeks reports whether the call returns an object that stays where it is.
+func (f kfEffect) peeks() bool { return f == effectListPeek || f == effectTreePeek }
+
+// takesLock reports whether the call takes a resilient spin lock.
+func (f kfEffect) takesLock() bool { return f == effectResLock || f == effectResLockIRQ }
 
 // kfuncRows lists the kfuncs that need more of a model than their prototype and flags.
 var kfuncRows = []kfuncRow{
@@ -87,24 +116,43 @@ var kfuncRows = []kfuncRow{
 	{name: "bpf_rdonly_cast", result: resultCast},
 
 	{name: "bpf_xdp_pull_data", changesPkt: true},
+
+	{name: "bpf_obj_new_impl", effect: effectObjNew, result: resultObject},
+	{name: "bpf_percpu_obj_new_impl", effect: effectPerCPUObjNew, result: resultObject},
+	{name: "bpf_obj_drop_impl", effect: effectObjDrop},
+	{name: "bpf_percpu_obj_drop_impl", effect: effectPerCPUObjDrop},
+	{name: "bpf_refcount_acquire_impl", effect: effectRefcountAcquire, result: resultObject, underLock: true},
+	{name: "bpf_list_push_front_impl", effect: effectListPush, underLock: true},
+	{name: "bpf_list_push_back_impl", effect: effectListPush, underLock: true},
+	{name: "bpf_list_pop_front", effect: effectListPop, result: resultObject, underLock: true},
+	{name: "bpf_list_pop_back", effect: effectListPop, result: resultObject, underLock: true},
+	{name: "bpf_list_front", effect: effectListPeek, result: resultObject, underLock: true},
+	{name: "bpf_list_back", effect: effectListPeek, result: resultObject, underLock: true},
+	{name: "bpf_rbtree_add_impl", effect: effectTreeAdd, syncCallback: true, underLock: true},
+	{name: "bpf_rbtree_remove", effect: effectTreeRemove, result: resultObject, underLock: true},
+	{name: "bpf_rbtree_first", effect: effectTreePeek, result: resultObject, underLock: true},
+	{name: "bpf_rbtree_root", effect: effectTreePeek, result: resultObject, underLock: true},
+	{name: "bpf_rbtree_left", effect: effectTreePeek, result: resultObject, underLock: true},
+	{name: "bpf_rbtree_right", effect: effectTreePeek, result: resultObject, underLock: true},
+
+	{name: "bpf_iter_num_new", underLock: true},
+	{name: "bpf_iter_num_next", underLock: true},
+	{name: "bpf_iter_num_destroy", underLock: true},
+
 	{name: "bpf_throw", throws: true},
+	{name: "bpf_wq_set_callback_impl", effect: effectWQCallback, asyncCallback: true},
+	{name: "bpf_task_work_schedule_signal_impl", effect: effectTaskWork, asyncCallback: true},
+	{name: "bpf_task_work_schedule_resume_impl", effect: effectTaskWork, asyncCallback: true},
+	{name: "bpf_session_cookie", effect: effectSessionCookie},
+	{name: "bpf_arena_alloc_pages", underLock: true},
+	{name: "bpf_arena_free_pages", underLock: true},
+	{name: "bpf_arena_reserve_pages", underLock: true},
+	{name: "bpf_stream_vprintk_impl", underLock: true},
 }
 
 // unmodelled are kfuncs whose prototype and flags do not tell all, and of
 // which this verifier has no model.
-var unmodelled = map[string]bool{
-	"bpf_obj_new_impl": true, "bpf_percpu_obj_new_impl": true, "bpf_obj_drop_impl": true, "bpf_percpu_obj_drop_impl": true,
-	"bpf_refcount_acquire_impl": true,
-	"bpf_list_push_front_impl":  true, "bpf_list_push_back_impl": true, "bpf_list_pop_front": true, "bpf_list_pop_back": true,
-	"bpf_list_front": true, "bpf_list_back": true,
-	"bpf_rbtree_add_impl": true, "bpf_rbtree_remove": true, "bpf_rbtree_first": true, "bpf_rbtree_root": true,
-	"bpf_rbtree_left": true, "bpf_rbtree_right": true,
-	"bpf_wq_init": true, "bpf_wq_set_callback_impl": true, "bpf_wq_start": true,
-	"bpf_task_work_schedule_signal_impl": true, "bpf_task_work_schedule_resume_impl": true,
-	"bpf_task_work_schedule_signal": true, "bpf_task_work_schedule_resume": true,
-	"bpf_session_cookie": true, "bpf_stream_vprintk": true,
-	"bpf_dynptr_from_file": true, "bpf_set_dentry_xattr": true, "bpf_remove_dentry_xattr": true,
-}
+var unmodelled = map[string]bool{"bpf_dynptr_from_file": true, "bpf_set_dentry_xattr": true, "bpf_remove_dentry_xattr": true}
 
 var kfuncRowsByName = func() map[string]*kfuncRow {
 	m := make(map[string]*kfuncRow, len(kfuncRows))

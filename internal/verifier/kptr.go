@@ -8,172 +8,167 @@ import (
 	"github.com/skep-bpf/skep/isa"
 )
 
-// Kernel pointers kept in map values: plain ones may be read and stored but not
-// trusted, referenced ones change hands through bpf_kptr_xchg.
-
-// rcuTypes are the kernel's structs that RCU keeps while a program looks at them.
-var rcuTypes = set("prog_test_ref_kfunc cgroup bpf_cpumask task_struct bpf_crypto_ctx")
-
-// kptrTarget is the type a field points to: the kernel's, or else the program's own.
-func (e *env) kptrTarget(f *catalog.SpecialField) (*btfType, *Error) {
-	if t := e.kernelStruct(f.BTF); t != nil {
-		return t, nil
+// pointee is the type a kernel pointer in a map value or object points to: one
+// of the kernel's, else of the program's own.
+func (e *env) pointee(f *catalog.SpecialField) *btfType {
+	if t := e.kernelStruct(f.BTF); t != nil && f.Kind != catalog.SpecialUptr {
+		return t
 	}
-	var s *btf.Struct
-	if e.p.BTF == nil || e.p.BTF.TypeByName(f.BTF, &s) != nil {
-		return nil, e.unsupported("pointers to struct %s, which the kernel's BTF does not have", f.BTF)
-	}
-	t := e.intern(e.p.BTF, s)
-	for _, f := range e.structSpecials(t) {
-		if f.Kind == catalog.SpecialListNode || f.Kind == catalog.SpecialRBNode {
-			return nil, e.unsupported("pointers to nodes of lists and trees in map values")
-		}
-	}
-	return t, nil
+	return e.progStruct(f.BTF)
 }
 
-// accessKptr loads or stores a pointer in a map value (check_map_kptr_access).
+// rcuProtected are the kernel's structs that RCU keeps from being freed.
+var rcuProtected = set("prog_test_ref_kfunc cgroup bpf_cpumask task_struct bpf_crypto_ctx")
+
+// kptrLoaded is how far a pointer loaded from a field is trusted (btf_ld_kptr_type).
+func (e *env) kptrLoaded(f *catalog.SpecialField, t *btfType) regType {
+	safe := f.Kind == catalog.SpecialKptrPerCPU || f.Kind == catalog.SpecialKptrRef && (!t.kernel || rcuProtected[t.name])
+	if !safe || !e.inRCU() {
+		return mayBeNull | untrusted
+	}
+	flags := mayBeNull | rcu
+	switch {
+	case f.Kind == catalog.SpecialKptrPerCPU:
+		flags |= perCPUMem
+	case !t.kernel:
+		flags |= allocMem
+	}
+	fs := e.structSpecials(t)
+	if findSpecial(fs, catalog.SpecialListNode) != nil || findSpecial(fs, catalog.SpecialRBNode) != nil {
+		flags |= nonOwnRef
+	}
+	return flags
+}
+
+// accessKptr loads or stores a kernel pointer in a map value (check_map_kptr_access).
 func (e *env) accessKptr(a access, f *catalog.SpecialField) *Error {
 	ins := e.insns[e.insn]
-	class := ins.Op.Class()
+	cls := ins.Op.Class()
 	if ins.Op.Mode() != isa.ModeMEM {
 		return e.refuse(errno.EACCES, "kptr in map can only be accessed using BPF_MEM instruction mode")
 	}
-	switch {
-	case class != isa.ClassLDX && (f.Kind == catalog.SpecialKptrRef || f.Kind == catalog.SpecialKptrPerCPU):
-		return e.refuse(errno.EACCES, "store to referenced kptr disallowed")
-	case class != isa.ClassLDX && f.Kind == catalog.SpecialUptr:
-		return e.refuse(errno.EACCES, "store to uptr disallowed")
-	case class == isa.ClassLDX:
-		return e.loadKptr(a, f)
-	case class == isa.ClassSTX:
-		r := &e.regs()[ins.Src]
-		if r.isNull() {
-			return e.markPrecise(ins.Src)
+	if cls != isa.ClassLDX {
+		switch f.Kind {
+		case catalog.SpecialKptrRef, catalog.SpecialKptrPerCPU:
+			return e.refuse(errno.EACCES, "store to referenced kptr disallowed")
+		case catalog.SpecialUptr:
+			return e.refuse(errno.EACCES, "store to uptr disallowed")
 		}
-		t, err := e.kptrTarget(f)
-		if err == nil {
-			err = e.checkKptrMatch(ins.Src, r, f, t)
+	}
+	t := e.pointee(f)
+	if t == nil {
+		return e.silent(errno.EFAULT)
+	}
+	switch cls {
+	case isa.ClassLDX:
+		if a.val == noReg {
+			return nil
 		}
-		if err != nil {
-			err.Errno = errno.EACCES
+		dst := &e.regs()[a.val]
+		if f.Kind == catalog.SpecialUptr {
+			size, _ := btf.Sizeof(t.typ)
+			dst.setPtr(ptrToMem | mayBeNull)
+			dst.size = uint32(size)
+		} else {
+			dst.setPtr(ptrToBTF | e.kptrLoaded(f, t))
+			dst.btf = t
 		}
-		return err
-	case class == isa.ClassST:
+		dst.id = e.newID()
+	case isa.ClassSTX:
+		v := &e.regs()[a.val]
+		if v.isNull() {
+			return e.markPrecise(a.val)
+		}
+		return e.checkKptrMatch(a.val, v, f, t)
+	case isa.ClassST:
 		if ins.Imm != 0 {
 			return e.refuse(errno.EACCES, "BPF_ST imm must be 0 when storing to kptr at off=%d", f.Off)
 		}
-		return nil
+	default:
+		return e.refuse(errno.EACCES, "kptr in map can only be accessed using BPF_LDX/BPF_STX/BPF_ST")
 	}
-	return e.refuse(errno.EACCES, "kptr in map can only be accessed using BPF_LDX/BPF_STX/BPF_ST")
-}
-
-func (e *env) loadKptr(a access, f *catalog.SpecialField) *Error {
-	t, err := e.kptrTarget(f)
-	if err != nil || a.val == noReg {
-		return err
-	}
-	dst := &e.regs()[a.val]
-	if f.Kind == catalog.SpecialUptr {
-		size, serr := btf.Sizeof(t.typ)
-		if serr != nil {
-			return e.silent(errno.EINVAL)
-		}
-		dst.setPtr(ptrToMem | mayBeNull)
-		dst.size, dst.id = uint32(size), e.newID()
-		return nil
-	}
-	flags := untrusted
-	safe := f.Kind == catalog.SpecialKptrPerCPU || f.Kind == catalog.SpecialKptrRef && (!t.kernel || rcuTypes[t.name])
-	if safe && e.inRCU() {
-		flags = rcu
-		if f.Kind == catalog.SpecialKptrPerCPU {
-			flags |= perCPUMem
-		} else if !t.kernel {
-			flags |= allocMem
-		}
-	}
-	dst.setPtr(ptrToBTF | mayBeNull | flags)
-	dst.btf, dst.id = t, e.newID()
 	return nil
 }
 
-// checkKptrMatch demands a pointer that may be kept in a field (map_kptr_match_type).
+// checkKptrMatch demands that what is stored is what the field points to (map_kptr_match_type).
 func (e *env) checkKptrMatch(n isa.Register, r *reg, f *catalog.SpecialField, t *btfType) *Error {
-	plain, perCPU := f.Kind == catalog.SpecialKptrUnref, f.Kind == catalog.SpecialKptrPerCPU
-	name := ""
-	ok := r.typ.base() == ptrToBTF
-	if ok {
-		may := mayBeNull | allocMem
-		switch {
-		case r.btf.kernel && plain:
-			may = mayBeNull | trusted | rcu | untrusted
-		case r.btf.kernel:
-			may = mayBeNull | trusted | rcu
-		case perCPU:
-			may |= perCPUMem
+	bad := func(name string) *Error {
+		also := ""
+		if f.Kind == catalog.SpecialKptrUnref {
+			also = " or " + (ptrToBTF | untrusted).String() + t.name
 		}
-		ok = r.typ&^0xff&^may == 0 && perCPU == r.typ.has(perCPUMem)
+		return e.refuse(errno.EACCES, "invalid kptr access, R%d type=%s%s expected=%s%s%s", n, r.typ, name, ptrToBTF, t.name, also)
 	}
-	if ok {
-		name = r.btf.name
-		if err := e.checkFixedOff(r, n, true); err != nil {
-			err.Errno = errno.EACCES
-			return err
+	if r.typ.base() != ptrToBTF {
+		return bad("")
+	}
+	perm := mayBeNull | trusted | rcu
+	if r.btf.kernel {
+		if f.Kind == catalog.SpecialKptrUnref {
+			perm |= untrusted
 		}
-		ok = e.structMatches(r.btf, r.off, t, !plain)
+	} else {
+		perm = mayBeNull | allocMem
+		if f.Kind == catalog.SpecialKptrPerCPU {
+			perm |= perCPUMem
+		}
 	}
-	if ok {
-		return nil
+	if r.typ.flags()&^perm != 0 || (f.Kind == catalog.SpecialKptrPerCPU) != r.typ.has(perCPUMem) {
+		return bad("")
 	}
-	or := ""
-	if plain {
-		or = " or " + (ptrToBTF | untrusted).String() + t.name
+	if err := e.checkFixedOff(r, n, true); err != nil {
+		return err
 	}
-	return e.refuse(errno.EINVAL, "invalid kptr access, R%d type=%s%s expected=%s%s%s", n, r.typ, name, ptrToBTF, t.name, or)
+	if !e.structMatches(r.btf, r.off, t, f.Kind != catalog.SpecialKptrUnref) {
+		return bad(r.btf.name)
+	}
+	return nil
 }
 
-// checkKptrDest finds the field that bpf_kptr_xchg changes (process_kptr_func).
+// checkKptrDest demands the address of a referenced pointer field, for
+// bpf_kptr_xchg (process_kptr_func).
 func (e *env) checkKptrDest(n isa.Register, r *reg, meta *callMeta) *Error {
-	if r.typ.base() == ptrToBTF {
-		return e.unsupported("kernel pointers in allocated objects")
+	if !r.typ.isAllocObj() {
+		if r.m.Value == nil && len(r.m.Special) == 0 {
+			return e.refuse(errno.EINVAL, "map '%s' has to have BTF in order to use bpf_kptr_xchg", r.m.Name)
+		}
+		meta.m = r.m
 	}
-	if r.m.Value == nil {
-		return e.refuse(errno.EINVAL, "map '%s' has to have BTF in order to use bpf_kptr_xchg", r.m.Name)
-	}
-	meta.m, meta.mapUID = r.m, r.mapUID
 	if !r.isConst() {
 		return e.refuse(errno.EINVAL, "R%d doesn't have constant offset. kptr has to be at the constant offset", n)
 	}
+	off := uint32(r.off) + uint32(r.bits.value)
+	fs := r.specials(e)
 	any := false
-	at := int64(r.off) + int64(r.bits.value)
-	for i := range r.m.Special {
-		f := &r.m.Special[i]
-		if !isKptr(f.Kind) {
+	for i := range fs {
+		f := &fs[i]
+		if f.Kind == catalog.SpecialUptr || !isKptr(f.Kind) {
 			continue
 		}
 		any = true
-		if int64(f.Off) != at {
+		if f.Off != off {
 			continue
 		}
-		if f.Kind != catalog.SpecialKptrRef && f.Kind != catalog.SpecialKptrPerCPU {
-			return e.refuse(errno.EACCES, "off=%d kptr isn't referenced kptr", at)
+		if f.Kind == catalog.SpecialKptrUnref {
+			return e.refuse(errno.EACCES, "off=%d kptr isn't referenced kptr", off)
 		}
-		t, err := e.kptrTarget(f)
-		meta.kptr, meta.kptrSpec = f, t
-		return err
+		meta.kptr, meta.kptrType = f, e.pointee(f)
+		if meta.kptrType == nil {
+			return e.silent(errno.EFAULT)
+		}
+		return nil
 	}
 	if !any {
 		return e.refuse(errno.EINVAL, "R%d has no valid kptr", n)
 	}
-	return e.refuse(errno.EACCES, "off=%d doesn't point to kptr", at)
+	return e.refuse(errno.EACCES, "off=%d doesn't point to kptr", off)
 }
 
-// kptrResult gives R0 the pointer that was in the field.
-func (e *env) kptrResult(r0 *reg, meta *callMeta, flags regType) {
+// kptrResult gives R0 the pointer that bpf_kptr_xchg took out of the field.
+func kptrResult(r0 *reg, flags regType, meta *callMeta) {
 	r0.setPtr(ptrToBTF | flags)
-	r0.btf = meta.kptrSpec
-	if !r0.btf.kernel {
+	r0.btf = meta.kptrType
+	if !meta.kptrType.kernel {
 		r0.typ |= allocMem
 		if meta.kptr.Kind == catalog.SpecialKptrPerCPU {
 			r0.typ |= perCPUMem
