@@ -56,8 +56,8 @@ func (g *graph) vlan(id uint32, has bool) cond {
 // vlanType returns the condition that the EtherType is one of VLAN tags.
 func (g *graph) vlanType() cond {
 	q := g.linkProto(ether8021Q)
-	any := or(q, g.linkProto(ether8021AD))
-	return or(any, g.linkProto(ether8021QiQ))
+	some := or(q, g.linkProto(ether8021AD))
+	return or(some, g.linkProto(ether8021QiQ))
 }
 
 // vlanID returns the condition that the tag has an ID.

@@ -41,12 +41,12 @@ func (g *graph) host4(addr, mask uint32, pr proto, d dir) cond {
 	case protoIP:
 		return in(etherIP, 12, 16)
 	}
-	any := in(etherIP, 12, 16)
+	some := in(etherIP, 12, 16)
 	if g.link.labels == 0 {
-		arp := or(any, in(etherARP, 14, 24))
-		any = or(arp, in(etherRARP, 14, 24))
+		arp := or(some, in(etherARP, 14, 24))
+		some = or(arp, in(etherRARP, 14, 24))
 	}
-	return any
+	return some
 }
 
 // host6 returns the condition on an IPv6 address or net.
@@ -120,11 +120,11 @@ func (g *graph) decnet(addr uint32, d dir) cond {
 			is := g.masked(fromNet, off, size, v, mask)
 			return and(is, g.equal(fromNet, at, c.H, a))
 		}
-		any := shape(2, c.H, 0x8106, 0xff07, 2+1+long)
-		any = or(shape(2, c.B, 0x06, 0x07, 2+long), any)
-		any = or(shape(2, c.H, 0x8102, 0xff07, 2+1+short), any)
-		any = or(shape(2, c.B, 0x02, 0x07, 2+short), any)
-		return and(link, any)
+		some := shape(2, c.H, 0x8106, 0xff07, 2+1+long)
+		some = or(shape(2, c.B, 0x06, 0x07, 2+long), some)
+		some = or(shape(2, c.H, 0x8102, 0xff07, 2+1+short), some)
+		some = or(shape(2, c.B, 0x02, 0x07, 2+short), some)
+		return and(link, some)
 	})
 }
 

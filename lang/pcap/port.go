@@ -29,9 +29,9 @@ func (g *graph) portsOver(n *network, lo, hi uint32, ranged bool, transport int3
 		return and(link, g.portsOf(n, lo, hi, ranged, uint32(transport), d))
 	}
 	tcp := g.portsOf(n, lo, hi, ranged, ipTCP, d)
-	any := or(tcp, g.portsOf(n, lo, hi, ranged, ipUDP, d))
-	any = or(g.portsOf(n, lo, hi, ranged, ipSCTP, d), any)
-	return and(link, any)
+	some := or(tcp, g.portsOf(n, lo, hi, ranged, ipUDP, d))
+	some = or(g.portsOf(n, lo, hi, ranged, ipSCTP, d), some)
+	return and(link, some)
 }
 
 // portsOf is ports for one network and one transport protocol. Only a first
@@ -97,8 +97,8 @@ func (g *graph) protocol(v uint32, over proto) cond {
 		link := g.linkProto(etherIP6)
 		frag := g.equal(fromNet, 6, c.B, ipFragment)
 		behind := and(frag, g.equal(fromNet, 40, c.B, v))
-		any := or(g.equal(fromNet, 6, c.B, v), behind)
-		return and(link, any)
+		some := or(g.equal(fromNet, 6, c.B, v), behind)
+		return and(link, some)
 	case protoISO:
 		switch g.link.typ {
 		case FrameRelay:

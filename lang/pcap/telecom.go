@@ -108,11 +108,11 @@ func (g *graph) atm(which uint8) cond {
 		either := or(sc, g.atmField(atmVCI, vciOAMEC, relEQ))
 		return and(g.atmField(atmVPI, 0, relEQ), either)
 	case atmConnectMsg:
-		any := g.messages(msgSetup, msgCallProceed, msgConnect, msgConnectAck, msgRelease, msgReleaseDone)
-		return and(g.circuit(vciPoint), any)
+		some := g.messages(msgSetup, msgCallProceed, msgConnect, msgConnectAck, msgRelease, msgReleaseDone)
+		return and(g.circuit(vciPoint), some)
 	case atmMetaConnect:
-		any := g.messages(msgSetup, msgCallProceed, msgConnect, msgRelease, msgReleaseDone)
-		return and(g.circuit(vciMeta), any)
+		some := g.messages(msgSetup, msgCallProceed, msgConnect, msgRelease, msgReleaseDone)
+		return and(g.circuit(vciMeta), some)
 	}
 	// LAN emulation: 2 bytes of header, then Ethernet.
 	is := g.atmField(atmProtoType, atmTypeLANE, relEQ)
@@ -126,15 +126,15 @@ func (g *graph) atm(which uint8) cond {
 
 // messages returns the condition on one of several messages.
 func (g *graph) messages(types ...uint32) cond {
-	any := g.atmField(atmMsgType, types[0], relEQ)
+	some := g.atmField(atmMsgType, types[0], relEQ)
 	for i, t := range types[1:] {
 		if is := g.atmField(atmMsgType, t, relEQ); i == 0 {
-			any = or(any, is)
+			some = or(some, is)
 		} else {
-			any = or(is, any)
+			some = or(is, some)
 		}
 	}
-	return any
+	return some
 }
 
 // SS7: where the length indicator and the routing label of MTP2 and MTP3 are,
