@@ -270,9 +270,8 @@ func (g *graph) freeSlot(n int) { g.used[n] = false }
 
 // program is a flow graph that is complete.
 type program struct {
-	root   *block
-	walks  uint32
-	blocks []*block // by id, once numbered
+	root  *block
+	walks uint32
 }
 
 // walk begins a walk over the graph, on which each block is visited once.
@@ -287,9 +286,9 @@ func (p *program) visit(b *block) bool {
 	return true
 }
 
-// finish closes the graph of a whole expression: yes takes the packet, no
-// drops it.
-func (g *graph) finish(all cond, snaplen int) program {
+// finish closes the graph of a whole expression, where yes takes the packet and
+// no drops it, and returns its root.
+func (g *graph) finish(all cond, snaplen int) *block {
 	g.prologue(all.head)
 	if g.link.typ == PPI {
 		l := g.list(c.LD|c.W|c.ABS, 4)
@@ -297,7 +296,7 @@ func (g *graph) finish(all cond, snaplen int) program {
 	}
 	all.yes.lead(g.ret(uint32(snaplen)))
 	all.no.lead(g.ret(0))
-	return program{root: all.head}
+	return all.head
 }
 
 func swap32(v uint32) uint32 {

@@ -96,6 +96,7 @@ type compiler struct {
 	targets   slab[target]
 	parser    parser
 	graph     graph
+	prog      program
 	optimiser optimiser
 }
 
@@ -114,14 +115,16 @@ func (k *compiler) compile(expr string, link LinkType, snaplen int, opts *Option
 		return nil, g.err
 	}
 
+	p := &k.prog
+	*p = program{}
 	k.parser.nodes = &k.nodes
 	tree, err := k.parser.parse(expr)
 	if err != nil {
 		return nil, err
 	}
 	if tree == nil {
-		p := program{root: g.ret(uint32(snaplen))}
-		opts.trace("flow graph", &p)
+		p.root = g.ret(uint32(snaplen))
+		opts.trace("flow graph", p)
 		return p.emit(), nil
 	}
 
@@ -135,16 +138,16 @@ func (k *compiler) compile(expr string, link LinkType, snaplen int, opts *Option
 	g.refused = check.err
 
 	all := g.condition(tree)
-	p := g.finish(all, snaplen)
+	p.root = g.finish(all, snaplen)
 	switch {
 	case g.err != nil:
 		return nil, g.err
-	case g.blocks.used > MaxBlocks:
+	case g.blocks.count() > MaxBlocks:
 		return nil, newError(ErrTooComplex, 0, 0, "filter is too complex: more than %d blocks", MaxBlocks)
 	}
-	opts.trace("flow graph", &p)
+	opts.trace("flow graph", p)
 	if !opts.NoOptimize && !g.straight {
-		if err := k.optimiser.optimise(&p, opts); err != nil {
+		if err := k.optimiser.optimise(p, opts); err != nil {
 			return nil, err
 		}
 		if p.root.code == classic.RET|classic.K && p.root.k == 0 {
