@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skep-bpf/skep/internal/cli/asm"
+	"github.com/skep-bpf/skep/internal/cli/classic"
 	"github.com/skep-bpf/skep/internal/cli/disasm"
 	"github.com/skep-bpf/skep/internal/cli/feature"
 	"github.com/skep-bpf/skep/internal/cli/filter"
@@ -70,6 +71,7 @@ fault; 2 the command line is wrong.`,
 		run.NewCmd(s),
 		verify.NewCmd(s),
 		filter.NewCmd(s),
+		classic.NewCmd(s),
 		asm.NewCmd(s),
 		feature.NewCmd(s),
 		version.NewCmd(s),

@@ -218,7 +218,7 @@ func (j *job) finish() error {
 	took := time.Since(j.start)
 	line := fmt.Sprintf("%s of %s packets match", ui.Count(j.matched), ui.Count(j.packets))
 	if n := j.before.Load(); n > 0 {
-		line += fmt.Sprintf("; %s in %v, %s", ui.Bytes(n), took.Round(time.Millisecond), rate(n, took))
+		line += fmt.Sprintf("; %s in %v, %s", ui.Bytes(n), took.Round(10*time.Microsecond), rate(n, took))
 	}
 	if j.out != nil && j.o.Out != "-" {
 		_, err := fmt.Fprintln(j.s.Out, line)

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -76,6 +77,18 @@ func summary(packet gopacket.Packet, r *record) string {
 // protocol is what tcpdump calls a protocol it shows nothing of.
 func protocol(name string) string { return strings.ToLower(name) }
 
+// words parts a name like EchoRequest.
+func words(name string) string {
+	var b strings.Builder
+	for i, r := range name {
+		if i > 0 && unicode.IsUpper(r) && unicode.IsLower(rune(name[i-1])) {
+			b.WriteByte(' ')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
+
 func arp(a *layers.ARP, r *record) string {
 	sender, target := net.IP(a.SourceProtAddress), net.IP(a.DstProtAddress)
 	switch a.Operation {
@@ -102,7 +115,7 @@ func over(family string, src, dst net.IP, rest []gopacket.Layer, length int, pro
 		case *layers.ICMPv4:
 			return ends + icmp4(l, length)
 		case *layers.ICMPv6:
-			return ends + fmt.Sprintf("ICMP6, %s, length %d", protocol(l.TypeCode.String()), length)
+			return ends + fmt.Sprintf("ICMP6, %s, length %d", words(l.TypeCode.String()), length)
 		case *layers.IPv4:
 			return ends + over("IP", l.SrcIP, l.DstIP, rest[1:], int(l.Length)-int(l.IHL)*4, l.Protocol.String())
 		case *layers.IPv6:
@@ -192,5 +205,5 @@ func icmp4(i *layers.ICMPv4, length int) string {
 	case layers.ICMPv4TypeEchoReply:
 		return fmt.Sprintf("ICMP echo reply, id %d, seq %d, length %d", i.Id, i.Seq, length)
 	}
-	return fmt.Sprintf("ICMP %s, length %d", protocol(i.TypeCode.String()), length)
+	return fmt.Sprintf("ICMP %s, length %d", words(i.TypeCode.String()), length)
 }

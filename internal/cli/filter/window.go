@@ -11,7 +11,7 @@ import (
 // Sizes of the window on a file, in bytes: what is read at a time, and the most
 // one record or block may take.
 const (
-	windowSize = 1 << 20
+	windowSize = 256 << 10
 	maxRecord  = 16 << 20
 )
 
