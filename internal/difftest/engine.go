@@ -22,9 +22,13 @@ type Engine interface {
 }
 
 // Engines are all there are: skep's interpreter in checked mode, as users run
-// it, and with inlined lookups; and Linux, last.
+// it, and with inlined lookups; its JIT, without and with those; and Linux, last.
 func Engines() []Engine {
-	return []Engine{interpreter{checked: true}, interpreter{}, interpreter{checked: true, inline: true}, kernel{}}
+	return []Engine{
+		ours{checked: true}, ours{}, ours{checked: true, inline: true},
+		ours{native: true}, ours{native: true, inline: true},
+		kernel{},
+	}
 }
 
 // Refusal is a verifier's no.

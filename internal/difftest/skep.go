@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/jit"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/packet"
@@ -16,14 +17,18 @@ import (
 // cpus is how many CPUs a case's machine has.
 const cpus = 2
 
-// interpreter is skep with its interpreter.
-type interpreter struct {
+// ours is skep.
+type ours struct {
+	native  bool // with its JIT, else its interpreter
 	checked bool
 	inline  bool // with the rewriter's inlined lookups
 }
 
-func (e interpreter) Name() string {
+func (e ours) Name() string {
 	name := "interp"
+	if e.native {
+		name = "jit"
+	}
 	if e.checked {
 		name += "-checked"
 	}
@@ -33,11 +38,20 @@ func (e interpreter) Name() string {
 	return name
 }
 
-func (interpreter) Available() error { return nil }
+func (e ours) Available() error {
+	if e.native {
+		return jit.Available()
+	}
+	return nil
+}
 
 // Run verifies, rewrites and runs the case on a machine of its own.
-func (e interpreter) Run(c *Case) (_ *Outcome, err error) {
-	m, err := run.New(run.Options{CPUs: cpus, Checked: e.checked})
+func (e ours) Run(c *Case) (_ *Outcome, err error) {
+	opts := run.Options{CPUs: cpus, Checked: e.checked, JIT: run.JITOff}
+	if e.native {
+		opts.JIT = run.JITOn
+	}
+	m, err := run.New(opts)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +131,7 @@ func (e interpreter) Run(c *Case) (_ *Outcome, err error) {
 }
 
 // compile takes the case's program through verifier and rewriter.
-func (e interpreter) compile(c *Case, used []maps.Map) (*rewrite.Program, error) {
+func (e ours) compile(c *Case, used []maps.Map) (*rewrite.Program, error) {
 	vp := &verifier.Program{
 		Name: "difftest", Type: c.Type, Attach: c.Attach, Flags: c.Flags, Insns: c.Insns, GPL: true,
 		MapByFD: func(int32) *catalog.MapDef { return nil },

@@ -8,13 +8,19 @@ import (
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/helpers"
+	"github.com/skep-bpf/skep/internal/jit"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/rewrite"
 	"github.com/skep-bpf/skep/internal/run"
 	"github.com/skep-bpf/skep/internal/verifier"
 )
 
-func init() { helpers.Engine = engine }
+func init() {
+	helpers.Engines = map[string]helpers.Engine{"checked interpreter": engine(run.Options{Checked: true})}
+	if jit.Available() == nil {
+		helpers.Engines["JIT"] = engine(run.Options{JIT: run.JITOn})
+	}
+}
 
 // kernelTypes are the running kernel's types, for kernel functions.
 var kernelTypes = sync.OnceValue(func() *btf.Spec {
@@ -22,10 +28,18 @@ var kernelTypes = sync.OnceValue(func() *btf.Spec {
 	return spec
 })
 
-// engine takes a program all the way: verifier, rewriter, checked interpreter.
-func engine(t *testing.T, r *helpers.EngineRun) ([]byte, error) {
+// engine takes a program all the way: verifier, rewriter, and the engine of the options.
+func engine(o run.Options) helpers.Engine {
+	return func(t *testing.T, r *helpers.EngineRun) ([]byte, error) {
+		t.Helper()
+		o.CPUs, o.Net = 2, r.Net
+		return runScript(t, o, r)
+	}
+}
+
+func runScript(t *testing.T, o run.Options, r *helpers.EngineRun) ([]byte, error) {
 	t.Helper()
-	m, err := run.New(run.Options{CPUs: 2, Checked: true, Net: r.Net})
+	m, err := run.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +73,7 @@ func engine(t *testing.T, r *helpers.EngineRun) ([]byte, error) {
 			return used[i].Def()
 		},
 	}
-	res, err := verifier.Verify(vp, verifier.Options{States: true})
+	res, err := verifier.Verify(vp, verifier.Options{States: o.Checked})
 	if err != nil {
 		t.Fatalf("verifier: %v", err)
 	}

@@ -150,12 +150,15 @@ type EngineRun struct {
 	After  func(*packet.Packet) error // looks at the packet after the run
 }
 
-// Engine, set by the tests that know one, runs a program through verifier,
-// rewriter and engine, and returns the value of map 0.
-var Engine func(t *testing.T, r *EngineRun) ([]byte, error)
+// Engine runs a program through verifier, rewriter and engine, and returns the
+// value of map 0.
+type Engine func(t *testing.T, r *EngineRun) ([]byte, error)
+
+// Engines, by name, are set by the tests that know them.
+var Engines map[string]Engine
 
 // onEngine runs the script as the program it is.
-func (s *script) onEngine(t *testing.T) (o outcome) {
+func (s *script) onEngine(t *testing.T, e Engine) (o outcome) {
 	t.Helper()
 	key := make([]byte, 4)
 	r := &EngineRun{
@@ -189,7 +192,7 @@ func (s *script) onEngine(t *testing.T) (o outcome) {
 	if r.Net == nil {
 		r.Net = packet.NewStaticNet()
 	}
-	o.scratch, o.err = Engine(t, r)
+	o.scratch, o.err = e(t, r)
 	o.err = unwrapErrno(o.err)
 	return o
 }

@@ -152,8 +152,8 @@ func (s *script) compare(t *testing.T) {
 		return
 	}
 	s.hold(t, s.name, got, want)
-	if Engine != nil {
-		s.hold(t, s.name+" (engine)", s.onEngine(t), want)
+	for name, e := range Engines {
+		s.hold(t, s.name+" ("+name+")", s.onEngine(t, e), want)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 type engine interface {
 	// compile makes a program ready; owner is the program it will be part of.
 	compile(p *rewrite.Program, owner *Program) (code, error)
+	// free takes back what compile made, once no run can be in it.
+	free(c code)
 	// newVM makes the state of one vCPU.
 	newVM(c *CPU) (vm, error)
 }

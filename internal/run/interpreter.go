@@ -22,6 +22,8 @@ func (interpreter) compile(p *rewrite.Program, owner *Program) (code, error) {
 	return c, nil
 }
 
+func (interpreter) free(code) {}
+
 func (interpreter) newVM(c *CPU) (vm, error) {
 	inner, err := interp.New(services{c})
 	if err != nil {

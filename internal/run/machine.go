@@ -36,6 +36,8 @@ type Options struct {
 	Trace func(TraceLine)
 	// Checked runs programs in the interpreter's checked mode.
 	Checked bool
+	// JIT chooses between native code and the interpreter.
+	JIT JIT
 	// Budget bounds each run, in instructions on backward jumps and calls; 0: none.
 	Budget int64
 	// XSK resolves AF_XDP sockets for xskmaps; nil: there are none.
@@ -90,7 +92,11 @@ func New(o Options) (*Machine, error) {
 	if o.Process == nil {
 		o.Process = &helpers.Process{}
 	}
-	m := &Machine{Epoch: mem.NewEpoch(o.CPUs), opts: o, clock: o.Clock, engine: interpreter{}, progs: map[uint32]*Program{}}
+	eng, err := chooseEngine(&o)
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{Epoch: mem.NewEpoch(o.CPUs), opts: o, clock: o.Clock, engine: eng, progs: map[uint32]*Program{}}
 	m.idle = sync.NewCond(&m.mu)
 	m.timers = newTimers(m)
 	hashSeed := rand.New(rand.NewPCG(o.Seed, 0))

@@ -207,6 +207,8 @@ func (p *Program) Close() {
 		for _, mp := range p.maps {
 			mp.Close()
 		}
+		// A run that began before may be in the code still.
+		p.m.Epoch.Retire(func() { p.m.engine.free(p.code) })
 	}
 }
 

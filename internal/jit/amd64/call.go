@@ -1,0 +1,185 @@
+package amd64
+
+import (
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/jit/exec"
+	"github.com/skep-bpf/skep/isa"
+)
+
+// tailCall is the id of bpf_tail_call.
+const tailCall = int32(catalog.FnTailCall)
+
+// mayGotoBudget is how often one frame may take part in may_goto loops (BPF_MAX_LOOPS).
+const mayGotoBudget = 8 << 20
+
+// enterFunction writes the entry of c.fn. The stack is cleared, so that runs
+// repeat bit for bit even where a program reads what it never wrote.
+func (c *compiler) enterFunction() {
+	f := c.fn
+	c.bind(f.entry)
+	for _, r := range f.Saved {
+		c.push(native[r])
+	}
+	if !f.pointer {
+		return
+	}
+	if !f.Root {
+		c.push(rbp)
+	}
+	c.mov(size64, rbp, rsp)
+	if f.size == 0 {
+		return
+	}
+	c.group1(size64, digitSub, rsp, f.size)
+	c.clearStack(f.size)
+	if f.counter {
+		c.rm(size64, opMovI, 0, mem{rbp, -f.size})
+		c.imm32(mayGotoBudget)
+	}
+}
+
+// clearStack writes zeroes over the size bytes below rbp, a multiple of 8.
+func (c *compiler) clearStack(size int32) {
+	at := -size
+	if size >= 16 {
+		c.rr(size32, 0x0f57, 0, 0) // xorps xmm0, xmm0
+	}
+	for ; at <= -16; at += 16 {
+		c.rm(size32, opMovups, 0, mem{rbp, at})
+	}
+	if at < 0 {
+		c.rm(size64, opMovI, 0, mem{rbp, at})
+		c.imm32(0)
+	}
+}
+
+// leaveFunction writes a return. Functions that Go enters jump to their return
+// address: the processor predicts returns by calls it has seen, and it has seen
+// none.
+func (c *compiler) leaveFunction() {
+	f := c.fn
+	if f.Root {
+		if f.size != 0 {
+			c.mov(size64, rsp, rbp)
+		}
+		c.pop(rcx)
+		c.rr(size32, opGroup5, digitJmp, rcx)
+		return
+	}
+	if f.pointer {
+		c.bytes(0xc9) // leave
+	}
+	for i := len(f.Saved) - 1; i >= 0; i-- {
+		c.pop(native[f.Saved[i]])
+	}
+	c.bytes(0xc3) // ret
+}
+
+// callOut lowers calls: of functions of the program, helpers and kfuncs.
+func (c *compiler) callOut(pc int, ins isa.Instruction) {
+	switch {
+	case ins.IsLocalCall():
+		c.callLocal(pc, ins)
+	case ins.IsKfuncCall():
+		c.exit(Kfunc, pc, ins)
+	case ins.Imm == tailCall:
+		s := c.exit(TailCall, pc, ins)
+		c.sites[s].Frame = c.fn.Frame
+	case !c.inline(pc, catalog.HelperID(ins.Imm)):
+		c.exit(Helper, pc, ins)
+	}
+}
+
+func (c *compiler) callLocal(pc int, ins isa.Instruction) {
+	for i := range c.funcs {
+		f := &c.funcs[i]
+		if f.Start != pc+1+int(ins.Imm) {
+			continue
+		}
+		if c.opts.Poll {
+			over := c.label()
+			c.poll(pc, f.End-f.Start, over)
+			c.bind(over)
+		}
+		c.call(f.entry)
+		return
+	}
+	c.fail(pc)
+}
+
+// exit leaves for Go and goes on behind the exit. It returns the site's number.
+func (c *compiler) exit(k SiteKind, pc int, ins isa.Instruction) int {
+	behind := c.label()
+	s := c.exitTo(k, pc, ins, behind)
+	c.bind(behind)
+	return s
+}
+
+// exitTo leaves for Go, which goes on at resume:
+//
+//	mov ecx, site
+//	jmp [r12+exit]
+func (c *compiler) exitTo(k SiteKind, pc int, ins isa.Instruction, resume label) int {
+	c.sites = append(c.sites, Site{Kind: k, Slot: pc, Insn: ins, resume: resume, leave: none})
+	s := len(c.sites) - 1
+	c.movImm(rcx, uint64(s))
+	c.rm(size32, opGroup5, digitJmp, context(exec.OffExit))
+	return s
+}
+
+// inline writes helpers that need no Go; false if id is none of them.
+func (c *compiler) inline(pc int, id catalog.HelperID) bool {
+	switch id {
+	case catalog.FnGetSmpProcessorID:
+		c.rm(size32, opLoad, rax, context(exec.OffCPU))
+		return true
+	case catalog.FnMapLookupElem:
+		return c.lookupPerCPU(pc)
+	}
+	return false
+}
+
+// lookupPerCPU writes a lookup in a per-CPU array that is known when the program is compiled:
+//
+//	mov eax, [key]
+//	mov ecx, cpu
+//	cmp eax, max_entries
+//	jae none
+//	imul rcx, stride
+//	imul rax, size
+//	add rax, rcx
+//	mov rcx, base
+//	add rax, rcx
+//	jmp done
+//	none: xor eax, eax
+//	done:
+func (c *compiler) lookupPerCPU(pc int) bool {
+	facts := c.prog.Facts
+	if facts == nil || c.prog.Orig == nil || c.opts.PerCPU == nil {
+		return false
+	}
+	m := facts.Insns[c.prog.Orig[pc]].Map
+	if m == nil || m.Type != catalog.MapPerCPUArray || m.MaxEntries >= 1<<31 {
+		return false
+	}
+	base, stride := c.opts.PerCPU(m)
+	if base == 0 || stride >= 1<<31 {
+		return false
+	}
+	absent, done := c.label(), c.label()
+	c.rm(size32, opLoad, rax, at(isa.R2, 0))
+	c.rm(size32, opLoad, rcx, context(exec.OffCPU))
+	c.group1(size32, digitCmp, rax, int32(m.MaxEntries))
+	c.jumpIf(condAE, absent)
+	c.rr(size64, opImul3, rcx, rcx)
+	c.imm32(int32(stride))
+	c.mulImm(size64, rax, int32(m.ValueSize+7)&^7)
+	c.rr(size64, opAdd, rcx, rax)
+	c.movImm(rcx, base)
+	c.rr(size64, opAdd, rcx, rax)
+	c.jump(done)
+	c.bind(absent)
+	c.rr(size32, opXor, rax, rax)
+	c.bind(done)
+	return true
+}

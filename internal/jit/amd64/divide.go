@@ -1,0 +1,144 @@
+package amd64
+
+import "github.com/skep-bpf/skep/isa"
+
+// divide lowers division and modulo. BPF's never trap: by zero the quotient is
+// 0 and the remainder the dividend; the smallest number by −1 is itself,
+// remainder 0.
+func (c *compiler) divide(ins isa.Instruction, size int) {
+	if !ins.Op.UsesReg() {
+		c.divideImm(ins, size)
+		return
+	}
+	dst, src := native[ins.Dst], native[ins.Src]
+	mod, signed := ins.Op.ALUOp() == isa.Mod, ins.Off == 1
+	zero, minus, done := c.label(), c.label(), c.label()
+	c.rr(size, opTest, src, src)
+	c.jumpIf(condE, zero)
+	if signed {
+		c.group1(size, digitCmp, src, -1)
+		c.jumpIf(condE, minus)
+	}
+	// rcx keeps R0 unless R0 is what is divided; as a divisor it stands for rax.
+	divisor := src
+	if src == rax {
+		divisor = rcx
+	}
+	if src == rax || dst != rax {
+		c.mov(size64, rcx, rax)
+	}
+	c.machineDivide(size, signed, dst, divisor)
+	c.quotient(size, mod, dst)
+	if dst != rax {
+		c.mov(size64, rax, rcx)
+	}
+	c.jump(done)
+	if c.bind(minus); signed {
+		if mod {
+			c.rr(size32, opXor, dst, dst)
+		} else {
+			c.rr(size, opGroup3, digitNeg, dst)
+		}
+		c.jump(done)
+	}
+	c.bind(zero)
+	if mod {
+		c.mov(size, dst, dst)
+	} else {
+		c.rr(size32, opXor, dst, dst)
+	}
+	c.bind(done)
+}
+
+// machineDivide divides dst by divisor: quotient in rax, remainder in rdx.
+func (c *compiler) machineDivide(size int, signed bool, dst, divisor reg) {
+	c.mov(size64, rax, dst)
+	if signed {
+		c.prefixes(size, 0x99, 0, 0, 0, false) // cdq, cqo: the sign of rax into rdx
+		c.rr(size, opGroup3, digitIdiv, divisor)
+		return
+	}
+	c.rr(size32, opXor, rdx, rdx)
+	c.rr(size, opGroup3, digitDiv, divisor)
+}
+
+// quotient moves the result wanted into dst.
+func (c *compiler) quotient(size int, mod bool, dst reg) {
+	switch {
+	case mod:
+		c.mov(size, dst, rdx)
+	case dst != rax:
+		c.mov(size, dst, rax)
+	}
+}
+
+// divideImm divides by a constant: powers of two by shifting, other 32-bit
+// divisors by multiplying where MULX is at hand.
+func (c *compiler) divideImm(ins isa.Instruction, size int) {
+	dst := native[ins.Dst]
+	mod, signed := ins.Op.ALUOp() == isa.Mod, ins.Off == 1
+	d := uint64(int64(ins.Imm))
+	if size == size32 {
+		d = uint64(uint32(ins.Imm))
+	}
+	n, power := log2(d)
+	switch {
+	case ins.Imm == 0 && mod:
+		c.mov(size, dst, dst)
+	case ins.Imm == 0, mod && (d == 1 || signed && ins.Imm == -1):
+		c.rr(size32, opXor, dst, dst)
+	case d == 1:
+		c.mov(size, dst, dst)
+	case signed && ins.Imm == -1:
+		c.rr(size, opGroup3, digitNeg, dst)
+	case power && !signed && mod:
+		c.lowBits(size, dst, n)
+	case power && !signed:
+		c.shift(size, digitShr, dst, n)
+	case !signed && size == size32 && c.opts.BMI2:
+		c.multiplyDivide(mod, dst, ins.Imm)
+	default:
+		if dst != rax {
+			c.push(rax)
+		}
+		if size == size32 {
+			d = uint64(uint32(d))
+		}
+		c.movImm(rcx, d)
+		c.machineDivide(size, signed, dst, rcx)
+		c.quotient(size, mod, dst)
+		if dst != rax {
+			c.pop(rax)
+		}
+	}
+}
+
+// lowBits keeps the low n bits, 0 < n.
+func (c *compiler) lowBits(size int, dst reg, n uint8) {
+	switch {
+	case n <= 31:
+		c.aluImm(isa.And, size32, dst, int32(uint32(1)<<n-1))
+	case n == 32:
+		c.mov(size32, dst, dst)
+	default:
+		c.shift(size64, digitShl, dst, 64-n)
+		c.shift(size64, digitShr, dst, 64-n)
+	}
+}
+
+// multiplyDivide divides a 32-bit number x by a constant d, no power of two:
+// the quotient is the upper half of x·m, with m = ⌊2⁶⁴/d⌋ + 1. For m is 2⁶⁴/d + e
+// with 0 < e ≤ 1, and x·e/2⁶⁴ < 2⁻³² is too little to reach the next whole number.
+func (c *compiler) multiplyDivide(mod bool, dst reg, d int32) {
+	c.mov(size32, rdx, dst)
+	c.movImm(rcx, ^uint64(0)/uint64(uint32(d))+1)
+	if !mod {
+		c.vex(size64, opMulx, dst, rcx, rcx)
+		return
+	}
+	c.vex(size64, opMulx, rcx, rcx, rcx)
+	c.rr(size32, opImul3, rcx, rcx)
+	c.imm32(d)
+	c.mov(size32, dst, rdx)
+	c.rr(size32, opSub, rcx, dst)
+}

@@ -1,0 +1,96 @@
+//go:build linux
+
+#include "textflag.h"
+
+// Offsets in Context. A test holds them to the Go structure.
+#define goSP 0
+#define goBP 8
+#define natSP 16
+#define natPC 24
+#define site 32
+#define x 40
+#define r0 48
+#define r1 56
+#define r2 64
+#define r3 72
+#define r4 80
+#define r5 88
+#define ax 96
+
+// func enter(c *Context)
+//
+// Native code keeps c in R12 for as long as it runs. BX, R13, R14, R15 and BP
+// hold BPF's R6 to R10; they come from the native stack, where leave put them.
+TEXT ·enter(SB), NOSPLIT|NOFRAME, $0-8
+	MOVQ c+0(FP), R12
+	MOVQ BP, goBP(R12)
+	MOVQ SP, goSP(R12)
+	MOVQ natSP(R12), SP
+	MOVQ natPC(R12), CX
+	MOVQ x(R12), DX
+	MOVQ r0(R12), AX
+	MOVQ r1(R12), DI
+	MOVQ r2(R12), SI
+	MOVQ r3(R12), R8
+	MOVQ r4(R12), R9
+	MOVQ r5(R12), R10
+	MOVQ ax(R12), R11
+	MOVQ 0(SP), R15
+	MOVQ 8(SP), R14
+	MOVQ 16(SP), R13
+	MOVQ 24(SP), BP
+	MOVQ 32(SP), BX
+	LEAQ 40(SP), SP
+	JMP  CX
+
+// leave is where native code jumps to get out, with the number of the exit in
+// CX and an operand in DX. Its RET is that of enter, so that the processor's
+// guess of where returns go stays right.
+TEXT ·leave(SB), NOSPLIT|NOFRAME, $0-0
+	LEAQ -40(SP), SP
+	MOVQ R15, 0(SP)
+	MOVQ R14, 8(SP)
+	MOVQ R13, 16(SP)
+	MOVQ BP, 24(SP)
+	MOVQ BX, 32(SP)
+	MOVQ SP, natSP(R12)
+	MOVQ CX, site(R12)
+	MOVQ DX, x(R12)
+	MOVQ AX, r0(R12)
+	MOVQ DI, r1(R12)
+	MOVQ SI, r2(R12)
+	MOVQ R8, r3(R12)
+	MOVQ R9, r4(R12)
+	MOVQ R10, r5(R12)
+	MOVQ R11, ax(R12)
+	MOVQ goBP(R12), BP
+	MOVQ goSP(R12), SP
+	RET
+
+// finish is the return address of functions that Go entered.
+TEXT ·finish(SB), NOSPLIT|NOFRAME, $0-0
+	XORL CX, CX // SiteFinish
+	JMP  ·leave(SB)
+
+// returned is the return address of programs tail-called in a subprogram.
+TEXT ·returned(SB), NOSPLIT|NOFRAME, $0-0
+	MOVL $1, CX // SiteReturned
+	JMP  ·leave(SB)
+
+// func stubs() (leave, finish, returned uint64)
+TEXT ·stubs(SB), NOSPLIT, $0-24
+	LEAQ ·leave(SB), AX
+	MOVQ AX, leave+0(FP)
+	LEAQ ·finish(SB), AX
+	MOVQ AX, finish+8(FP)
+	LEAQ ·returned(SB), AX
+	MOVQ AX, returned+16(FP)
+	RET
+
+// func cpuid1() (ecx uint32)
+TEXT ·cpuid1(SB), NOSPLIT, $0-4
+	MOVL $1, AX
+	XORL CX, CX
+	CPUID
+	MOVL CX, ecx+0(FP)
+	RET

@@ -1,0 +1,65 @@
+// Package exec holds native code and enters it: executable memory that is never
+// writable and executable at once, and the one way in and out of it (DESIGN D6).
+//
+//	goroutine stack                       vCPU's native stack
+//	┌──────────────────┐                  ┌────────────────┐ guard page
+//	│ caller of Enter  │                  │ Context        │
+//	│ Enter            │ ── registers ──► │ return address │ of the first function: finish
+//	└──────────────────┘ ◄─── an exit ─── │ native frames  │
+//	                                      │ saved          │ while outside: five registers
+//	                                      └────────────────┘ guard page
+//
+// Native code runs on a stack of its own. To have something done in Go it
+// leaves: its registers go into the [Context] and onto its stack, and [Enter]
+// returns; the next Enter takes it up again. So no native frame ever lies under
+// a Go frame, and stack growth, garbage collection and profiling meet none.
+package exec
+
+import "unsafe"
+
+// Context is what native code and Go share on one vCPU. It lies off the Go heap
+// and holds numbers only. The assembly knows its layout by [Offsets].
+type Context struct {
+	goSP, goBP uint64 // Go's stack and frame pointer while native code runs
+
+	SP   uint64    // native stack pointer; the saved registers lie there, see [Saved]
+	PC   uint64    // where the next Enter goes
+	Site uint64    // which exit of the code it came out of
+	X    uint64    // operand of an exit, and the answer to it
+	R    [6]uint64 // BPF's R0 to R5
+	AX   uint64    // BPF's hidden register
+
+	exit uint64 // address of the assembly that leaves
+
+	Fuel int64  // slots that may be jumped back over before the next poll
+	CPU  uint64 // number of the vCPU
+
+	// ProbeLo and ProbeLen bound the block probing loads found last: addresses
+	// with at least 8 readable bytes are those less than ProbeLen from ProbeLo.
+	ProbeLo, ProbeLen uint64
+}
+
+// Saved is what lies at [Context].SP while native code is left: the registers
+// that BPF functions keep over calls.
+type Saved struct {
+	R9, R8, R7, FP, R6 uint64
+}
+
+// SavedSize is the size of [Saved] in bytes.
+const SavedSize = int(unsafe.Sizeof(Saved{}))
+
+// Offsets of the fields of [Context] that code generators use.
+const (
+	OffExit     = 104
+	OffFuel     = 112
+	OffCPU      = 120
+	OffProbeLo  = 128
+	OffProbeLen = 136
+)
+
+// Sites that every program has: its own come after them.
+const (
+	SiteFinish   = iota // the function that Go entered has returned
+	SiteReturned        // a program that was tail-called in a subprogram has returned
+	SiteOwn             // the first of the program's own
+)

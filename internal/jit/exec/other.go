@@ -1,0 +1,41 @@
+//go:build !linux || !amd64
+
+package exec
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+)
+
+// Finish and Returned are return addresses that lead out of native code.
+const Finish, Returned uint64 = 0, 0
+
+// Features are what code generators may use of the processor.
+type Features struct{ BMI2, MOVBE bool }
+
+// Host returns the features of the processor at hand.
+func Host() Features { return Features{} }
+
+// Available says why native code cannot be run here.
+func Available() error {
+	return fmt.Errorf("native code on %s/%s: %w", runtime.GOOS, runtime.GOARCH, errors.ErrUnsupported)
+}
+
+// Init prepares a context for its first use.
+func (c *Context) Init(int) {}
+
+// Enter cannot be reached, as no code can be installed.
+func Enter(*Context) { panic("BUG: native code entered where there is none") }
+
+// Text is installed code.
+type Text struct{}
+
+// Install fails on this platform.
+func Install([]byte) (*Text, error) { return nil, Available() }
+
+// Addr is the address of the first instruction.
+func (t *Text) Addr() uint64 { return 0 }
+
+// Free gives the memory back.
+func (t *Text) Free() {}

@@ -1,0 +1,122 @@
+// Package jit is the native engine: it has rewritten programs compiled, and
+// runs them on a vCPU. The interpreter is its judge; [VM] offers the same
+// methods and takes the same services.
+//
+// A [VM] enters native code and serves it whenever it leaves (DESIGN D6):
+//
+//	enter ─► native code ─► leaves at a site ─► what the site asks for, in Go
+//	  ▲                                            │
+//	  └────────────── result, resume address ──────┘
+//
+// A helper that calls back enters native code again, deeper on the same stack.
+package jit
+
+import (
+	"fmt"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/jit/amd64"
+	"github.com/skep-bpf/skep/internal/jit/exec"
+	"github.com/skep-bpf/skep/internal/rewrite"
+	"github.com/skep-bpf/skep/isa"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// Program is a compiled program.
+type Program struct {
+	*rewrite.Program
+	// Owner is whatever whoever had the program compiled wants to find in it again.
+	Owner any
+	// Object is the code, as it was before it was put into place.
+	Object *amd64.Object
+
+	text  *exec.Text
+	base  uint64
+	sites []amd64.Site
+	// functions are the indices of functions by their first slot, which is their
+	// callbacks' token.
+	functions map[uint64]int
+}
+
+// Options of a compilation.
+type Options struct {
+	// Budgeted: runs will have a budget, so that even a short program must keep count.
+	Budgeted bool
+	// PerCPU tells where the values of a per-CPU array lie, see [amd64.Options].
+	PerCPU func(m *catalog.MapDef) (base, stride uint64)
+}
+
+// Available says why there is no native engine here; nil if there is one.
+func Available() error { return exec.Available() }
+
+// Compile makes native code of a program. An error is a fault of the stage
+// before, or executable memory has run out.
+func Compile(p *rewrite.Program, o Options) (*Program, error) {
+	obj, err := amd64.Compile(p, amd64.Options{
+		Features: exec.Host(), Poll: o.Budgeted || !brief(p), PerCPU: o.PerCPU,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("jit: %w", err)
+	}
+	text, err := exec.Install(obj.Text)
+	if err != nil {
+		return nil, fmt.Errorf("jit: %w", err)
+	}
+	out := &Program{Program: p, Object: obj, text: text, base: text.Addr(), sites: obj.Sites, functions: map[uint64]int{0: 0}}
+	for i, s := range p.Subprogs {
+		out.functions[uint64(s.Start)] = i
+	}
+	return out, nil
+}
+
+// Free gives the code's memory back. No run may be in it any more.
+func (p *Program) Free() { p.text.Free() }
+
+// Addr is where the code lies.
+func (p *Program) Addr() uint64 { return p.base }
+
+// entry returns the address of the function that a callback's token names.
+func (p *Program) entry(token uint64) (addr uint64, length int, err error) {
+	i, ok := p.functions[token]
+	if !ok {
+		return 0, 0, fmt.Errorf("jit: callback %#x: no subprogram there", token)
+	}
+	length = len(p.Insns)
+	if i < len(p.Subprogs) {
+		length = p.Subprogs[i].End - p.Subprogs[i].Start
+	}
+	return p.base + uint64(p.Object.Entries[i]), length, nil
+}
+
+// briefLimit is how many instructions a run may take without a poll: some
+// hundred microseconds, for which a garbage collection may have to wait.
+const briefLimit = 1 << 17
+
+// brief reports whether every run of p takes few instructions between two
+// exits, so that it needs no polls.
+//
+// A verifier that merges paths only into states it is done with walks an
+// acyclic graph, so no run can be longer than all it walked. The exceptions:
+// iterators, may_goto and callbacks, where it looks for a fixed point instead,
+// and global functions, which it walks once however often they are called.
+func brief(p *rewrite.Program) bool {
+	if p.Facts == nil || p.Source == nil {
+		return false
+	}
+	if n := p.Facts.Stats.InsnProcessed; n == 0 || n > briefLimit {
+		return false
+	}
+	for _, f := range p.Source.Funcs {
+		if f.Slot != 0 && f.Func.Linkage == btf.GlobalFunc {
+			return false
+		}
+	}
+	for _, ins := range p.Source.Insns {
+		mayGoto := ins.Op == isa.Opcode(isa.ClassJMP)|isa.Jcond
+		if mayGoto || ins.IsKfuncCall() || ins.IsLoadImm64() && ins.Src == isa.PseudoFunc {
+			return false
+		}
+	}
+	return true
+}

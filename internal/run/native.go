@@ -1,0 +1,93 @@
+package run
+
+import (
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/jit"
+	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/mem"
+	"github.com/skep-bpf/skep/internal/rewrite"
+)
+
+// JIT says whether programs run as native code.
+type JIT uint8
+
+// Ways of choosing. Checked mode is the interpreter's in any case.
+const (
+	JITAuto JIT = iota // native code where there is a compiler and the system allows it
+	JITOn              // or else New fails
+	JITOff             // the interpreter
+)
+
+// chooseEngine picks the engine the options ask for.
+func chooseEngine(o *Options) (engine, error) {
+	if o.JIT == JITOff || o.Checked {
+		return interpreter{}, nil
+	}
+	switch err := jit.Available(); {
+	case err == nil:
+		return native{}, nil
+	case o.JIT == JITOn:
+		return nil, err
+	}
+	return interpreter{}, nil
+}
+
+// native is the engine that internal/jit is.
+type native struct{}
+
+func (native) compile(p *rewrite.Program, owner *Program) (code, error) {
+	c, err := jit.Compile(p, jit.Options{Budgeted: owner.m.opts.Budget != 0, PerCPU: perCPUValues})
+	if err != nil {
+		return nil, err
+	}
+	c.Owner = owner
+	return c, nil
+}
+
+func (native) free(c code) { c.(*jit.Program).Free() }
+
+// perCPUValues reads from a map's header where its values lie.
+func perCPUValues(m *catalog.MapDef) (base, stride uint64) {
+	return mem.Load64(m.Ptr + maps.HeaderBase), mem.Load64(m.Ptr + maps.HeaderCPUStride)
+}
+
+func (native) newVM(c *CPU) (vm, error) {
+	inner, err := jit.New(nativeServices{services{c}}, c.id)
+	if err != nil {
+		return nil, err
+	}
+	return &nativeVM{inner}, nil
+}
+
+type nativeVM struct{ vm *jit.VM }
+
+func (v *nativeVM) run(c code, r1 uint64, l limits) (uint64, error) {
+	return v.vm.Run(c.(*jit.Program), r1, jit.Limits{Budget: l.budget, Done: l.done})
+}
+
+func (v *nativeVM) runCallback(c code, fn uint64, args [3]uint64, l limits) (uint64, error) {
+	return v.vm.RunCallback(c.(*jit.Program), fn, args, jit.Limits{Budget: l.budget, Done: l.done})
+}
+
+func (v *nativeVM) call(fn, r1, r2, r3, r4, r5 uint64) uint64 {
+	return v.vm.Call(fn, r1, r2, r3, r4, r5)
+}
+
+func (v *nativeVM) throw(cookie uint64) { v.vm.Throw(cookie) }
+func (v *nativeVM) close()              { v.vm.Close() }
+
+// nativeServices is a CPU as its native engine sees it.
+type nativeServices struct{ services }
+
+// TailCall hands over what bpf_tail_call left.
+func (s nativeServices) TailCall() *jit.Program {
+	p, ok := s.c.env.TailCall.(*Program)
+	s.c.env.TailCall = nil
+	if !ok {
+		return nil
+	}
+	return p.code.(*jit.Program)
+}
+
+// Running makes helpers see the program that goes on.
+func (s nativeServices) Running(p *jit.Program) { s.c.running(p.Owner.(*Program)) }
