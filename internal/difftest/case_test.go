@@ -58,7 +58,7 @@ func TestCheckFindsDifferences(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o, err := interpreter{checked: true}.Run(cases[0])
+		o, err := ours{checked: true}.Run(cases[0])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,7 +104,7 @@ func TestRefusal(t *testing.T) {
 	if cases[0].Type != catalog.ProgSocketFilter {
 		t.Errorf("type %v", cases[0].Type)
 	}
-	_, err = interpreter{}.Run(cases[0])
+	_, err = ours{}.Run(cases[0])
 	if r := (*Refusal)(nil); !errors.As(err, &r) || !strings.Contains(r.Log, "R2 !read_ok") {
 		t.Errorf("%v", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +16,7 @@ import (
 var (
 	programs  = flag.Int("programs", 200, "random programs to run on every engine")
 	firstSeed = flag.Uint64("seed", 1, "seed of the first random program")
+	only      = flag.String("engines", "", "run random programs on the engines of these names only, separated by commas")
 )
 
 // kernelBug is how the kernel's verifier confesses. Linux 6.18 does so where a
@@ -33,7 +35,7 @@ func TestRandomPrograms(t *testing.T) {
 		var names []string
 		var verdicts []error
 		for _, e := range Engines() {
-			if e.Available() != nil {
+			if e.Available() != nil || *only != "" && !slices.Contains(strings.Split(*only, ","), e.Name()) {
 				continue
 			}
 			o, err := e.Run(c)

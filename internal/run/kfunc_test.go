@@ -36,7 +36,7 @@ func kernelTypes(t *testing.T, names ...string) (*btf.Spec, map[string]isa.Instr
 
 func TestThrow(t *testing.T) {
 	spec, calls := kernelTypes(t, "bpf_throw")
-	both(t, Options{}, func(t *testing.T, m *Machine) {
+	each(t, Options{}, func(t *testing.T, m *Machine) {
 		p, err := m.NewProgram(&rewrite.Program{
 			Insns: isa.Program(
 				isa.LocalCall(2), isa.Mov64Imm(isa.R0, 1), isa.ExitInsn(),
@@ -66,7 +66,7 @@ func TestNumberIterator(t *testing.T) {
 		isa.LoadMem(isa.W, isa.R1, isa.R0, 0), isa.ALU64Reg(isa.Add, isa.R6, isa.R1), isa.Goto(-7),
 		isa.Instructions(iterator), calls["bpf_iter_num_destroy"],
 		isa.Mov64Reg(isa.R0, isa.R6), isa.ExitInsn())
-	both(t, Options{}, func(t *testing.T, m *Machine) {
+	each(t, Options{}, func(t *testing.T, m *Machine) {
 		p, err := m.NewProgram(&rewrite.Program{
 			Insns: code, Source: &verifier.Program{Name: "test", Type: catalog.ProgXDP, KernelBTF: spec},
 		}, nil)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/jit"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/rewrite"
@@ -53,15 +54,19 @@ func program(t testing.TB, m *Machine, subs []verifier.Subprog, parts ...isa.Par
 	return p
 }
 
-// both runs f on an unchecked and on a checked machine.
-func both(t *testing.T, o Options, f func(t *testing.T, m *Machine)) {
-	for _, checked := range []bool{false, true} {
-		o.Checked = checked
-		name := "unchecked"
-		if checked {
-			name = "checked"
+// each runs f on every engine: native code where there is any, the interpreter, its checked mode.
+func each(t *testing.T, o Options, f func(t *testing.T, m *Machine)) {
+	engines := []struct {
+		name    string
+		jit     JIT
+		checked bool
+	}{{"native", JITOn, false}, {"interpreter", JITOff, false}, {"checked", JITAuto, true}}
+	for _, e := range engines {
+		if e.jit == JITOn && jit.Available() != nil {
+			continue
 		}
-		t.Run(name, func(t *testing.T) { f(t, newMachine(t, o)) })
+		o.JIT, o.Checked = e.jit, e.checked
+		t.Run(e.name, func(t *testing.T) { f(t, newMachine(t, o)) })
 	}
 }
 
@@ -82,7 +87,7 @@ func runOn(t testing.TB, m *Machine, p *Program) uint64 {
 func u32(v uint32) []byte { return binary.LittleEndian.AppendUint32(nil, v) }
 
 func TestRunReachesHelpers(t *testing.T) {
-	both(t, Options{}, func(t *testing.T, m *Machine) {
+	each(t, Options{}, func(t *testing.T, m *Machine) {
 		p := program(t, m, nil, isa.HelperCall(int32(catalog.FnGetSmpProcessorID)), isa.ExitInsn())
 		for id := range m.CPUs() {
 			c := m.AcquireCPU(id)
@@ -103,7 +108,7 @@ func TestRunReachesHelpers(t *testing.T) {
 }
 
 func TestTailCallThroughMap(t *testing.T) {
-	both(t, Options{}, func(t *testing.T, m *Machine) {
+	each(t, Options{}, func(t *testing.T, m *Machine) {
 		jumps := newMap(t, m, catalog.MapDef{Type: catalog.MapProgArray, KeySize: 4, ValueSize: 4, MaxEntries: 2})
 		caller := program(t, m, nil,
 			isa.LdImm64(isa.R2, jumps.Def().Ptr), isa.Mov64Imm(isa.R3, 1),
@@ -208,22 +213,25 @@ func TestDeterminism(t *testing.T) {
 }
 
 func TestRunUntil(t *testing.T) {
-	m := newMachine(t, Options{CPUs: 1})
-	loop := program(t, m, nil, isa.Mov64Imm(isa.R0, 0), isa.Goto(-1), isa.ExitInsn())
-	c := m.Acquire()
-	defer c.Release()
-	done := make(chan struct{})
-	go close(done)
-	if _, err := c.RunUntil(done, loop, 0, nil); !errors.Is(err, ErrInterrupted) {
-		t.Errorf("%v, want ErrInterrupted", err)
-	}
-	bounded := newMachine(t, Options{CPUs: 1, Budget: 1000})
-	loop = program(t, bounded, nil, isa.Mov64Imm(isa.R0, 0), isa.Goto(-1), isa.ExitInsn())
-	b := bounded.Acquire()
-	defer b.Release()
-	if _, err := b.Run(loop, 0, nil); !errors.Is(err, ErrBudget) {
-		t.Errorf("%v, want ErrBudget", err)
-	}
+	endless := []isa.Part{isa.Mov64Imm(isa.R0, 0), isa.Goto(-1), isa.ExitInsn()}
+	each(t, Options{CPUs: 1}, func(t *testing.T, m *Machine) {
+		loop := program(t, m, nil, endless...)
+		c := m.Acquire()
+		defer c.Release()
+		done := make(chan struct{})
+		go close(done)
+		if _, err := c.RunUntil(done, loop, 0, nil); !errors.Is(err, ErrInterrupted) {
+			t.Errorf("%v, want ErrInterrupted", err)
+		}
+	})
+	each(t, Options{CPUs: 1, Budget: 1000}, func(t *testing.T, m *Machine) {
+		loop := program(t, m, nil, endless...)
+		c := m.Acquire()
+		defer c.Release()
+		if _, err := c.Run(loop, 0, nil); !errors.Is(err, ErrBudget) {
+			t.Errorf("%v, want ErrBudget", err)
+		}
+	})
 }
 
 // More goroutines than CPUs: each run owns its vCPU, none is lost, and those
@@ -253,25 +261,29 @@ func TestAcquireUnderContention(t *testing.T) {
 }
 
 func TestRunAllocatesNothing(t *testing.T) {
-	m := newMachine(t, Options{CPUs: 1})
-	counts := newMap(t, m, catalog.MapDef{Type: catalog.MapArray, KeySize: 4, ValueSize: 8, MaxEntries: 4})
-	p := program(t, m, nil,
-		isa.StoreImm(isa.W, isa.RFP, -4, 1),
-		isa.LdImm64(isa.R1, counts.Def().Ptr), isa.Mov64Reg(isa.R2, isa.RFP), isa.ALU64Imm(isa.Add, isa.R2, -4),
-		isa.HelperCall(int32(catalog.FnMapLookupElem)),
-		isa.Mov64Imm(isa.R1, 1), isa.Atomic(isa.AtomicAdd, isa.DW, isa.R0, isa.R1, 0),
-		isa.Mov64Imm(isa.R0, 2), isa.ExitInsn())
-	if n := testing.AllocsPerRun(1000, func() {
-		c := m.Acquire()
-		c.Run(p, c.Packet().Addr(), c.Packet())
-		c.Release()
-	}); n != 0 {
-		t.Errorf("%v allocations per run", n)
-	}
-	v := make([]byte, 8)
-	if err := counts.Lookup(u32(1), v, 0); err != nil || binary.LittleEndian.Uint64(v) != 1001 {
-		t.Errorf("counter %v, %v; want 1001", v, err)
-	}
+	each(t, Options{CPUs: 1}, func(t *testing.T, m *Machine) {
+		if m.opts.Checked {
+			t.Skip("checked mode keeps books")
+		}
+		counts := newMap(t, m, catalog.MapDef{Type: catalog.MapArray, KeySize: 4, ValueSize: 8, MaxEntries: 4})
+		p := program(t, m, nil,
+			isa.StoreImm(isa.W, isa.RFP, -4, 1),
+			isa.LdImm64(isa.R1, counts.Def().Ptr), isa.Mov64Reg(isa.R2, isa.RFP), isa.ALU64Imm(isa.Add, isa.R2, -4),
+			isa.HelperCall(int32(catalog.FnMapLookupElem)),
+			isa.Mov64Imm(isa.R1, 1), isa.Atomic(isa.AtomicAdd, isa.DW, isa.R0, isa.R1, 0),
+			isa.Mov64Imm(isa.R0, 2), isa.ExitInsn())
+		if n := testing.AllocsPerRun(1000, func() {
+			c := m.Acquire()
+			c.Run(p, c.Packet().Addr(), c.Packet())
+			c.Release()
+		}); n != 0 {
+			t.Errorf("%v allocations per run", n)
+		}
+		v := make([]byte, 8)
+		if err := counts.Lookup(u32(1), v, 0); err != nil || binary.LittleEndian.Uint64(v) != 1001 {
+			t.Errorf("counter %v, %v; want 1001", v, err)
+		}
+	})
 }
 
 // A map outlives its user's handle as long as a program uses it.

@@ -81,7 +81,7 @@ func value(t testing.TB, mp maps.Map) (fired, key uint64) {
 
 func TestTimerOnManualClock(t *testing.T) {
 	for _, kind := range []catalog.MapType{catalog.MapArray, catalog.MapHash} {
-		both(t, Options{}, func(t *testing.T, _ *Machine) {
+		each(t, Options{}, func(t *testing.T, _ *Machine) {
 			clock := NewManualClock(0, time.Unix(0, 0))
 			m := newMachine(t, Options{Clock: clock})
 			mp := timerMap(t, m, kind)

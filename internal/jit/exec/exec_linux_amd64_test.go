@@ -1,0 +1,194 @@
+package exec
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/skep-bpf/skep/internal/mem"
+)
+
+// The assembly and code generators know these offsets.
+func TestLayout(t *testing.T) {
+	var c Context
+	for _, f := range []struct {
+		name string
+		at   uintptr
+		want uintptr
+	}{
+		{"goSP", unsafe.Offsetof(c.goSP), 0}, {"goBP", unsafe.Offsetof(c.goBP), 8},
+		{"SP", unsafe.Offsetof(c.SP), 16}, {"PC", unsafe.Offsetof(c.PC), 24},
+		{"Site", unsafe.Offsetof(c.Site), 32}, {"X", unsafe.Offsetof(c.X), 40},
+		{"R", unsafe.Offsetof(c.R), 48}, {"AX", unsafe.Offsetof(c.AX), 96},
+		{"exit", unsafe.Offsetof(c.exit), OffExit}, {"Fuel", unsafe.Offsetof(c.Fuel), OffFuel},
+		{"CPU", unsafe.Offsetof(c.CPU), OffCPU},
+		{"ProbeLo", unsafe.Offsetof(c.ProbeLo), OffProbeLo}, {"ProbeLen", unsafe.Offsetof(c.ProbeLen), OffProbeLen},
+	} {
+		if f.at != f.want {
+			t.Errorf("Context.%s lies at %d, the assembly says %d", f.name, f.at, f.want)
+		}
+	}
+	var s Saved
+	if unsafe.Offsetof(s.R9) != 0 || unsafe.Offsetof(s.R8) != 8 || unsafe.Offsetof(s.R7) != 16 ||
+		unsafe.Offsetof(s.FP) != 24 || unsafe.Offsetof(s.R6) != 32 || SavedSize != 40 {
+		t.Error("Saved is not as the assembly leaves it")
+	}
+}
+
+// Code that leaves finds its registers again, and Go finds its own.
+func TestEnter(t *testing.T) {
+	// Adds R1 to R6 and R9, leaves at site 7 with R6 as operand, then returns R9 + answer.
+	text, err := Install([]byte{
+		0x48, 0x01, 0xfb, // add rbx, rdi
+		0x49, 0x01, 0xff, // add r15, rdi
+		0x48, 0x89, 0xda, // mov rdx, rbx
+		0xb9, 7, 0, 0, 0, // mov ecx, 7
+		0x41, 0xff, 0x64, 0x24, OffExit, // jmp [r12+exit]
+		0x4c, 0x89, 0xf8, // resume: mov rax, r15
+		0x48, 0x01, 0xd0, // add rax, rdx
+		0xc3, // ret
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer text.Free()
+	stack, err := mem.AllocGuarded(4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stack.Free()
+	c := new(Context)
+	c.Init(3)
+	c.SP = stack.Addr() + 4096 - 8
+	mem.Store64(c.SP, Finish)
+	c.SP -= uint64(SavedSize)
+	*(*Saved)(mem.Ptr(c.SP)) = Saved{R6: 100, R9: 1000}
+	top := c.SP
+	c.PC, c.R[1] = text.Addr(), 5
+	Enter(c)
+	if c.Site != 7 || c.X != 105 {
+		t.Fatalf("left at site %d with %d, want 7 with 105", c.Site, c.X)
+	}
+	c.PC, c.X = text.Addr()+19, 10000
+	Enter(c)
+	if c.Site != SiteFinish || c.R[0] != 11005 || c.SP != top+8 {
+		t.Errorf("finished at site %d with %d, stack off by %d", c.Site, c.R[0], c.SP-top-8)
+	}
+}
+
+// No mapping is writable and executable, and code that was freed is int3.
+func TestMemory(t *testing.T) {
+	var live []*Text
+	var want [][]byte
+	check := func() {
+		for i, x := range live {
+			if got := mem.Bytes(x.Addr(), len(want[i])); !bytes.Equal(got, want[i]) {
+				t.Fatalf("code %d was overwritten", i)
+			}
+		}
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 400 {
+		if len(live) > 0 && rng.IntN(3) == 0 {
+			i := rng.IntN(len(live))
+			at, n := live[i].Addr(), len(want[i])
+			last := len(live[i].from.code) == 0
+			live[i].Free()
+			if !last && len(regions.list) > 0 && inRegions(at) {
+				for _, b := range mem.Bytes(at, n) {
+					if b != int3 {
+						t.Fatal("freed code is not int3")
+					}
+				}
+			}
+			live, want = append(live[:i], live[i+1:]...), append(want[:i], want[i+1:]...)
+			check()
+			continue
+		}
+		code := bytes.Repeat([]byte{byte(rng.Uint32()) | 1}, 1+rng.IntN(9000))
+		x, err := Install(code)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if x.Addr()%codeAlign != 0 {
+			t.Errorf("code at %#x", x.Addr())
+		}
+		live, want = append(live, x), append(want, code)
+	}
+	check()
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(maps)) {
+		if perms := strings.Fields(line)[1]; strings.Contains(perms, "w") && strings.Contains(perms, "x") {
+			t.Errorf("writable and executable: %s", line)
+		}
+	}
+	starts := map[string]bool{}
+	for _, x := range live {
+		starts[fmt.Sprint(x.Addr()%maxGap)] = true
+		x.Free()
+		x.Free()
+	}
+	if len(starts) < 3 {
+		t.Error("code begins at the same offsets over and over")
+	}
+	if len(regions.list) > 1 {
+		t.Errorf("%d regions are kept", len(regions.list))
+	}
+}
+
+func inRegions(addr uint64) bool {
+	for _, r := range regions.list {
+		lo := uint64(uintptr(unsafe.Pointer(&r.code[0])))
+		if addr >= lo && addr < lo+uint64(len(r.code)) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestEnterAllocatesNothing(t *testing.T) {
+	text, err := Install([]byte{0x59, 0xff, 0xe1}) // pop rcx; jmp rcx
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer text.Free()
+	c, run := bench(t, text)
+	if n := testing.AllocsPerRun(1000, run); n != 0 || c.Site != SiteFinish {
+		t.Errorf("%v allocations, site %d", n, c.Site)
+	}
+}
+
+func BenchmarkEnter(b *testing.B) {
+	text, err := Install([]byte{0x59, 0xff, 0xe1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer text.Free()
+	_, run := bench(b, text)
+	for b.Loop() {
+		run()
+	}
+}
+
+func bench(t testing.TB, text *Text) (*Context, func()) {
+	stack, err := mem.AllocGuarded(4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stack.Free)
+	c := new(Context)
+	c.Init(0)
+	top := stack.Addr() + 4096 - 8 - uint64(SavedSize)
+	return c, func() {
+		mem.Store64(top+uint64(SavedSize), Finish)
+		c.SP, c.PC = top, text.Addr()
+		Enter(c)
+	}
+}
