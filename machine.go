@@ -54,6 +54,16 @@ type TraceLine struct {
 	Text    string // without the newline
 }
 
+// JIT says whether programs run as native code. In checked mode they never do.
+type JIT = run.JIT
+
+// Ways of choosing.
+const (
+	JITAuto = run.JITAuto // native code where skep has a compiler and the system allows executable memory
+	JITOn   = run.JITOn   // native code, or NewMachine fails
+	JITOff  = run.JITOff  // the interpreter
+)
+
 // MachineOptions shape a [Machine]. The zero value is a machine with the
 // system's clock, chance, and as many CPUs as Go uses.
 //
@@ -78,6 +88,8 @@ type MachineOptions struct {
 	// Checked runs programs in the interpreter's checked mode: every access, helper
 	// argument and verifier claim is looked at. Slow; for tests.
 	Checked bool
+	// JIT chooses between native code and the interpreter; [JITAuto] is native code where there is any.
+	JIT JIT
 	// Unprivileged applies the verifier's rules for callers without CAP_BPF.
 	Unprivileged bool
 }
@@ -99,7 +111,7 @@ func NewMachine(opts *MachineOptions) (*Machine, error) {
 		o = *opts
 	}
 	ro := run.Options{
-		CPUs: o.CPUs, Clock: o.Clock, Net: o.Net, Process: o.Process, Checked: o.Checked,
+		CPUs: o.CPUs, Clock: o.Clock, Net: o.Net, Process: o.Process, Checked: o.Checked, JIT: o.JIT,
 		Trace: traceTo(o),
 	}
 	if o.Seed != nil {

@@ -95,20 +95,20 @@ func (v *VM) Close() { v.stack.Free() }
 
 // Run runs a program from its start with r1 in R1 and returns R0.
 func (v *VM) Run(p *Program, r1 uint64, l Limits) (uint64, error) {
-	return v.start(p, 0, [3]uint64{r1}, l)
+	return v.start(p, p.base+uint64(p.Object.Entries[0]), [3]uint64{r1}, l)
 }
 
 // RunCallback runs a subprogram as a run of its own, as timers do. fn is the
 // value a PSEUDO_FUNC load of p gave.
 func (v *VM) RunCallback(p *Program, fn uint64, args [3]uint64, l Limits) (uint64, error) {
-	return v.start(p, fn, args, l)
-}
-
-func (v *VM) start(p *Program, fn uint64, args [3]uint64, l Limits) (uint64, error) {
 	addr, _, err := p.entry(fn)
 	if err != nil {
 		return 0, err
 	}
+	return v.start(p, addr, args, l)
+}
+
+func (v *VM) start(p *Program, addr uint64, args [3]uint64, l Limits) (uint64, error) {
 	v.tailCalls, v.depth, v.unwind = 0, 0, nil
 	v.budget, v.done = l.Budget, l.Done
 	if v.budget == 0 {
@@ -191,7 +191,8 @@ func (v *VM) enter(p *Program, addr, r1, r2, r3, r4, r5 uint64) uint64 {
 	c.SP -= 8
 	mem.Store64(c.SP, exec.Finish)
 	c.SP -= uint64(exec.SavedSize) // whatever is there; the function saves none
-	c.PC, c.R = addr, [6]uint64{0, r1, r2, r3, r4, r5}
+	c.PC = addr
+	c.R[1], c.R[2], c.R[3], c.R[4], c.R[5] = r1, r2, r3, r4, r5
 	v.code = p
 	return v.loop()
 }

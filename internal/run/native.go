@@ -32,6 +32,9 @@ func chooseEngine(o *Options) (engine, error) {
 	return interpreter{}, nil
 }
 
+// Native reports whether the machine runs programs as native code.
+func (m *Machine) Native() bool { return m.engine == engine(native{}) }
+
 // native is the engine that internal/jit is.
 type native struct{}
 

@@ -209,6 +209,7 @@ func (p *Program) Close() {
 		}
 		// A run that began before may be in the code still.
 		p.m.Epoch.Retire(func() { p.m.engine.free(p.code) })
+		p.m.Epoch.Reclaim()
 	}
 }
 
