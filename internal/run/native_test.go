@@ -3,6 +3,7 @@
 package run
 
 import (
+	"errors"
 	"os"
 	"runtime"
 	"runtime/pprof"
@@ -112,6 +113,26 @@ func TestProbe(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The collector gets its turn beside a program that never ends by itself.
+func TestCollectorBesideEndlessProgram(t *testing.T) {
+	m := newMachine(t, Options{CPUs: 1})
+	p := program(t, m, nil, isa.Mov64Imm(isa.R0, 0), isa.Goto(-1), isa.ExitInsn())
+	done, ended := make(chan struct{}), make(chan error)
+	go func() {
+		c := m.Acquire()
+		defer c.Release()
+		_, err := c.RunUntil(done, p, 0, nil)
+		ended <- err
+	}()
+	for range 5 {
+		runtime.GC() // hangs if the run passes no safepoint
+	}
+	close(done)
+	if err := <-ended; !errors.Is(err, ErrInterrupted) {
+		t.Errorf("%v, want ErrInterrupted", err)
+	}
 }
 
 // TestNativeStress runs native code on every vCPU, in and out of it all the

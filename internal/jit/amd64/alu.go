@@ -41,8 +41,9 @@ func (c *compiler) alu(ins isa.Instruction, size int) {
 	case isa.Add, isa.Sub, isa.Or, isa.And, isa.Xor:
 		if reg {
 			c.rr(size, simple[op].op, src, dst)
-		} else {
-			c.aluImm(op, size, dst, ins.Imm)
+			c.next = zeroFlag{ins.Dst, size}
+		} else if c.aluImm(op, size, dst, ins.Imm) {
+			c.next = zeroFlag{ins.Dst, size}
 		}
 	case isa.Mul:
 		if reg {
@@ -78,21 +79,22 @@ func (c *compiler) alu(ins isa.Instruction, size int) {
 	}
 }
 
-// aluImm lowers an operation with a constant.
-func (c *compiler) aluImm(op isa.Opcode, size int, dst reg, v int32) {
+// aluImm lowers an operation with a constant. The result says whether the flags tell of dst.
+func (c *compiler) aluImm(op isa.Opcode, size int, dst reg, v int32) (flags bool) {
 	switch {
 	case op == isa.And && v == 0xff: // shorter than the immediate
 		c.rr(size32, opMovzxB, dst, dst)
-		return
+		return false
 	case op == isa.And && v == 0xffff:
 		c.rr(size32, opMovzxW, dst, dst)
-		return
+		return false
 	case op == isa.And && v >= 0:
 		size = size32 // the upper half becomes 0 in any case
 	case (op == isa.Add || op == isa.Sub) && v == 128:
 		op, v = op^isa.Add^isa.Sub, -128 // fits a byte
 	}
 	c.group1(size, simple[op].digit, dst, v)
+	return true
 }
 
 // mulImm multiplies by a constant, by shifting where it is a power of two.

@@ -108,9 +108,17 @@ type compiler struct {
 	// What one pass builds.
 	fn    *function
 	sites []Site
-	late  []func() // code that is rarely run, put behind the function
-	zext  isa.RegSet
+	late  []func()   // code that is rarely run, put behind the function
+	zext  isa.RegSet // registers without bits above the lower 32
+	zero  zeroFlag   // what the zero flag tells before the instruction at hand
+	next  zeroFlag   // and behind it
 	err   error
+}
+
+// zeroFlag says that the zero flag tells of the low size bytes of a register; size 0: of none.
+type zeroFlag struct {
+	reg  isa.Register
+	size int
 }
 
 // function is what lowering needs to know of a function of the program.
@@ -192,8 +200,9 @@ func (c *compiler) pass() {
 		c.enterFunction()
 		for pc := c.fn.Start; pc < c.fn.End && c.err == nil; {
 			c.bind(label(pc))
+			c.zero, c.next = c.next, zeroFlag{}
 			if c.facts.target[pc] {
-				c.zext = 0
+				c.zext, c.zero = 0, zeroFlag{}
 			}
 			next := c.lower(pc)
 			for pc++; pc < next; pc++ {

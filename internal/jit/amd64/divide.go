@@ -13,8 +13,13 @@ func (c *compiler) divide(ins isa.Instruction, size int) {
 	dst, src := native[ins.Dst], native[ins.Src]
 	mod, signed := ins.Op.ALUOp() == isa.Mod, ins.Off == 1
 	zero, minus, done := c.label(), c.label(), c.label()
+	keep := mod && size == size64 // by zero: nothing to do
 	c.rr(size, opTest, src, src)
-	c.jumpIf(condE, zero)
+	if keep {
+		c.jumpIf(condE, done)
+	} else {
+		c.jumpIf(condE, zero)
+	}
 	if signed {
 		c.group1(size, digitCmp, src, -1)
 		c.jumpIf(condE, minus)
@@ -32,20 +37,23 @@ func (c *compiler) divide(ins isa.Instruction, size int) {
 	if dst != rax {
 		c.mov(size64, rax, rcx)
 	}
-	c.jump(done)
-	if c.bind(minus); signed {
+	if signed {
+		c.jump(done)
+		c.bind(minus)
 		if mod {
 			c.rr(size32, opXor, dst, dst)
 		} else {
 			c.rr(size, opGroup3, digitNeg, dst)
 		}
-		c.jump(done)
 	}
-	c.bind(zero)
-	if mod {
-		c.mov(size, dst, dst)
-	} else {
-		c.rr(size32, opXor, dst, dst)
+	if !keep {
+		c.jump(done)
+		c.bind(zero)
+		if mod {
+			c.mov(size, dst, dst)
+		} else {
+			c.rr(size32, opXor, dst, dst)
+		}
 	}
 	c.bind(done)
 }

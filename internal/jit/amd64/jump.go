@@ -48,12 +48,15 @@ func (c *compiler) compare(ins isa.Instruction, size int) {
 		}
 		return
 	}
+	asked := zeroFlag{ins.Dst, size}
 	// Where only the lower half can make a difference its instructions are shorter.
 	signed := conditions[op] >= condL
 	if c.zext.Has(ins.Dst) && v >= 0 && !signed || op == isa.Jset && v >= 0 {
 		size = size32
 	}
 	switch {
+	case v == 0 && (op == isa.Jeq || op == isa.Jne) && c.zero == asked:
+		// The instruction before has compared already.
 	case op == isa.Jset && v >= 0 && v < 256:
 		if dst == rax {
 			c.bytes(0xa8)
