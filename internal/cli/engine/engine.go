@@ -98,6 +98,9 @@ type Options struct {
 	Checked bool
 	// Unprivileged verifies by the rules for callers without capabilities.
 	Unprivileged bool
+	// LinkHeader shows socket filters the link header, as packet sockets do; else
+	// they begin at the network header, as in a test run.
+	LinkHeader bool
 	// Repeat runs a program so many times on each packet; 0 is once. Counters
 	// count each, the result is the last one's.
 	Repeat uint32

@@ -32,6 +32,8 @@ func newLinux(img *image.Image, opts *Options) (Collection, error) {
 		return nil, errors.New("clock and random numbers of the kernel are its own")
 	case opts.Checked:
 		return nil, errors.New("the kernel has no checked mode")
+	case opts.LinkHeader:
+		return nil, errors.New("the kernel's test run shows socket filters no link header")
 	case opts.Unprivileged:
 		return nil, errors.New("the kernel asks who the caller is: give up the capabilities instead")
 	}

@@ -248,6 +248,8 @@ func (p *skepProgram) set(pkt *skep.Packet, data []byte) error {
 		err = pkt.SetXDP(data, skep.XDPOptions{})
 	case catalog.ProgSchedCls, catalog.ProgSchedAct:
 		err = pkt.SetSKB(data, skep.SKBOptions{L2: true, OwnSock: true})
+	case catalog.ProgSocketFilter:
+		err = pkt.SetSKB(data, skep.SKBOptions{L2: p.c.opts.LinkHeader, OwnSock: true})
 	default:
 		err = pkt.SetSKB(data, skep.SKBOptions{OwnSock: true})
 	}

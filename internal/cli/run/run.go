@@ -94,6 +94,7 @@ are counted, and shown with --decode 'events=struct event'.`,
 	f.IntVar(&o.CPUs, "cpus", 1, "`n` possible CPUs: values of a per-CPU map")
 	f.Uint64Var(&o.Seed, "seed", 0, "`n` seeds the programs' random numbers; with --clock fixed a run repeats itself")
 	f.BoolVar(&o.Checked, "checked", false, "look at every access and every claim of the verifier; slow")
+	f.BoolVar(&o.LinkHeader, "link-header", false, "show socket filters the link header, as packet sockets do; else they begin at the network header, as in a test run")
 	f.StringVar(&o.Clock, "clock", "real", "`real|fixed|packets`: what clocks show; they stand still, or go on as between the packets")
 	return cmd
 }
@@ -132,7 +133,7 @@ func prepare(s *ui.Streams, o *Options) (_ *work, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &work{o: o, s: s, img: img, verdicts: verdictsOf(prog.Type), total: newTotals(o, prog)}
+	w := &work{o: o, s: s, img: img, verdicts: verdictsOf(prog.Type, o.LinkHeader), total: newTotals(o, prog)}
 	if w.verdicts == nil {
 		return nil, fmt.Errorf("%s: program %s is of type %v, which runs on no packets: xdp, sched_cls, sched_act, socket_filter and cgroup_skb do", o.Object, prog.Name, prog.Type)
 	}
@@ -268,14 +269,17 @@ func list(programs []*image.Program, f func(*image.Program) string) string {
 
 // verdictsOf returns how results of a program type read, nil for types that
 // run on no packets.
-func verdictsOf(t catalog.ProgType) func(ret uint32, size int) verdict {
+func verdictsOf(t catalog.ProgType, linkHeader bool) func(ret uint32, size int) verdict {
 	switch t {
 	case catalog.ProgXDP:
 		return xdpVerdict
 	case catalog.ProgSchedCls, catalog.ProgSchedAct:
 		return tcVerdict
 	case catalog.ProgSocketFilter:
-		return filterVerdict
+		if linkHeader {
+			return filterVerdict(0)
+		}
+		return filterVerdict(ethernetHeader)
 	case catalog.ProgCGroupSKB:
 		return cgroupVerdict
 	}

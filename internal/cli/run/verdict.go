@@ -54,18 +54,21 @@ func tcVerdict(ret uint32, _ int) verdict {
 const ethernetHeader = 14
 
 // filterVerdict reads a socket filter's result: how much of a packet, of the
-// given size with its Ethernet header, the socket gets.
-func filterVerdict(ret uint32, size int) verdict {
-	seen := uint64(max(0, size-ethernetHeader))
-	v := passed("accepted", 0)
-	v.keep = size
-	switch {
-	case ret == 0:
-		return dropped("dropped", 2)
-	case uint64(ret) < seen:
-		v = verdict{name: "truncated", order: 1, pass: true, keep: ethernetHeader + int(ret), style: ui.Amber}
+// given size with its Ethernet header, the socket gets. The first hidden bytes
+// of the packet are not counted.
+func filterVerdict(hidden int) func(ret uint32, size int) verdict {
+	return func(ret uint32, size int) verdict {
+		seen := uint64(max(0, size-hidden))
+		v := passed("accepted", 0)
+		v.keep = size
+		switch {
+		case ret == 0:
+			return dropped("dropped", 2)
+		case uint64(ret) < seen:
+			v = verdict{name: "truncated", order: 1, pass: true, keep: hidden + int(ret), style: ui.Amber}
+		}
+		return v
 	}
-	return v
 }
 
 // cgroupVerdict reads the result of a program that guards a control group's
