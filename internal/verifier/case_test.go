@@ -27,6 +27,7 @@ import (
 //
 //	prog: xdp                       program type; default socket_filter
 //	attach: 33                      expected attach type
+//	to: sched_switch                what a tracing program or LSM hook attaches to
 //	flags: 4                        BPF_F_*
 //	license: none                   default GPL
 //	map m: array 4 16 1 [flags]     type, key size, value size, entries
@@ -37,8 +38,9 @@ import (
 //	kernel: accept                  the live kernel's verdict where it is known to differ, with why:
 //	why: one line
 //
-// Every case is also loaded into the live kernel, which must agree. With
-// -update the refuse lines are written anew from the kernel's verdicts.
+// Every case is also loaded into the live kernel, which must agree, unless it
+// permits no program of that type. With -update the refuse lines are written
+// anew from the kernel's verdicts.
 type testCase struct {
 	name    string
 	prog    verifier.Program
@@ -88,6 +90,8 @@ func parseCase(t testing.TB, f txtar.File) *testCase {
 				t.Fatal(err)
 			}
 			c.prog.Attach = catalog.AttachType(n)
+		case "to":
+			c.prog.AttachTo = val
 		case "flags":
 			n, err := strconv.ParseUint(val, 0, 32)
 			if err != nil {
@@ -316,6 +320,9 @@ func updateCase(t *testing.T, f txtar.File) []byte {
 		if !errors.As(err, &ke) {
 			t.Fatal(err)
 		}
+		if c.prog.AttachTo != "" && ke.Errno == errno.EPERM {
+			return f.Data
+		}
 		words := ""
 		_, verr := verifier.Verify(&c.prog, verifier.Options{})
 		var ve *verifier.Error
@@ -373,6 +380,9 @@ func runCase(t *testing.T, c *testCase) {
 	}
 	oracle.Need(t, "bpf(2)", linux.Available())
 	lp, kerr := loadKernel(t, c, c.level())
+	if c.prog.AttachTo != "" && errors.Is(kerr, errno.EPERM) {
+		return
+	}
 	if kerr == nil {
 		for _, w := range c.log {
 			if !strings.Contains(lp.Log, w) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/linux"
 )
 
@@ -25,6 +26,9 @@ func loadKernel(t testing.TB, c *testCase, level uint32) (*linux.LoadedProg, err
 	p := &linux.Prog{
 		Name: "case", Type: c.prog.Type, Attach: c.prog.Attach, Flags: c.prog.Flags, Insns: c.prog.Insns,
 		License: c.license, LogLevel: level,
+	}
+	if c.prog.AttachTo != "" {
+		p.AttachBTFID = attachID(c)
 	}
 	for _, def := range c.maps {
 		m, err := linux.NewMap(def, nil)
@@ -59,4 +63,22 @@ func loadKernel(t testing.TB, c *testCase, level uint32) (*linux.LoadedProg, err
 		p.BTF = obj
 	}
 	return linux.Load(p)
+}
+
+// attachID finds what a case attaches to in the kernel's BTF.
+func attachID(c *testCase) uint32 {
+	prefix := map[catalog.AttachType]string{
+		catalog.AttachTraceRawTp: "btf_trace_", catalog.AttachTraceIter: "bpf_iter_",
+		catalog.AttachLSMMAC: "bpf_lsm_", catalog.AttachLSMCGroup: "bpf_lsm_",
+	}[c.prog.Attach]
+	spec := kernelBTF()
+	types, _ := spec.AnyTypesByName(prefix + c.prog.AttachTo)
+	for _, t := range types {
+		switch t.(type) {
+		case *btf.Func, *btf.Typedef:
+			id, _ := spec.TypeID(t)
+			return uint32(id)
+		}
+	}
+	return 0
 }

@@ -12,7 +12,7 @@ import (
 
 // target is the kernel function or tracepoint that a program attaches to, as its context shows it.
 type target struct {
-	name    string // of the function; of a tracepoint "btf_trace_" and its name
+	name    string // of the function or tracepoint
 	hook    string // without the prefix of its kind
 	proto   *btf.FuncProto
 	named   *btf.FuncProto // the same with names of the arguments
@@ -71,11 +71,11 @@ func (e *env) findFunc(t *target, name string) *Error {
 }
 
 func (e *env) findTracepoint(t *target) *Error {
-	t.name = "btf_trace_" + t.hook
+	t.name = t.hook
 	t.trusted, t.hidden = true, 1
 	var def *btf.Typedef
-	if e.p.KernelBTF.TypeByName(t.name, &def) != nil {
-		return e.unsupported("attaching to %s, which the kernel's BTF does not have", t.name)
+	if e.p.KernelBTF.TypeByName("btf_trace_"+t.hook, &def) != nil {
+		return e.unsupported("attaching to tracepoint %s, which the kernel's BTF does not have", t.name)
 	}
 	if p, ok := def.Type.(*btf.Pointer); ok {
 		t.proto, _ = p.Target.(*btf.FuncProto)
@@ -177,12 +177,14 @@ func argSize(t btf.Type) int {
 		return int(t.Size)
 	case *btf.Struct:
 		return int(t.Size)
+	case *btf.Union:
+		return int(t.Size)
 	}
 	return -1
 }
 
 func isStruct(t btf.Type) bool {
-	_, ok := t.(*btf.Struct)
+	_, _, ok := members(t)
 	return ok
 }
 
@@ -191,7 +193,7 @@ func isWord(t btf.Type) bool {
 	switch t := t.(type) {
 	case *btf.Int:
 		return t.Size <= regSize && t.Size&(t.Size-1) == 0
-	case *btf.Enum, *btf.Struct:
+	case *btf.Enum, *btf.Struct, *btf.Union:
 		return true
 	}
 	return false
