@@ -390,6 +390,7 @@ func (e *env) checkJump(ins isa.Instruction) *Error {
 
 	a := &e.aux[e.insn]
 	a.taken, a.fallthru = true, true
+	a.trips++
 	var linked linkedRegs
 	if x && src.typ == scalarValue && src.id != 0 {
 		e.collectLinked(src.id, &linked)
@@ -468,6 +469,7 @@ func (e *env) followOnly(ins isa.Instruction, way int, dst, src *reg, x bool) *E
 	}
 	if way == jumpAlways {
 		e.aux[e.insn].taken = true
+		e.aux[e.insn].trips++
 		e.insn += int(ins.Off)
 	} else {
 		e.aux[e.insn].fallthru = true

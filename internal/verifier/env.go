@@ -57,7 +57,8 @@ type env struct {
 
 	target *target // what a typed program attaches to, else nil
 
-	exceptionCB   int // subprogram, 0: none
+	endless       map[int32]bool // loops on paths that ended where they had been before
+	exceptionCB   int            // subprogram, 0: none
 	seenException bool
 	changesPkt    bool
 	recorder      *recorder
@@ -82,7 +83,8 @@ type insnAux struct {
 
 	ptrType         regType // of the pointer a load or store goes through
 	seen            bool
-	taken, fallthru bool // which ways a conditional jump was followed
+	taken, fallthru bool   // which ways a conditional jump was followed
+	trips           uint32 // how often a jump was followed, on all paths
 	access          Access
 }
 

@@ -127,6 +127,7 @@ func (e *env) prunedBy(old *state, loop bool) *Error {
 		return err
 	}
 	if loop {
+		e.noteEndless()
 		back := e.clone(e.st)
 		back.insn = int32(e.insn)
 		e.addBackEdge(old, back)

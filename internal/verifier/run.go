@@ -159,6 +159,7 @@ func (e *env) step(ins isa.Instruction) (pathEnd, *Error) {
 			if ins.Op.UsesReg() || ins.Src != 0 || ins.Dst != 0 || !wide && ins.Imm != 0 || wide && ins.Off != 0 {
 				return pathGoesOn, e.refuse(errno.EINVAL, "BPF_JA uses reserved fields")
 			}
+			e.aux[e.insn].trips++
 			e.insn += ins.JumpOffset()
 			return pathGoesOn, nil
 		case isa.Exit:
