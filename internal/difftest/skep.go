@@ -73,7 +73,7 @@ func (e ours) Run(c *Case) (_ *Outcome, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("map %s: %w", cm.Def.Name, err)
 		}
-		open = append(open, mp.Close)
+		open = append(open, func() { m.CloseMap(mp) })
 		used = append(used, mp)
 		s := sized{mp, mp.ValueSize()}
 		if err := put(s, cm); err != nil {

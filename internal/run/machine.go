@@ -134,6 +134,7 @@ func (m *Machine) Close() {
 		c.close()
 	}
 	m.cpus = nil
+	m.Epoch.Reclaim() // what nobody would ask for any more
 }
 
 // NewMap makes a map and gives it an id. The caller holds a handle on it, to be
@@ -147,7 +148,7 @@ func (m *Machine) NewMap(def catalog.MapDef) (maps.Map, error) {
 		mp.Close()
 		return nil, err
 	}
-	if inner := maps.Unwrap(mp); hasTimer(inner) {
+	if inner := maps.Unwrap(mp); keepsPrograms(inner) {
 		m.users.add(inner, 1)
 	}
 	return mp, nil

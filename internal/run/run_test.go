@@ -338,3 +338,34 @@ func BenchmarkEmptyProgram(b *testing.B) {
 		}
 	})
 }
+
+// A prog_array and a program in it that uses it go when nobody outside holds the array.
+func TestProgArrayCycle(t *testing.T) {
+	m := newMachine(t, Options{})
+	jumps, err := m.NewMap(catalog.MapDef{Type: catalog.MapProgArray, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := m.NewProgram(&rewrite.Program{
+		Insns:  isa.Program(isa.Mov64Imm(isa.R0, 0), isa.ExitInsn()),
+		Source: &verifier.Program{Name: "test", Type: catalog.ProgXDP},
+	}, []maps.Map{jumps})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := jumps.Update(u32(0), u32(p.ID()), 0); err != nil {
+		t.Fatal(err)
+	}
+	id, header := p.ID(), jumps.Def().Ptr
+	p.Close()
+	if q := m.Program(id); q == nil {
+		t.Error("the array does not hold its program")
+	} else {
+		q.Close()
+	}
+	m.CloseMap(jumps)
+	m.Epoch.Reclaim()
+	if m.Program(id) != nil || m.Map(header) != nil {
+		t.Error("program and array keep each other for ever")
+	}
+}
