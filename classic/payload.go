@@ -6,6 +6,8 @@ import "encoding/binary"
 const (
 	typeIPv4 = 0x0800
 	typeIPv6 = 0x86dd
+	typeARP  = 0x0806
+	typeRARP = 0x8035
 	typeVLAN = 0x8100
 	typeQinQ = 0x88a8
 
@@ -58,6 +60,8 @@ func FindPayload(packet []byte, typ uint16, network int) int {
 			typ = binary.BigEndian.Uint16(packet[at+2:])
 			at += 4
 			continue
+		case typeARP, typeRARP: // their own header is not passed
+			return at
 		case typeIPv4:
 			proto, at, piece, ok = passIPv4(packet, at)
 		case typeIPv6:

@@ -145,7 +145,7 @@ func appendListing(b []byte, pc int, ins Instruction) []byte {
 	if row != nil && row.In != 0 {
 		name, operand = row.Name, row.pcapOperand(pc, ins)
 	}
-	if row != nil && row.conditional() {
+	if ins.Class() == JMP && ins.Code&OpMask != JA {
 		return fmt.Appendf(b, "(%03d) %-8s %-16s jt %d\tjf %d\n", pc, name, operand, pc+1+int(ins.Jt), pc+1+int(ins.Jf))
 	}
 	return fmt.Appendf(b, "(%03d) %-8s %s\n", pc, name, operand)
@@ -174,7 +174,7 @@ func (r *Row) pcapOperand(pc int, ins Instruction) string {
 	case FormMSH:
 		return fmt.Sprintf("4*([%d]&0xf)", k)
 	case FormLabel:
-		return strconv.Itoa(jumpTarget(pc, ins.K))
+		return strconv.Itoa(int(int32(uint32(pc+1) + ins.K)))
 	case FormLen:
 		return "#pktlen"
 	}
