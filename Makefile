@@ -11,6 +11,17 @@ FILTERS  ?= 300000
 soak:
 	go test ./internal/difftest -run TestRandomPrograms -timeout 0 -programs $(PROGRAMS) -seed $(SEED)
 	go test ./lang/pcap -run TestRandomParity -timeout 0 -v -parity.n $(FILTERS) -parity.seed $(SEED)
+	SKEP_STRESS=60s go test ./internal/run -run NativeStress -count 1 -timeout 0
+
+BENCH ?=
+
+.PHONY: bench
+
+# bench compares what one run of a program costs here, in the Linux kernel, as
+# native code and in wazero.
+bench:
+	cd bench && go run ./calls $(BENCH)
+
 
 TABLE ?= selftests.tsv.gz
 DIR   ?= .
