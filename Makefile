@@ -15,13 +15,16 @@ soak:
 
 BENCH ?=
 
-.PHONY: bench
+.PHONY: bench bench-filter
 
 # bench compares what one run of a program costs here, in the Linux kernel, as
-# native code and in wazero.
+# native code and in wazero; bench-filter compares skep filter with tcpdump,
+# over captures of a gigabyte it makes in the system's temporary directory.
 bench:
 	cd bench && go run ./calls $(BENCH)
 
+bench-filter:
+	cd bench && go run ./filter $(BENCH)
 
 TABLE ?= selftests.tsv.gz
 DIR   ?= .

@@ -6,6 +6,7 @@ require (
 	github.com/cilium/ebpf v0.22.0
 	github.com/skep-bpf/skep v0.0.0
 	github.com/tetratelabs/wazero v1.12.0
+	golang.org/x/net v0.55.0
 	golang.org/x/sys v0.49.0
 )
 

@@ -38,12 +38,12 @@ func TestRatioIsOfRounds(t *testing.T) {
 
 func TestTable(t *testing.T) {
 	table := Table{Head: []string{"name", "a ÷ b"}}
-	table.Add("x", "0.50")
+	table.Add("x|y", "0.50")
 	var b strings.Builder
 	if err := table.Write(&b); err != nil {
 		t.Fatal(err)
 	}
-	want := "| name | a ÷ b |\n|------|------:|\n| x    |  0.50 |\n\n"
+	want := "| name | a ÷ b |\n|------|------:|\n| x\\|y |  0.50 |\n\n"
 	if b.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
 	}

@@ -18,7 +18,15 @@ func (t *Table) Add(cells ...string) { t.Rows = append(t.Rows, cells) }
 // Write prints the table with its columns aligned.
 func (t *Table) Write(w io.Writer) error {
 	widths := make([]int, len(t.Head))
-	for _, row := range append([][]string{t.Head}, t.Rows...) {
+	rows := [][]string{t.Head}
+	for _, row := range t.Rows {
+		escaped := make([]string, len(row))
+		for i, cell := range row {
+			escaped[i] = strings.ReplaceAll(cell, "|", `\|`)
+		}
+		rows = append(rows, escaped)
+	}
+	for _, row := range rows {
 		for i, cell := range row {
 			widths[i] = max(widths[i], len([]rune(cell)))
 		}
@@ -35,7 +43,7 @@ func (t *Table) Write(w io.Writer) error {
 		}
 		b.WriteString(" |\n")
 	}
-	line(t.Head)
+	line(rows[0])
 	for i, width := range widths {
 		if i == 0 {
 			b.WriteString("|-" + strings.Repeat("-", width) + "-")
@@ -44,7 +52,7 @@ func (t *Table) Write(w io.Writer) error {
 		}
 	}
 	b.WriteString("|\n")
-	for _, row := range t.Rows {
+	for _, row := range rows[1:] {
 		line(row)
 	}
 	_, err := fmt.Fprintln(w, b.String())
