@@ -165,11 +165,11 @@ func (l *loader) createMap(im *image.Map) error {
 		l.maps = append(l.maps, nil)
 		return nil
 	}
-	def := mapDef(im)
-	if def.Type == catalog.MapPerfEventArray && def.MaxEntries == 0 {
-		def.MaxEntries = uint32(l.m.CPUs()) // as libbpf does
+	def := im.Def(l.m.CPUs())
+	if def.Name == "" { // made by hand
+		def.Name = kernelName(im.Name)
 	}
-	mp, err := l.m.m.NewMap(def)
+	mp, err := l.m.m.NewMap(*def)
 	if err != nil {
 		return err
 	}
@@ -187,26 +187,6 @@ func (l *loader) createMap(im *image.Map) error {
 		return mp.Freeze()
 	}
 	return nil
-}
-
-// mapDef is the definition of an image's map as the machine takes it.
-func mapDef(im *image.Map) catalog.MapDef {
-	name := im.KernelName
-	if name == "" {
-		name = kernelName(im.Name)
-	}
-	def := catalog.MapDef{
-		Name: name, Type: im.Type, KeySize: im.KeySize, ValueSize: im.ValueSize,
-		MaxEntries: im.MaxEntries, Flags: im.Flags, Extra: im.Extra, Key: im.Key, Value: im.Value,
-	}
-	if im.Value == nil { // maps of maps and programs: a key's type alone is refused
-		def.Key = nil
-	}
-	if im.Inner != nil {
-		inner := mapDef(im.Inner)
-		def.Inner = &inner
-	}
-	return def
 }
 
 // fillMaps puts other maps of the image into a map of maps.

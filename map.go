@@ -85,7 +85,7 @@ func (m *Map) KeyType() btf.Type { return m.m.Def().Key }
 func (m *Map) ValueType() btf.Type { return m.m.Def().Value }
 
 // PerCPU reports whether every possible CPU has a value of its own.
-func (m *Map) PerCPU() bool { return catalog.MapKindByType(m.Type()).Traits&catalog.PerCPU != 0 }
+func (m *Map) PerCPU() bool { return m.m.Def().PerCPU() }
 
 // String names the map and its kind.
 func (m *Map) String() string { return fmt.Sprintf("%s(%s)", m.Type(), m.Name()) }

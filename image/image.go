@@ -194,6 +194,26 @@ type Map struct {
 	Optional bool
 }
 
+// Def is the definition bpf(2) is given to make the map. A perf event array
+// without a size gets an entry for each of cpus possible CPUs, as from libbpf; a
+// key's type without a value's, which maps of maps and programs may have, is left out.
+func (m *Map) Def(cpus int) *catalog.MapDef {
+	def := &catalog.MapDef{
+		Name: m.KernelName, Type: m.Type, KeySize: m.KeySize, ValueSize: m.ValueSize,
+		MaxEntries: m.MaxEntries, Flags: m.Flags, Extra: m.Extra, Key: m.Key, Value: m.Value,
+	}
+	if m.Value == nil {
+		def.Key = nil
+	}
+	if m.Type == catalog.MapPerfEventArray && m.MaxEntries == 0 {
+		def.MaxEntries = uint32(cpus)
+	}
+	if m.Inner != nil {
+		def.Inner = m.Inner.Def(cpus)
+	}
+	return def
+}
+
 // Slot is one element a map starts with: another map or a program.
 type Slot struct {
 	Key  uint32

@@ -48,7 +48,7 @@ func loadIntoKernel(t *testing.T, img *Image) {
 	}
 	var maps []*linux.Map
 	for _, m := range img.Maps {
-		km, err := linux.NewMap(kernelDef(m), nil)
+		km, err := linux.NewMap(m.Def(1), nil)
 		if err != nil {
 			t.Fatalf("map %s: %v", m.Name, err)
 		}
@@ -76,15 +76,4 @@ func loadIntoKernel(t *testing.T, img *Image) {
 		}
 		kp.Close()
 	}
-}
-
-func kernelDef(m *Map) *catalog.MapDef {
-	def := &catalog.MapDef{
-		Name: m.KernelName, Type: m.Type, KeySize: m.KeySize, ValueSize: m.ValueSize,
-		MaxEntries: m.MaxEntries, Flags: m.Flags, Extra: m.Extra,
-	}
-	if m.Inner != nil {
-		def.Inner = kernelDef(m.Inner)
-	}
-	return def
 }

@@ -109,3 +109,22 @@ func TestSections(t *testing.T) {
 		}
 	}
 }
+
+// TestMapDef: what bpf(2) is given for a map, with what libbpf fills in.
+func TestMapDef(t *testing.T) {
+	m := &Map{
+		Name: "events", KernelName: "events", Type: catalog.MapPerfEventArray, KeySize: 4, ValueSize: 4, Key: tU32,
+		Inner: &Map{Type: catalog.MapArray, KeySize: 4, ValueSize: 8, MaxEntries: 2, Key: tU32, Value: tU32},
+	}
+	got := m.Def(3)
+	if got.Name != "events" || got.MaxEntries != 3 || got.Key != nil {
+		t.Errorf("%+v: want events, an entry for each of 3 CPUs, no key type without a value type", got)
+	}
+	if in := got.Inner; in == nil || in.MaxEntries != 2 || in.ValueSize != 8 || in.Key == nil || in.Value == nil {
+		t.Errorf("inner map %+v", in)
+	}
+	m.MaxEntries = 5
+	if got := m.Def(3); got.MaxEntries != 5 {
+		t.Errorf("%d entries, want those of the definition", got.MaxEntries)
+	}
+}

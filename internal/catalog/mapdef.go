@@ -27,3 +27,13 @@ type MapDef struct {
 	// read their content as constants; nil otherwise.
 	ReadConst func(off uint32, buf []byte) bool
 }
+
+// PerCPU reports whether every possible CPU has a value of its own.
+func (d *MapDef) PerCPU() bool {
+	k := MapKindByType(d.Type)
+	return k != nil && k.Traits&PerCPU != 0
+}
+
+// Stride is the distance from one CPU's value to the next, in bytes: the value's
+// size rounded up to 8 (bpf_map_value_size).
+func (d *MapDef) Stride() int { return (int(d.ValueSize) + 7) &^ 7 }

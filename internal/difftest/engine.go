@@ -82,11 +82,11 @@ func put(s sized, m *Map) error {
 
 // spread gives every CPU the value of a per-CPU map.
 func spread(v []byte, def *catalog.MapDef, size int) []byte {
-	if !perCPU(def) {
+	if !def.PerCPU() {
 		return v
 	}
 	all := make([]byte, size)
-	for at := 0; at < size; at += stride(def) {
+	for at := 0; at < size; at += def.Stride() {
 		copy(all[at:], v)
 	}
 	return all
@@ -95,23 +95,17 @@ func spread(v []byte, def *catalog.MapDef, size int) []byte {
 // gather makes one value of all CPUs': the bytes that differ from what @put
 // stored there, since only one CPU ran.
 func gather(all, before []byte, def *catalog.MapDef) []byte {
-	if !perCPU(def) {
+	if !def.PerCPU() {
 		return all
 	}
 	n := int(def.ValueSize)
-	for at := 0; at < len(all); at += stride(def) {
+	for at := 0; at < len(all); at += def.Stride() {
 		if v := all[at : at+n]; !bytes.Equal(v, before) {
 			return v
 		}
 	}
 	return all[:n]
 }
-
-func perCPU(def *catalog.MapDef) bool {
-	return catalog.MapKindByType(def.Type).Traits&catalog.PerCPU != 0
-}
-
-func stride(def *catalog.MapDef) int { return int(def.ValueSize+7) &^ 7 }
 
 // before is what @put stored under a key, or zeroes.
 func (m *Map) before(key []byte) []byte {

@@ -107,10 +107,11 @@ func PossibleCPUs() (int, error) { return ebpf.PossibleCPU() }
 // ValueLen returns how many bytes one lookup transfers: for per-CPU types one
 // 8-byte-rounded value per possible CPU (bpf_map_value_size), and 4 bytes for types that hold descriptors.
 func (m *Map) ValueLen() (int, error) {
-	switch m.def.Type {
-	case catalog.MapPerCPUHash, catalog.MapLRUPerCPUHash, catalog.MapPerCPUArray, catalog.MapPerCPUCGroupStorage:
+	if m.def.PerCPU() {
 		n, err := PossibleCPUs()
-		return n * (int(m.def.ValueSize+7) &^ 7), err
+		return n * m.def.Stride(), err
+	}
+	switch m.def.Type {
 	case catalog.MapArrayOfMaps, catalog.MapHashOfMaps, catalog.MapPerfEventArray, catalog.MapProgArray,
 		catalog.MapCGroupArray:
 		return 4, nil

@@ -108,17 +108,22 @@ func (c *linuxCollection) create() (err error) {
 // createMap makes a map as libbpf does: global data gets its content, and
 // constants are frozen.
 func (c *linuxCollection) createMap(m *image.Map) error {
-	k, err := linux.NewMap(mapDef(m), &linux.MapOptions{NUMANode: m.NUMANode})
+	cpus, err := linux.PossibleCPUs()
 	if err != nil {
 		return err
 	}
-	lm := &linuxMap{Map: k, cpus: 1, perCPU: isPerCPU(m.Type)}
+	def := m.Def(cpus)
+	k, err := linux.NewMap(def, &linux.MapOptions{NUMANode: m.NUMANode})
+	if err != nil {
+		return err
+	}
+	lm := &linuxMap{Map: k, cpus: 1, perCPU: def.PerCPU()}
 	c.maps[m] = lm
 	if lm.size, err = k.ValueLen(); err != nil {
 		return err
 	}
-	if rounded := int(m.ValueSize+7) &^ 7; lm.perCPU && rounded > 0 {
-		lm.cpus = lm.size / rounded
+	if lm.perCPU {
+		lm.cpus = cpus
 	}
 	if givesEvents(m) {
 		if c.rings[m], err = k.Events(); err != nil {
@@ -134,25 +139,6 @@ func (c *linuxCollection) createMap(m *image.Map) error {
 		return k.Freeze()
 	}
 	return nil
-}
-
-func isPerCPU(t catalog.MapType) bool {
-	switch t {
-	case catalog.MapPerCPUArray, catalog.MapPerCPUHash, catalog.MapLRUPerCPUHash, catalog.MapPerCPUCGroupStorage:
-		return true
-	}
-	return false
-}
-
-func mapDef(m *image.Map) *catalog.MapDef {
-	def := &catalog.MapDef{
-		Name: m.KernelName, Type: m.Type, KeySize: m.KeySize, ValueSize: m.ValueSize,
-		MaxEntries: m.MaxEntries, Flags: m.Flags, Extra: m.Extra, Key: m.Key, Value: m.Value,
-	}
-	if m.Inner != nil {
-		def.Inner = mapDef(m.Inner)
-	}
-	return def
 }
 
 // fill puts a descriptor into an element of a map that holds descriptors.
