@@ -249,7 +249,7 @@ func (g *graph) geneveOffsets() list {
 	s.push(Ethernet, varOffset{0, true, g.takeSlot()})
 	g.add(&l, c.ST, uint32(s.hdr.slot))
 
-	g.straight = true
+	g.asIs = true
 	g.add(&l, c.LD|c.IND|c.H, 2)
 	g.add(&l, c.LDX|c.MEM, uint32(s.hdr.slot))
 	bridged := g.add(&l, jeq, etherTEB)

@@ -26,7 +26,7 @@ func FuzzCompile(f *testing.F) {
 		if len(expr) > 2000 {
 			return
 		}
-		prog, err := CompileProgram(expr, LinkType(link%300), 65535, &Options{NoOptimize: raw, Resolver: names{}})
+		prog, err := CompileProgram(expr, LinkType(link%300), 65535, &Options{NoOptimize: raw, Resolver: fewNames{}})
 		if err != nil {
 			var e *Error
 			if !errors.As(err, &e) || e.Kind == nil || e.Pos < 0 || e.Pos > len(expr) || e.End > len(expr) || e.Expr != expr {

@@ -28,10 +28,35 @@ func (g generator) query(links []LinkType) query {
 	if g.chance(1) {
 		q.expr = g.expr(30 + g.IntN(40)) // far jumps
 	}
-	if !g.sober && g.chance(40) {
-		q.expr = g.garble(q.expr)
+	if g.chance(12) {
+		if s := g.garble(q.expr); subset(names(s), names(q.expr)) {
+			q.expr = s // no new names: libpcap would ask the network for them
+		}
 	}
 	return q
+}
+
+// names returns the names in an expression.
+func names(expr string) map[string]bool {
+	found := map[string]bool{}
+	s := scanner{src: expr}
+	for {
+		switch t := s.next(); t.kind {
+		case kEOF:
+			return found
+		case kName:
+			found[expr[t.pos:t.end]] = true
+		}
+	}
+}
+
+func subset(a, b map[string]bool) bool {
+	for k := range a {
+		if !b[k] {
+			return false
+		}
+	}
+	return true
 }
 
 // comparedLinks returns the link types of which something is known, and two of

@@ -3,8 +3,8 @@ package pcap
 import c "github.com/skep-bpf/skep/classic"
 
 // stmt is one instruction before it has a place in the program. Those of a
-// block form a list. Inside a list there may be jumps, to other instructions
-// of the same list: what has them, the optimiser leaves alone.
+// block form a list. In a few lists there are jumps, to other instructions of
+// the same list.
 type stmt struct {
 	code   int32 // a classic code, or nop
 	k      uint32
@@ -122,16 +122,16 @@ func not(a cond) cond { return cond{a.head, a.no, a.yes} }
 // the state that one primitive leaves to those after it: how far vlan, mpls
 // and the like have moved the headers, and which scratch slots are taken.
 type graph struct {
-	opts     *Options
-	link     linkState
-	stmts    slab[stmt]
-	blocks   slab[block]
-	used     [c.MemWords]bool // scratch slots that are taken
-	slot     int              // the next to try
-	straight bool             // the graph has jumps inside blocks: do not optimise
-	at       *node            // what is being compiled, for error messages
-	refused  *Error           // why an identifier has no target
-	err      *Error
+	opts    *Options
+	link    linkState
+	stmts   slab[stmt]
+	blocks  slab[block]
+	used    [c.MemWords]bool // scratch slots that are taken
+	slot    int              // the next to try
+	asIs    bool             // the graph has loops or jumps the optimiser does not follow
+	at      *node            // what is being compiled, for error messages
+	refused *Error           // why an identifier has no target
+	err     *Error
 }
 
 // reset prepares the graph for an expression.
@@ -140,7 +140,7 @@ func (g *graph) reset(opts *Options) {
 	g.stmts.reset()
 	g.blocks.reset()
 	g.used, g.slot = [c.MemWords]bool{}, 0
-	g.straight, g.at, g.err = false, nil, nil
+	g.asIs, g.at, g.err = false, nil, nil
 }
 
 // fail notes the first error. What is made after it is never looked at.

@@ -40,25 +40,25 @@ func TestLinkTypes(t *testing.T) {
 	}
 }
 
-// names is a resolver that knows a few names.
-type names struct{}
+// fewNames is a resolver that knows a few.
+type fewNames struct{}
 
-func (names) Host(name string) ([]netip.Addr, error) {
+func (fewNames) Host(name string) ([]netip.Addr, error) {
 	if name == "both" {
 		return []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("2001:db8::1")}, nil
 	}
 	return nil, errors.New("no such host")
 }
-func (names) Net(name string) (uint32, bool) { return 0x0a010000, name == "lan" }
-func (names) Port(name, transport string) (uint16, bool) {
+func (fewNames) Net(name string) (uint32, bool) { return 0x0a010000, name == "lan" }
+func (fewNames) Port(name, transport string) (uint16, bool) {
 	return 7777, name == "game" && transport == "udp"
 }
-func (names) Proto(name string) (uint8, bool)   { return 99, name == "mine" }
-func (names) Ether(name string) ([6]byte, bool) { return [6]byte{1, 2, 3, 4, 5, 6}, name == "both" }
+func (fewNames) Proto(name string) (uint8, bool)   { return 99, name == "mine" }
+func (fewNames) Ether(name string) ([6]byte, bool) { return [6]byte{1, 2, 3, 4, 5, 6}, name == "both" }
 
 // TestResolver compares names with what they stand for.
 func TestResolver(t *testing.T) {
-	opts := &Options{Resolver: names{}}
+	opts := &Options{Resolver: fewNames{}}
 	for _, tt := range []struct{ named, plain string }{
 		{"host both", "host 10.0.0.1 or ip6 host 2001:db8::1"},
 		{"ip host both", "ip host 10.0.0.1"},
@@ -104,6 +104,17 @@ func TestSystem(t *testing.T) {
 	}
 	if a, err := s.Host("localhost"); err != nil || !a[0].IsLoopback() {
 		t.Errorf("localhost is %v, %v", a, err)
+	}
+	for name, want := range map[string]string{"0": "0.0.0.0", "10": "0.0.0.10", "127.1": "127.0.0.1", "1.2.3.4": "1.2.3.4",
+		"0x7f0000Bb": "127.0.0.187", "010.1.65535": "8.1.255.255"} {
+		if a, err := s.Host(name); err != nil || a[0].String() != want {
+			t.Errorf("%s is %v, %v, want %s", name, a, err, want)
+		}
+	}
+	for _, name := range []string{"1.2.3.256", "1.256.3", "4294967296", "1..2", "08", "0b1", "0o7", "1_0", ""} {
+		if a, ok := parseNumeric(name); ok {
+			t.Errorf("%q is %v", name, a)
+		}
 	}
 	if _, ok := s.Ether("nosuchhost"); ok {
 		t.Error("nosuchhost has an Ethernet address")

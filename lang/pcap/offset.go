@@ -208,7 +208,7 @@ func (g *graph) keep(l *list, slot int) {
 // prismLen returns what finds the length of a Prism header, or of an AVS
 // header, which may stand there instead and is told by its magic number.
 func (g *graph) prismLen() list {
-	g.straight = true
+	g.asIs = true
 	if g.link.hdr.slot == noSlot {
 		return list{}
 	}
@@ -235,7 +235,7 @@ func (g *graph) wlanHeaderLen(l list, next *stmt) list {
 	if g.link.payload.slot == noSlot {
 		return l
 	}
-	g.straight = true
+	g.asIs = true
 	if l.head == nil {
 		l = g.list(c.LDX|c.IMM, g.link.outerHdr.constant)
 	}

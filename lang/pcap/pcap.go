@@ -146,7 +146,7 @@ func (k *compiler) compile(expr string, link LinkType, snaplen int, opts *Option
 		return nil, newError(ErrTooComplex, 0, 0, "filter is too complex: more than %d blocks", MaxBlocks)
 	}
 	opts.trace("flow graph", p)
-	if !opts.NoOptimize && !g.straight {
+	if !opts.NoOptimize && !g.asIs {
 		if err := k.optimiser.optimise(p, opts); err != nil {
 			return nil, err
 		}

@@ -26,7 +26,7 @@ func (g *graph) chain(v uint32, pr proto) cond {
 	if g.link.payload.variable {
 		return g.fail(ErrLinkType, "'protochain' not supported with variable length headers")
 	}
-	g.straight = true
+	g.asIs = true
 	at := g.link.payload.constant + g.link.net
 
 	var l list

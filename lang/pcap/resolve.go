@@ -31,8 +31,12 @@ type Resolver interface {
 // for the others its files, backed by tables that are part of the program.
 type System struct{}
 
-// Host implements Resolver by the system's resolver.
+// Host implements Resolver by the system's resolver. Like the C library's it
+// takes a number, or several with dots between them, for an address.
 func (System) Host(name string) ([]netip.Addr, error) {
+	if a, ok := parseNumeric(name); ok {
+		return []netip.Addr{a}, nil
+	}
 	ips, err := net.LookupIP(name)
 	if err != nil {
 		return nil, err
@@ -44,6 +48,35 @@ func (System) Host(name string) ([]netip.Addr, error) {
 		}
 	}
 	return addrs, nil
+}
+
+// parseNumeric reads an IPv4 address as inet_aton(3) does: of one to four
+// numbers, decimal, octal (0…) or hexadecimal (0x…), the last one fills the
+// bytes that are left.
+func parseNumeric(s string) (netip.Addr, bool) {
+	parts := strings.Split(s, ".")
+	if len(parts) > 4 {
+		return netip.Addr{}, false
+	}
+	var v uint64
+	for i, part := range parts {
+		left := 8 * (4 - i) // bits, this part's included
+		limit := uint64(0xff)
+		if i == len(parts)-1 {
+			limit = 1<<left - 1
+		}
+		n, err := strconv.ParseUint(part, 0, 32)
+		goOnly := strings.Contains(part, "_") || len(part) > 1 && strings.ContainsAny(part[1:2], "bBoO")
+		if err != nil || n > limit || goOnly {
+			return netip.Addr{}, false
+		}
+		if i == len(parts)-1 {
+			v |= n
+		} else {
+			v |= n << (left - 8)
+		}
+	}
+	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)}), true
 }
 
 // Net implements Resolver by /etc/networks.
