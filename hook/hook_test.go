@@ -242,6 +242,16 @@ func TestSocketFilterTruncates(t *testing.T) {
 	}
 }
 
+// TestNoSuchCPU: a hook without a CPU to run on is none.
+func TestNoSuchCPU(t *testing.T) {
+	m, coll := setup(t, nil, xdp("p", "r0 = 2\nexit"))
+	for _, cpu := range []int{-1, 2} {
+		if x, err := hook.NewXDP(m, coll.Programs["p"], &hook.XDPOptions{CPU: cpu}); err == nil || x != nil {
+			t.Errorf("CPU %d of 2: %v, %v", cpu, x, err)
+		}
+	}
+}
+
 func TestWrongProgramType(t *testing.T) {
 	m, coll := setup(t, nil, xdp("p", "r0 = 2\nexit"))
 	if _, err := hook.NewTC(m, coll.Programs["p"], nil); err == nil {

@@ -33,8 +33,11 @@ func NewSocketFilter(m *skep.Machine, prog *skep.Program, opts *SocketFilterOpti
 		s.opts = *opts
 	}
 	cpu, err := m.HoldCPU(s.opts.CPU)
+	if err != nil {
+		return nil, err
+	}
 	s.cpu = cpu
-	return s, err
+	return s, nil
 }
 
 // Close gives the CPU back.

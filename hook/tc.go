@@ -71,8 +71,11 @@ func NewTC(m *skep.Machine, prog *skep.Program, opts *TCOptions) (*TC, error) {
 		t.opts = *opts
 	}
 	cpu, err := m.HoldCPU(t.opts.CPU)
+	if err != nil {
+		return nil, err
+	}
 	t.cpu = cpu
-	return t, err
+	return t, nil
 }
 
 // Close gives the CPU back.

@@ -58,8 +58,11 @@ func NewXDP(m *skep.Machine, prog *skep.Program, opts *XDPOptions) (*XDP, error)
 		x.opts = *opts
 	}
 	cpu, err := m.HoldCPU(x.opts.CPU)
+	if err != nil {
+		return nil, err
+	}
 	x.cpu = cpu
-	return x, err
+	return x, nil
 }
 
 // Close gives the CPU back.
