@@ -58,7 +58,7 @@ func Parse(t btf.Type, size int, text string, order binary.ByteOrder) ([]byte, e
 	}
 	p := &parser{text: text, order: order, left: maxNodes(len(text))}
 	if n, ok := sizeOf(t); !ok || n != size || size > maxParsed {
-		return nil, p.fail("type %v has no value of %d bytes", t, size)
+		return nil, p.fail("%s has no value of %d bytes", cName(t), size)
 	}
 	out := make([]byte, size)
 	p.space()
@@ -141,7 +141,7 @@ func (p *parser) value(t btf.Type, out []byte, depth int) error {
 	case '[':
 		arr, ok := under.(*btf.Array)
 		if !ok {
-			return p.fail("a list, but the type is %v", t)
+			return p.fail("a list, but the type is %s", cName(t))
 		}
 		p.pos++
 		return p.elements(arr, out, "]", depth)
@@ -173,7 +173,7 @@ func (p *parser) braces(t btf.Type, out []byte, depth int) error {
 	}
 	list, ok := members(t)
 	if !ok {
-		return p.fail("a list of members, but the type is %v", t)
+		return p.fail("a list of members, but the type is %s", cName(t))
 	}
 	p.pos++
 	for next := 0; ; next++ {
@@ -309,7 +309,7 @@ func (p *parser) elements(t *btf.Array, out []byte, end string, depth int) error
 		if p.accept(end) {
 			return nil
 		}
-		return p.fail("elements of type %v have no size", t.Type)
+		return p.fail("elements of type %s have no size", cName(t.Type))
 	}
 	for {
 		if p.accept(end) {

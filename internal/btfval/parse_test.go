@@ -102,12 +102,12 @@ func TestParseErrors(t *testing.T) {
 		{counter, "{ 1, 2, 3 }", `at column 9, "3 }": there are only 2 members`},
 		{counter, "{ 1 2 }", `at column 5, "2 }": expected , or }`},
 		{counter, "{ 1", `at the end of "{ 1": expected , or }`},
-		{counter, "7", `at column 1, "7": Struct:"counter"[fields=2 fieldNames=[packets bytes]] wants { … }`},
+		{counter, "7", `at column 1, "7": struct counter wants { … }`},
 		{words, "{ 1, 2, 3, 4, 5 }", `at column 15, "5 }": there are only 4 elements`},
 		{name8, `"much too long"`, `at column 1, "\"much too long\"": 13 bytes do not fit 8`},
 		{name8, `"open`, `at column 1, "\"open": string without end`},
 		{flags, "{ .version = 16 }", `at column 14, "16 }": does not fit 4 bits`},
-		{lpm4, "2001:db8::/32", `at column 1, "2001:db8::/32": Struct:"lpm4"[fields=2 fieldNames=[prefixlen addr]] wants { … }`},
+		{lpm4, "2001:db8::/32", `at column 1, "2001:db8::/32": struct lpm4 wants { … }`},
 	} {
 		n, _ := sizeOf(c.typ)
 		_, err := Parse(c.typ, n, c.text, le)
@@ -155,4 +155,26 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%q is % x, shown as %s, which is % x (%v)", text, data, shown, again, err)
 		}
 	})
+}
+
+// TestCName: errors name types as C does.
+func TestCName(t *testing.T) {
+	u32 := &btf.Int{Name: "unsigned int", Size: 4}
+	for _, c := range []struct {
+		t    btf.Type
+		want string
+	}{
+		{u32, "unsigned int"},
+		{&btf.Typedef{Name: "__u32", Type: u32}, "__u32"},
+		{&btf.Const{Type: &btf.Struct{Name: "key"}}, "struct key"},
+		{&btf.Union{}, "union { … }"},
+		{&btf.Enum{Name: "state", Size: 4}, "enum state"},
+		{&btf.Array{Type: u32, Nelems: 4}, "unsigned int[4]"},
+		{&btf.Pointer{Target: u32}, "a pointer"},
+		{&btf.Datasec{Name: ".data"}, "section .data"},
+	} {
+		if got := cName(c.t); got != c.want {
+			t.Errorf("%v: %s, want %s", c.t, got, c.want)
+		}
+	}
 }

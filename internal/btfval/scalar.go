@@ -33,7 +33,7 @@ func (p *parser) scalar(t btf.Type, word string, out []byte, depth int) error {
 			copy(out, raw)
 			return nil
 		}
-		return p.fail("%v wants { … }", t)
+		return p.fail("%s wants { … }", cName(t))
 	case *btf.Struct:
 		if len(u.Members) == 1 && u.Members[0].BitfieldSize == 0 {
 			if part, ok := slice(u.Members[0], out); ok {
@@ -60,7 +60,7 @@ func (p *parser) scalar(t btf.Type, word string, out []byte, depth int) error {
 			return first
 		}
 	}
-	return p.fail("%v wants { … }", t)
+	return p.fail("%s wants { … }", cName(t))
 }
 
 // number reads an integer, enum or pointer of len(out) bytes.
@@ -68,7 +68,7 @@ func (p *parser) number(t btf.Type, word string, out []byte) error {
 	if len(out) > 8 || len(out) == 0 {
 		raw, ok := rawBytes(word, len(out))
 		if !ok {
-			return p.fail("%v wants %d bytes in hexadecimal", t, len(out))
+			return p.fail("%s wants %d bytes in hexadecimal", cName(t), len(out))
 		}
 		copy(out, raw)
 		return nil

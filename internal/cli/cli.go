@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -49,6 +50,7 @@ shows what became of them.
 
 Exit codes: 0 all is well; 1 a program was refused, a run failed or input is at
 fault; 2 the command line is wrong.`,
+		Version:       version.String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -59,6 +61,7 @@ fault; 2 the command line is wrong.`,
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
@@ -88,8 +91,12 @@ fault; 2 the command line is wrong.`,
 	return root
 }
 
-// lowerFirst fits a library's message into the middle of a line.
+// lowerFirst fits a library's message into the middle of a line, without the
+// name of the Go function that could not read a number.
 func lowerFirst(err error) error {
 	text := err.Error()
+	if num := (*strconv.NumError)(nil); errors.As(err, &num) {
+		text = strings.Replace(text, num.Error(), num.Err.Error(), 1)
+	}
 	return errors.New(strings.ToLower(text[:1]) + text[1:])
 }

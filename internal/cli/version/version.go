@@ -19,10 +19,15 @@ func NewCmd(s *ui.Streams) *cobra.Command {
 		Example: "  skep version",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(s.Out, "skep %s %s/%s %s\n", build(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+			_, err := fmt.Fprintln(s.Out, String())
 			return err
 		},
 	}
+}
+
+// String is the version, the platform and the Go release on one line.
+func String() string {
+	return fmt.Sprintf("skep %s %s/%s %s", build(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 }
 
 // build is the module's version, or the commit it was built from.
