@@ -111,7 +111,7 @@ func (m *Map) fetch(op string, f func(k, v []byte, flags uint64) error, key, val
 	if err != nil {
 		return m.wrap(op, err)
 	}
-	v := vb[:0]
+	var v []byte
 	if n := m.m.ValueSize(); n <= len(vb) {
 		v = vb[:n]
 	} else {

@@ -83,8 +83,11 @@ func (m *Map) batch(keys any, opts *BatchOptions) (maps.Batch, error) {
 func (m *Map) appendBatchValues(values any, count int) ([]byte, error) {
 	s := reflect.ValueOf(values)
 	per := m.batchStride()
-	if s.Kind() != reflect.Slice || s.Len() != count*per {
-		return nil, fmt.Errorf("values: a batch of %d keys needs a slice of %d values, not %T", count, count*per, values)
+	if s.Kind() != reflect.Slice {
+		return nil, fmt.Errorf("values: a batch needs a slice, not %T", values)
+	}
+	if s.Len() != count*per {
+		return nil, fmt.Errorf("values: %d for %d keys, want %d", s.Len(), count, count*per)
 	}
 	size := int(m.ValueSize())
 	slot := m.m.ValueSize() / per
@@ -110,8 +113,11 @@ func (m *Map) batchStride() int {
 func (m *Map) batchLookup(op string, f func(maps.Batch) (int, error), cursor *MapBatchCursor, keysOut, valuesOut any, opts *BatchOptions) (int, error) {
 	ks, vs := reflect.ValueOf(keysOut), reflect.ValueOf(valuesOut)
 	per := m.batchStride()
-	if ks.Kind() != reflect.Slice || vs.Kind() != reflect.Slice || vs.Len() != ks.Len()*per {
-		return 0, m.wrap(op, fmt.Errorf("a batch needs two slices, with %d values per key, not %T and %T", per, keysOut, valuesOut))
+	if ks.Kind() != reflect.Slice || vs.Kind() != reflect.Slice {
+		return 0, m.wrap(op, fmt.Errorf("a batch needs two slices, not %T and %T", keysOut, valuesOut))
+	}
+	if vs.Len() != ks.Len()*per {
+		return 0, m.wrap(op, fmt.Errorf("room for %d values of %d keys, want %d", vs.Len(), ks.Len(), ks.Len()*per))
 	}
 	if cursor.m != nil && cursor.m != m.m {
 		return 0, m.wrap(op, errors.New("the cursor belongs to another map"))

@@ -92,12 +92,12 @@ func TestSections(t *testing.T) {
 		flags    uint32
 	}{
 		{"xdp", catalog.ProgXDP, catalog.AttachXDP, "", 0},
-		{"xdp.frags/cpumap", catalog.ProgXDP, catalog.AttachXDPCPUMap, "", flagXDPFrags},
+		{"xdp.frags/cpumap", catalog.ProgXDP, catalog.AttachXDPCPUMap, "", catalog.LoadXDPHasFrags},
 		{"xdp_drop", catalog.ProgXDP, catalog.AttachXDP, "", 0},
 		{"xdp/main", catalog.ProgXDP, catalog.AttachXDP, "", 0},
 		{"tc/egress", catalog.ProgSchedCls, catalog.AttachTCXEgress, "", 0},
 		{"classifier/3", catalog.ProgSchedCls, 0, "", 0},
-		{"fentry.s/do_unlinkat", catalog.ProgTracing, catalog.AttachTraceFEntry, "do_unlinkat", flagSleepable},
+		{"fentry.s/do_unlinkat", catalog.ProgTracing, catalog.AttachTraceFEntry, "do_unlinkat", catalog.LoadSleepable},
 		{"kprobe.multi/tcp_*", catalog.ProgKprobe, catalog.AttachTraceKprobeMulti, "tcp_*", 0},
 		{"lsm", catalog.ProgLSM, catalog.AttachLSMMAC, "", 0},
 		{"mine", catalog.ProgUnspec, 0, "", 0},

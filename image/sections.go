@@ -6,12 +6,6 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 )
 
-// Load flags that section names stand for (uapi).
-const (
-	flagSleepable = 1 << 4 // BPF_F_SLEEPABLE
-	flagXDPFrags  = 1 << 5 // BPF_F_XDP_HAS_FRAGS
-)
-
 // classify derives what a program is from its section's name: by libbpf's
 // rules, and where those know no such name by those of its time before 1.0,
 // when the longest known prefix decided ("xdp_drop", "classifier/main").
@@ -25,10 +19,10 @@ func (p *Program) classify() {
 	}
 	p.Type, p.Attach = kind.Type, row.Attach
 	if row.Sleepable {
-		p.Flags |= flagSleepable
+		p.Flags |= catalog.LoadSleepable
 	}
 	if row.Frags {
-		p.Flags |= flagXDPFrags
+		p.Flags |= catalog.LoadXDPHasFrags
 	}
 	if row.Extras {
 		_, p.AttachTo, _ = strings.Cut(p.Section, row.Name+"/")

@@ -52,11 +52,6 @@ var mapFlagNames = [...]string{
 	"BPF_F_VTYPE_BTF_OBJ_FD", "BPF_F_TOKEN_FD", "BPF_F_SEGV_ON_FAULT", "BPF_F_NO_USER_CONV",
 }
 
-var loadFlagNames = [...]string{
-	"BPF_F_STRICT_ALIGNMENT", "BPF_F_ANY_ALIGNMENT", "BPF_F_TEST_RND_HI32", "BPF_F_TEST_STATE_FREQ",
-	"BPF_F_SLEEPABLE", "BPF_F_XDP_HAS_FRAGS", "BPF_F_XDP_DEV_BOUND_ONLY", "BPF_F_TEST_REG_INVARIANTS",
-}
-
 var mapOpNames = [...]string{
 	"lookup", "update", "delete", "next key", "lookup and delete", "batch lookup", "batch lookup and delete",
 	"batch update", "batch delete", "freeze", "mmap",
@@ -64,9 +59,6 @@ var mapOpNames = [...]string{
 
 // MapFlagNames yields the uapi names of the bits of map_flags.
 func MapFlagNames(flags uint32) iter.Seq[string] { return bitNames(flags, mapFlagNames[:]) }
-
-// LoadFlagNames yields the uapi names of the bits of prog_flags.
-func LoadFlagNames(flags uint32) iter.Seq[string] { return bitNames(flags, loadFlagNames[:]) }
 
 // Names yields the operations in words.
 func (o MapOp) Names() iter.Seq[string] { return bitNames(uint32(o), mapOpNames[:]) }

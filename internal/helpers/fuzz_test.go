@@ -27,7 +27,10 @@ func FuzzParseNumber(f *testing.F) {
 		if n <= 0 || n > len(s) {
 			t.Fatalf("%q: took %d bytes", s, n)
 		}
-		digits := strings.TrimLeft(s[:n], " \t\n\v\f\r\xa0")
+		digits := s[:n]
+		for digits != "" && strings.IndexByte(" \t\n\v\f\r\xa0", digits[0]) >= 0 { // isspace
+			digits = digits[1:]
+		}
 		digits, minus := strings.CutPrefix(digits, "-")
 		if minus != neg {
 			t.Fatalf("%q: negative %v", s, neg)

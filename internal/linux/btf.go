@@ -35,9 +35,6 @@ func LoadBTF(blob []byte) (*BTF, error) {
 	return &BTF{fd: fd}, nil
 }
 
-// BTFFromFD takes over a descriptor of loaded BTF.
-func BTFFromFD(fd int) *BTF { return &BTF{fd: fd} }
-
 // FD returns the descriptor, which stays the BTF's own.
 func (b *BTF) FD() int { return b.fd }
 

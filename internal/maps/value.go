@@ -6,7 +6,6 @@ import (
 	"unsafe"
 
 	"github.com/skep-bpf/skep/internal/catalog"
-	"github.com/skep-bpf/skep/internal/mem"
 )
 
 // A value's plain bytes are copied, its special fields are not: a spin lock, a
@@ -58,13 +57,6 @@ func (v *valueLayout) copy(dst, src unsafe.Pointer) {
 	}
 }
 
-// zero clears the plain bytes of a value.
-func (v *valueLayout) zero(dst unsafe.Pointer) {
-	for _, s := range v.segs {
-		clear(unsafe.Slice((*byte)(unsafe.Add(dst, s.off)), s.len))
-	}
-}
-
 // hide clears the special fields in a copy of a value.
 func (v *valueLayout) hide(dst unsafe.Pointer) {
 	for _, f := range v.special {
@@ -107,13 +99,8 @@ func copyWords(dst, src unsafe.Pointer, n uintptr) {
 	}
 }
 
-// SpinLock takes the struct bpf_spin_lock at addr. The holder is a running
-// program or a short copy, so waiting yields the processor instead of parking.
-func SpinLock(addr uint64) { lockWord((*uint32)(mem.Ptr(addr))) }
-
-// SpinUnlock releases what [SpinLock] took.
-func SpinUnlock(addr uint64) { atomic.StoreUint32((*uint32)(mem.Ptr(addr)), 0) }
-
+// lockWord takes a struct bpf_spin_lock. The holder is a running program or a
+// short copy, so waiting yields the processor instead of parking.
 func lockWord(l *uint32) {
 	for spins := 0; !atomic.CompareAndSwapUint32(l, 0, 1); spins++ {
 		if spins >= 16 {

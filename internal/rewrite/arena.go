@@ -9,8 +9,8 @@ import (
 // Address-space casts: the immediate holds the target's space in its upper
 // half, the source's in its lower. Space 1 is the arena as user space sees it.
 const (
-	castToKernel = 0<<16 | 1
-	castToUser   = 1<<16 | 0
+	castToKernel = 1
+	castToUser   = 1 << 16
 )
 
 // convertArena turns arena pointers into addresses. To a program they are 32

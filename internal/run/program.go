@@ -52,9 +52,6 @@ type kfunc struct {
 	call helpers.Func
 }
 
-// flagFrags is BPF_F_XDP_HAS_FRAGS.
-const flagFrags = 1 << 5
-
 // UnsupportedError says that a program needs a kernel function that skep does
 // not have. errors.Is(err, errors.ErrUnsupported) holds.
 type UnsupportedError struct {
@@ -76,7 +73,7 @@ func (m *Machine) NewProgram(rw *rewrite.Program, used []maps.Map) (*Program, er
 	src := rw.Source
 	p := &Program{
 		Info:      helpers.Prog{Name: src.Name, Type: src.Type, Attach: src.Attach},
-		Rewritten: rw, m: m, frags: src.Flags&flagFrags != 0,
+		Rewritten: rw, m: m, frags: src.Flags&catalog.LoadXDPHasFrags != 0,
 		stats: make([]progStats, m.opts.CPUs), kfuncs: map[kfuncKey]kfunc{},
 	}
 	if err := p.bind(); err != nil {
