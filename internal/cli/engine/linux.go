@@ -125,10 +125,14 @@ func (c *linuxCollection) createMap(m *image.Map) error {
 	if lm.perCPU {
 		lm.cpus = cpus
 	}
-	if givesEvents(m) {
-		if c.rings[m], err = k.Events(); err != nil {
+	// A reader opens an event for each entry of a perf event array, and there is
+	// none for a CPU that cannot be: the events of a larger array are not read.
+	if givesEvents(m) && (m.Type != catalog.MapPerfEventArray || int(def.MaxEntries) <= cpus) {
+		ring, err := k.Events()
+		if err != nil {
 			return err
 		}
+		c.rings[m] = ring
 	}
 	if m.Data != nil && m.Type == catalog.MapArray {
 		if err := k.Update(make([]byte, 4), m.Data, 0); err != nil {
