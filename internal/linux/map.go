@@ -23,6 +23,10 @@ type MapOptions struct {
 	Inner    *Map // template of map-in-map types; nil: one is made from Def.Inner
 	NUMANode uint32
 	IfIndex  uint32
+	// BTF describes key and value, as the types of these ids; nil: BTF is made of
+	// Def.Key and Def.Value.
+	BTF            *BTF
+	KeyID, ValueID btf.TypeID
 }
 
 type mapCreateAttr struct {
@@ -77,7 +81,11 @@ func NewMap(def *catalog.MapDef, opts *MapOptions) (*Map, error) {
 	if inner != nil {
 		attr.innerMapFD = uint32(inner.fd)
 	}
-	if def.Value != nil && !withoutBTF[def.Type] {
+	switch {
+	case def.Value == nil || withoutBTF[def.Type]:
+	case opts.BTF != nil:
+		attr.btfFD, attr.btfKeyTypeID, attr.btfValueTypeID = uint32(opts.BTF.fd), uint32(opts.KeyID), uint32(opts.ValueID)
+	default:
 		h, keyID, valueID, err := btf.MarshalMapKV(def.Key, def.Value)
 		if err != nil {
 			return nil, fmt.Errorf("map %s: BTF: %w", def.Name, err)

@@ -9,7 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cilium/ebpf/btf"
+
 	"github.com/skep-bpf/skep/image"
+	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/linux"
 )
 
@@ -19,21 +22,26 @@ type liveObject struct {
 	maps []*linux.Map
 	btf  *linux.BTF
 	err  error
+
+	kernel *btf.Spec
 }
 
-func newLiveObject(o *object) *liveObject {
-	l := &liveObject{o: o}
+func newLiveObject(o *object, kernel *btf.Spec) *liveObject {
+	l := &liveObject{o: o, kernel: kernel}
 	if o.img.RawBTF != nil {
-		if l.btf, l.err = linux.LoadBTF(o.img.RawBTF); l.err != nil {
-			return l
-		}
+		// As libbpf does, go on without types that the kernel does not like.
+		l.btf, _ = linux.LoadBTF(o.img.RawBTF)
 	}
 	for i, m := range o.img.Maps {
 		if m.Kind == image.KindStructOps {
 			l.maps = append(l.maps, nil)
 			continue
 		}
-		km, err := linux.NewMap(o.defs[i], nil)
+		d := *o.defs[i]
+		if l.btf == nil {
+			d.Key, d.Value = nil, nil
+		}
+		km, err := linux.NewMap(&d, &linux.MapOptions{BTF: l.btf, KeyID: m.KeyID, ValueID: m.ValueID})
 		if err == nil && m.Data != nil && m.Freeze {
 			err = errors.Join(km.Update([]byte{0, 0, 0, 0}, m.Data, 0), km.Freeze())
 		}
@@ -60,6 +68,29 @@ func (l *liveObject) close() {
 	}
 }
 
+// attachPrefixes are what the names of types have in front that programs attach
+// to by BTF id: the functions of iterators and LSM hooks, tracepoints' types.
+var attachPrefixes = map[catalog.AttachType]string{
+	catalog.AttachTraceRawTp: "btf_trace_", catalog.AttachTraceIter: "bpf_iter_",
+	catalog.AttachLSMMAC: "bpf_lsm_", catalog.AttachLSMCGroup: "bpf_lsm_",
+}
+
+// attachID finds what a program attaches to in the kernel's BTF, 0 if nothing.
+func attachID(p *image.Program, kernel *btf.Spec) uint32 {
+	if p.Type != catalog.ProgTracing && p.Type != catalog.ProgLSM {
+		return 0
+	}
+	types, _ := kernel.AnyTypesByName(attachPrefixes[p.Attach] + p.AttachTo)
+	for _, t := range types {
+		switch t.(type) {
+		case *btf.Func, *btf.Typedef:
+			id, _ := kernel.TypeID(t)
+			return uint32(id)
+		}
+	}
+	return 0
+}
+
 var processed = regexp.MustCompile(`(?m)^processed (\d+) insns`)
 
 // load asks the kernel about a program. The time is of a second load, without a log.
@@ -69,7 +100,7 @@ func (l *liveObject) load(p *image.Program, flags uint32) (answer, error) {
 	}
 	lp := &linux.Prog{
 		Name: p.Name, Type: p.Type, Attach: p.Attach, Flags: p.Flags | flags, Insns: p.Insns,
-		License: l.o.img.License, Maps: l.maps, BTF: l.btf, LogLevel: 1 | 4,
+		License: l.o.img.License, Maps: l.maps, BTF: l.btf, LogLevel: 1 | 4, AttachBTFID: attachID(p, l.kernel),
 		FuncInfo: p.FuncInfoRecords(binary.LittleEndian), LineInfo: p.LineInfoRecords(binary.LittleEndian),
 	}
 	k, err := linux.Load(lp)
