@@ -328,7 +328,7 @@ func (e *env) pushPath(to, from int) (*state, *Error) {
 	st := e.clone(e.st)
 	e.pending = append(e.pending, pendingPath{st: st, insn: to, prev: from, logPos: e.pos()})
 	if len(e.pending) > maxJmpSeq {
-		return nil, e.refuse(errno.E2BIG, "The sequence of %d jumps is too complex.", len(e.pending))
+		return nil, e.refuse(errno.EFAULT, "The sequence of %d jumps is too complex.", len(e.pending))
 	}
 	if st.parent != nil {
 		st.parent.branches++

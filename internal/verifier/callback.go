@@ -134,7 +134,7 @@ func (e *env) pushAsync(sub int, sleepable bool, args func(caller, callee *frame
 	st.first, st.last = int32(s.start), int32(e.insn)
 	e.pending = append(e.pending, pendingPath{st: st, insn: s.start, prev: e.insn, logPos: e.pos()})
 	if len(e.pending) > maxJmpSeq {
-		return e.refuse(errno.E2BIG, "The sequence of %d jumps is too complex for async cb.", len(e.pending))
+		return e.refuse(errno.EFAULT, "The sequence of %d jumps is too complex for async cb.", len(e.pending))
 	}
 	return args(caller, st.frames[0])
 }

@@ -55,6 +55,8 @@ type testCase struct {
 	log     []string
 	differs bool
 	text    string
+	structs caseStructs // see types_test.go
+	btf     []byte      // they and the functions
 }
 
 var labelLine = regexp.MustCompile(`(?m)^\s*(\w+):`)
@@ -106,6 +108,8 @@ func parseCase(t testing.TB, f txtar.File) *testCase {
 		case "func":
 			c.labels = append(c.labels, words[1])
 			c.funcs = append(c.funcs, parseFunc(t, words[1], val))
+		case "struct":
+			c.structs.declare(words[1], val)
 		case "refuse":
 			c.refuse = true
 			c.no, c.words, _ = strings.Cut(val, " ")
@@ -118,7 +122,8 @@ func parseCase(t testing.TB, f txtar.File) *testCase {
 			t.Fatalf("unknown setting %q", line)
 		}
 	}
-	insns, err := isa.Assemble(f.Name, text, isa.Symbols{
+	c.withTypes(t)
+	insns, err := isa.Assemble(f.Name, c.text, isa.Symbols{
 		Helper: func(name string) (int32, bool) {
 			h := catalog.HelperByName(name)
 			if h == nil {
@@ -244,7 +249,9 @@ func parseMap(t testing.TB, name, val string) *catalog.MapDef {
 		return uint32(n)
 	}
 	m := &catalog.MapDef{Name: name, Type: typ, KeySize: num(w[1]), MaxEntries: num(w[3])}
-	if v, ok := valueTypes[w[2]]; ok {
+	if name, ok := strings.CutPrefix(w[2], "struct:"); ok {
+		m.Value = &btf.Struct{Name: name}
+	} else if v, ok := valueTypes[w[2]]; ok {
 		m.Key, m.Value, m.ValueSize = u32, v.typ, v.size
 		m.Special = []catalog.SpecialField{v.special}
 	} else {

@@ -57,7 +57,7 @@ var accepted = map[catalog.ArgType][]regType{
 	catalog.ArgStack:        {ptrToStack},
 	catalog.ArgConstStr:     {ptrToMapValue},
 	catalog.ArgTimer:        {ptrToMapValue},
-	catalog.ArgKptrXchgDest: {ptrToMapValue, ptrToBTF | allocMem, ptrToBTF | allocMem | rcu, ptrToBTF | allocMem | nonOwnRef, ptrToBTF | allocMem | nonOwnRef | rcu},
+	catalog.ArgKptrXchgDest: {ptrToMapValue, ptrToBTF | allocMem},
 	catalog.ArgDynptr:       {ptrToStack, constPtrToDynptr},
 }
 

@@ -30,15 +30,18 @@ func loadKernel(t testing.TB, c *testCase, level uint32) (*linux.LoadedProg, err
 	if c.prog.AttachTo != "" {
 		p.AttachBTFID = attachID(c)
 	}
+	if c.btf != nil {
+		c.loadTypes(t, p)
+	}
 	for _, def := range c.maps {
-		m, err := linux.NewMap(def, nil)
+		m, err := linux.NewMap(def, c.mapOptions(p, def))
 		if err != nil {
 			t.Fatalf("map %s: %v", def.Name, err)
 		}
 		t.Cleanup(func() { m.Close() })
 		p.Maps = append(p.Maps, m)
 	}
-	if len(c.funcs) > 0 {
+	if len(c.funcs) > 0 && c.btf == nil {
 		b, err := btf.NewBuilder(nil, nil)
 		if err != nil {
 			t.Fatal(err)

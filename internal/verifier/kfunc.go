@@ -1,6 +1,8 @@
 package verifier
 
 import (
+	"strings"
+
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/catalog"
@@ -59,6 +61,9 @@ func (e *env) addKfunc(ins isa.Instruction) *Error {
 	k := &kfunc{kfuncRow: kfuncRowsByName[fn.Name], proto: proto}
 	if k.kfuncRow == nil {
 		k.kfuncRow = &kfuncRow{name: fn.Name}
+	}
+	if strings.HasPrefix(fn.Name, "bpf_xdp_metadata_rx_") { // loads for a device are not taken
+		return e.refuse(errno.EINVAL, "metadata kfuncs require device-bound program")
 	}
 	k.modelled = !unmodelled[fn.Name]
 	if row := catalog.KfuncByName(fn.Name); row != nil {

@@ -306,7 +306,7 @@ func (e *env) newObject(r0 *reg, meta *kfuncMeta) *Error {
 	if meta.constVal != uint64(uint32(meta.constVal)) {
 		return e.refuse(errno.EINVAL, "local type ID argument must be in range [0, U32_MAX]")
 	}
-	if e.p.BTF == nil {
+	if e.p.BTF == nil || len(e.p.Funcs)+len(e.p.Lines) == 0 { // types alone do not come with a program
 		return e.refuse(errno.EINVAL, "bpf_obj_new/bpf_percpu_obj_new requires prog BTF")
 	}
 	var s *btf.Struct
