@@ -75,6 +75,9 @@ func (g *graph) identifier(n *node) cond {
 		}
 		return g.always(false)
 	case tHost4:
+		if q.proto == protoDECnet {
+			return g.decnet(t.addr4, q.dir) // a net is taken for an address
+		}
 		return g.host4(t.addr4, t.mask4, q.proto, q.dir)
 	case tHost6:
 		return g.host6(t.addr6, t.mask6, q.dir)

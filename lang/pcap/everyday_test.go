@@ -29,3 +29,28 @@ var everyday = []string{
 	"host 10.0.0.1 and (tcp port 80 or udp port 53 or icmp)", "(host 10.0.0.1 or host 10.0.0.2) and (port 80 or port 443)",
 	"dst 10.0.0.1", "src 10.0.0.1 or dst 10.0.0.2", "tcp dst port not 80", "host not 10.0.0.1",
 }
+
+// corners are expressions that random ones seldom reach, each for its link type.
+var corners = []struct {
+	link LinkType
+	expr string
+}{
+	{Ethernet, "ip[0]+(ip[1]+(ip[2]+(ip[3]+(ip[4]+(ip[5]+(ip[6]+(ip[7]+(ip[8]+(ip[9]+(ip[10]+(ip[11]+(ip[12]+(ip[13]+(ip[14]+ip[15])))))))))))))) = 5"},
+	{Ethernet, "ip[0]+(ip[1]+(ip[2]+(ip[3]+(ip[4]+(ip[5]+(ip[6]+(ip[7]+(ip[8]+(ip[9]+(ip[10]+(ip[11]+(ip[12]+(ip[13]+(ip[14]+(ip[15]+ip[16]))))))))))))))) = 5"},
+	{Ethernet, "len / 0 = 1"}, {Ethernet, "len % 0 = 1"}, {Ethernet, "len / (0 + 1) = 1"}, {Ethernet, "len << 32 = 1"},
+	{Ethernet, "len / (1 - 1) = 1"}, {Ethernet, "1 << (31 + 1) = 1"}, {Ethernet, "len << (31 + 1) = 1"}, {Ethernet, "1 / (1 - 1) = 1"},
+	{Ethernet, "0 / len = 0"}, {Ethernet, "0 - len = 0"}, {Ethernet, "0 * len = 0"}, {Ethernet, "0 ^ len = 0"}, {Ethernet, "0 << len = 0"},
+	{Ethernet, "-len = 5"}, {Ethernet, "-5 = 4294967291"}, {Ethernet, "5 = 5"}, {Ethernet, "5 != 5"}, {Ethernet, "len & 0 = 0"},
+	{Ethernet, "len & 0xffffffff != 0"}, {Ethernet, "len = len"}, {Ethernet, "ip[0] = ip[0]"}, {Ethernet, "not (ip or not ip)"},
+	{Ethernet, "decnet net 10.0.0.0/8"}, {Ethernet, "decnet src host 5"}, {Ethernet, "vlan and mpls 5 and mpls and ip6 and tcp port 80"},
+	{Ethernet, "mpls and vlan"}, {Ethernet, "mpls and arp"}, {Ethernet, "pppoes and pppoes"}, {Ethernet, "geneve and geneve and vlan and ip"},
+	{Ethernet, "geneve and ether host 1:2:3:4:5:6"}, {Ethernet, "geneve and ip protochain 6"}, {Ethernet, "geneve and tcp[0] = 1"},
+	{Ethernet, "geneve and pppoes and ip6 host ::1"}, {Ethernet, "ether host nosuchname"}, {Raw, "ether host nosuchname"},
+	{Ethernet, "ip6 net 2001:db8::/0"}, {Ethernet, "net ::/0"}, {Ethernet, "net 0.0.0.0/0"}, {Ethernet, "ip proto 300"},
+	{ARCNET, "broadcast"}, {ARCNET, "multicast"}, {ARCNET, "link src $12"}, {ARCNET, "ip host $12"}, {ARCNETLinux, "link addr1 $12"},
+	{SunATM, "lane and ether host 1:2:3:4:5:6"}, {SunATM, "lane and ip"}, {SunATM, "llc and ip"}, {SunATM, "lane and broadcast"},
+	{SunATM, "lane and llc and tcp"}, {SunATM, "vpi (1 or 2) and vci > 5"}, {SunATM, "lane and pppoes and ip"},
+	{IEEE80211Radio, "ip[0] = 5 and radio[0] = 1"}, {IEEE80211Radio, "ether[0] = 5"}, {Prism, "ip protochain 6"}, {PPI, "tcp and wlan ta 1:2:3:4:5:6"},
+	{IEEE80211, "pppoes and ip"}, {IEEE80211AVS, "vlan and tcp port 80"}, {SLIP, "inbound"}, {SLIP, "outbound and ip"}, {IPNet, "inbound"},
+	{PPPD, "outbound"}, {PFLog, "on en0 and ip and inbound"}, {MTP2, "opc 5 and hdpc != 7 or sls (1 or 2)"}, {ERF, "sio 256"},
+}

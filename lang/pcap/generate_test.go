@@ -3,6 +3,7 @@ package pcap
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 )
 
@@ -76,6 +77,21 @@ func (g generator) words(s string) string    { return g.pick(strings.Fields(s)..
 func (g generator) chance(percent int) bool  { return g.IntN(100) < percent }
 func (g generator) small(n int) string       { return fmt.Sprint(g.IntN(n)) }
 
+// proto returns a protocol: one of the words, or if g is not sober any.
+func (g generator) proto(words string) string {
+	if !g.sober && g.chance(40) {
+		var all []string
+		for w, k := range keywords {
+			if k.kind == kProto {
+				all = append(all, w)
+			}
+		}
+		slices.Sort(all)
+		return g.pick(all...)
+	}
+	return g.words(words)
+}
+
 // odd returns one of the words, those after the bar only if g is not sober.
 func (g generator) odd(words string) string {
 	good, bad, _ := strings.Cut(words, "|")
@@ -141,20 +157,20 @@ func (g generator) term() string {
 		return g.ports()
 	case 11:
 		if g.link.hasMACs() || !g.sober {
-			return g.odd("ether wlan link tr fddi") + " " + g.wlanDir() + g.pick("", "host ") + g.id(g.mac)
+			return g.proto("ether wlan link tr fddi") + " " + g.wlanDir() + g.pick("", "host ") + g.id(g.mac)
 		}
 	case 12:
-		return g.odd("ip ip6 | iso isis ether link tcp") + " proto " + g.id(g.protocol)
+		return g.proto("ip ip6") + " proto " + g.id(g.protocol)
 	case 13:
 		return g.pick("proto "+g.protocol(), "ether proto "+g.pick(g.number(), g.words(`\ip \ip6 \arp \rarp \stp \ipx \netbeui \iso \atalk \aarp \decnet \lat \loopback`)), "iso proto "+g.words(`\esis \clnp \isis 129 5`))
 	case 14:
 		if g.chance(30) {
-			return g.odd("ip ip6 | tcp") + " protochain " + g.protocol()
+			return g.proto("ip ip6") + " protochain " + g.protocol()
 		}
 	case 15, 16, 17, 18, 19:
 		return g.relation()
 	case 20:
-		return g.pick("ip ", "ip6 ", g.odd("ip | tcp")+" ", g.odd("ip | ether link")+" ") + g.pick("broadcast", "multicast")
+		return g.pick("ip ", "ip6 ", g.proto("ip")+" ", g.proto("ip")+" ") + g.pick("broadcast", "multicast")
 	case 21:
 		if g.link.hasMACs() || !g.sober {
 			return g.pick("", "ether ", "link ") + g.pick("broadcast", "multicast")
@@ -201,20 +217,23 @@ func (g generator) term() string {
 func (g generator) hosts() string {
 	switch g.IntN(6) {
 	case 0:
-		return g.odd("ip6 ip6 | ip arp tcp") + " " + g.dir() + "host " + g.id(g.addr6)
+		return g.proto("ip6") + " " + g.dir() + "host " + g.id(g.addr6)
 	case 1:
 		return g.pick("", "ip6 ") + g.dir() + "net " + g.id(func() string {
 			return g.odd("2001:db8::/32 fe80::/10 ::/0 2001:db8::/33 2001:db8::1/128 ff00::/8 | 2001:db8::1/64 ::1/129")
 		})
 	case 2:
-		return g.odd("ip arp rarp ip | ip6 tcp ether") + " " + g.dir() + "net " + g.id(g.net4)
+		return g.proto("ip arp rarp ip decnet") + " " + g.dir() + "net " + g.id(g.net4)
 	case 3:
 		return g.dir() + "net " + g.id(g.net4)
 	case 4:
 		return "decnet " + g.dir() + "host " + g.id(func() string { return g.words("1.2 10.15 63.1023 1.2.3") })
 	}
+	if g.chance(4) {
+		return g.pick("", "ip ", "ip6 ") + g.dir() + "host localhost"
+	}
 	if g.chance(30) {
-		return g.odd("ip arp rarp | ip6 tcp gateway sctp iso") + " " + g.dir() + "host " + g.id(g.addr4)
+		return g.proto("ip arp rarp decnet") + " " + g.dir() + "host " + g.id(g.addr4)
 	}
 	return g.dir() + g.pick("", "host ", "host ", "host ") + g.id(func() string {
 		if !g.sober && g.chance(20) {
@@ -229,7 +248,7 @@ func (g generator) hosts() string {
 
 // ports returns a primitive on ports.
 func (g generator) ports() string {
-	over := g.odd("tcp udp sctp tcp udp | ip icmp ip6 ether") + " "
+	over := g.proto("tcp udp sctp tcp udp") + " "
 	if g.chance(50) {
 		over = ""
 	}
@@ -323,7 +342,7 @@ func (g generator) arith(depth int) string {
 	switch g.IntN(6) {
 	case 0, 1, 2:
 		size := g.odd(": :1 :2 :4 | :3 :0")
-		return g.odd("ether ip ip tcp udp icmp ip6 icmp6 arp rarp sctp igmp pim vrrp carp igrp decnet link tcp ip udp | radio iso ah") +
+		return g.proto("ether ip ip tcp udp icmp ip6 icmp6 arp rarp sctp igmp pim vrrp carp igrp decnet link tcp ip udp atalk lat sca moprc mopdl") +
 			"[" + g.arith(depth-1) + strings.TrimSuffix(size, ":") + "]"
 	case 3:
 		return g.pick("(", "-(", "-(-") + g.arith(depth-1) + ")"

@@ -62,6 +62,27 @@ func TestParity(t *testing.T) {
 	}
 }
 
+// misledByTag reports whether two programs differ only in where the jump before
+// the load of the VLAN tag goes. Of a block from which the optimiser has removed
+// statements, libpcap counts them still, and the jump misses.
+func misledByTag(a, b string) bool {
+	x, y := strings.Fields(a), strings.Fields(b)
+	if len(x) != len(y) {
+		return false
+	}
+	const tag = "30 0 0 fffff02c"
+	for i := range x {
+		if x[i] == y[i] {
+			continue
+		}
+		insn := i - (i-1)%4 // of code jt jf k, behind the sign
+		if i == insn || i == insn+3 || insn+8 > len(x) || strings.Join(x[insn+4:insn+8], " ") != tag {
+			return false
+		}
+	}
+	return true
+}
+
 // writeSample writes random expressions, and the common ones of people, with
 // libpcap's code for them.
 func writeSample(t *testing.T, file string) {
@@ -81,11 +102,16 @@ func writeSample(t *testing.T, file string) {
 			write(query{e, Ethernet, 262144, Options{NoOptimize: raw, Netmask: 0xffffff00}})
 		}
 	}
+	for _, c := range corners {
+		for _, raw := range []bool{false, true} {
+			write(query{c.expr, c.link, 262144, Options{NoOptimize: raw, Netmask: 0xffffff00}})
+		}
+	}
 	g := generator{Rand: rand.New(rand.NewPCG(1993, 1))}
 	for n := 0; n < 1900; {
 		q := g.query(comparedLinks())
-		if strings.Contains(q.expr, "\t") {
-			continue
+		if strings.Contains(q.expr, "\t") || strings.Contains(q.expr, "localhost") || strings.Contains(q.expr, "loopback") {
+			continue // what names mean is the system's affair
 		}
 		if write(q) {
 			n++
@@ -96,6 +122,19 @@ func writeSample(t *testing.T, file string) {
 	}
 	if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestCornerParity compares what random expressions seldom reach.
+func TestCornerParity(t *testing.T) {
+	l := newLibpcap(t)
+	for _, c := range corners {
+		for _, raw := range []bool{false, true} {
+			q := query{c.expr, c.link, 262144, Options{NoOptimize: raw, Netmask: 0xffffff00}}
+			if want, got := l.ask(t, q), q.ours(); want != got {
+				t.Errorf("%s optimise=%v: %q\n libpcap %s\n ours    %s", q.link, !raw, q.expr, want, got)
+			}
+		}
 	}
 }
 
@@ -135,7 +174,7 @@ func TestSourceParity(t *testing.T) {
 					}
 					if got := q.ours(); want[0] == '-' && got[0] == '-' {
 						continue
-					} else if got != want && want[0] != '!' {
+					} else if got != want && want[0] != '!' && !misledByTag(want, got) {
 						t.Errorf("%s optimise=%v: %q\n libpcap %s\n ours    %s", link, !q.opts.NoOptimize, q.expr, want, got)
 					}
 					same++
