@@ -14,6 +14,7 @@ import (
 	"github.com/skep-bpf/skep/classic"
 	"github.com/skep-bpf/skep/internal/capture"
 	"github.com/skep-bpf/skep/internal/cli/ui"
+	"github.com/skep-bpf/skep/internal/sweep"
 	"github.com/skep-bpf/skep/lang/pcap"
 )
 
@@ -29,7 +30,8 @@ type job struct {
 	matched uint64
 	begun   bool // the output knows of the current file
 	aux     classic.Aux
-	rec     record // that matches
+	rec     record         // that matches
+	sweeper *sweep.Sweeper // of the current file, nil where it is swept in Go
 
 	// For the progress bar, which looks on from another goroutine.
 	current atomic.Pointer[input]
@@ -113,9 +115,23 @@ func (j *job) records(ctx context.Context, in *input) error {
 	var vm *classic.VM
 	link := uint32(0)
 	file, isPcap := in.source.(*pcapFile)
+	if isPcap {
+		native, err := j.native(file)
+		if err != nil {
+			return err
+		}
+		if native != nil {
+			defer native.Close()
+		}
+		j.sweeper = native
+	}
 	for n := 1; ; n++ {
 		if isPcap && vm != nil {
-			if err := j.sweep(in, file, vm); err != nil {
+			sweep := j.sweep
+			if j.sweeper != nil {
+				sweep = j.sweepNative
+			}
+			if err := sweep(in, file, vm); err != nil {
 				return err
 			}
 			n, link = 0, file.link
@@ -193,6 +209,49 @@ func (j *job) sweep(in *input, file *pcapFile, vm *classic.VM) error {
 	}
 }
 
+// native makes the native code of what sweep does where records that match are
+// only written as they are, or counted; else it returns nil.
+func (j *job) native(file *pcapFile) (*sweep.Sweeper, error) {
+	plain := j.o.Count || j.out != nil && j.out.raw && j.out.link == file.link && j.out.turns == nil && !j.out.live
+	if !plain || j.o.Limit > 0 || j.o.Snaplen < capture.MaxPacket {
+		return nil, nil
+	}
+	prog, err := j.program(file.link)
+	if err != nil {
+		return nil, err
+	}
+	s, err := sweep.New(prog, file.swap, capture.MaxPacket)
+	if errors.Is(err, sweep.ErrUnfit) {
+		return nil, nil
+	}
+	return s, err
+}
+
+// sweepNative is sweep in native code.
+func (j *job) sweepNative(in *input, _ *pcapFile, _ *classic.VM) error {
+	w := in.window
+	for {
+		r, err := j.sweeper.Sweep(w.buf[:w.end], w.start)
+		if err != nil {
+			return err
+		}
+		moved := r.Next - w.start
+		w.start = r.Next
+		w.offset += int64(moved)
+		in.packets += r.Packets
+		j.packets += uint64(r.Packets)
+		j.matched += uint64(r.Matched)
+		if moved == 0 {
+			return nil
+		}
+		if j.out != nil && r.End > r.Start {
+			if err := j.out.add(w.buf[r.Start:r.End]); err != nil {
+				return err
+			}
+		}
+	}
+}
+
 // block passes a block without a packet on, where the output is made of blocks.
 func (j *job) block(in *input, r *record) error {
 	if j.out == nil || !j.out.takesBlocks() {
@@ -230,11 +289,7 @@ func (j *job) vm(link uint32) (*classic.VM, error) {
 	if vm := j.links[link]; vm != nil {
 		return vm, nil
 	}
-	l := pcap.FromFile(link)
-	if j.o.linkGiven {
-		l = j.o.link
-	}
-	prog, err := j.o.compile(j.s, l, &pcap.Options{Source: pcap.File})
+	prog, err := j.program(link)
 	if err != nil {
 		return nil, err
 	}
@@ -244,6 +299,15 @@ func (j *job) vm(link uint32) (*classic.VM, error) {
 	}
 	j.links[link] = vm
 	return vm, nil
+}
+
+// program compiles the expression for packets of a link type.
+func (j *job) program(link uint32) ([]classic.Instruction, error) {
+	l := pcap.FromFile(link)
+	if j.o.linkGiven {
+		l = j.o.link
+	}
+	return j.o.compile(j.s, l, &pcap.Options{Source: pcap.File})
 }
 
 // finish completes the output and says what was done.
