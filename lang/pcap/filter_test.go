@@ -185,3 +185,41 @@ func TestMatchAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// TestLiveVLAN runs filters for live interfaces on packets whose tag the kernel
+// has taken off, and on packets that have it.
+func TestLiveVLAN(t *testing.T) {
+	off := ether(0x800, ip4(17, 0, 53, 0x9c, 0x40)...)
+	in := ether(0x8100, append([]byte{0, 5, 8, 0}, ip4(17, 0, 53, 0x9c, 0x40)...)...)
+	tag := func(id uint16) *classic.Aux { return &classic.Aux{VLANTag: id, VLANTPID: 0x8100} }
+	for _, tt := range []struct {
+		expr   string
+		packet []byte
+		aux    *classic.Aux
+		want   bool
+	}{
+		{"vlan", off, tag(5), true},
+		{"vlan", off, nil, false},
+		{"vlan", in, nil, true},
+		{"vlan 5", off, tag(5), true},
+		{"vlan 5", off, tag(6), false},
+		{"vlan 5", in, nil, true},
+		{"vlan 6", in, nil, false},
+		{"ip and vlan 5", off, tag(5), true},
+		{"ip and vlan 5", off, tag(6), false},
+		{"ip and vlan 5", off, nil, false},
+		{"vlan 5 and udp port 53", off, tag(5), true},
+		{"vlan 5 and udp port 53", in, nil, true},
+		{"vlan 5 and udp port 54", in, nil, false},
+		{"udp port 53 or (vlan and udp port 53)", off, nil, true},
+	} {
+		for _, raw := range []bool{false, true} {
+			f, err := Compile(tt.expr, Ethernet, 65535, &Options{Source: Live, NoOptimize: raw})
+			if err != nil {
+				t.Errorf("%q: %v", tt.expr, err)
+			} else if got := f.Run(tt.packet, tt.aux) != 0; got != tt.want {
+				t.Errorf("%q on a packet with aux %+v (NoOptimize=%v): %v, want %v", tt.expr, tt.aux, raw, got, tt.want)
+			}
+		}
+	}
+}
