@@ -71,8 +71,11 @@ func NewEpoch(cpus int) *Epoch {
 func (e *Epoch) Enter(cpu int) { e.slots[cpu].since.Store(e.now.Load()) }
 
 // Leave says that vCPU cpu holds no address any more.
+//
+// A retirement at this very moment may miss it, and it the retirement; then the
+// next one to leave or retire reclaims.
 func (e *Epoch) Leave(cpu int) {
-	e.slots[cpu].since.Store(0)
+	StoreRelease(&e.slots[cpu].since, 0)
 	if e.pending.Load() != 0 {
 		e.reclaim()
 	}

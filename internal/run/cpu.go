@@ -159,7 +159,8 @@ func (c *CPU) begin(p *Program, ctx uint64, pkt *packet.Packet) (start int64) {
 	c.ctx = ctx
 	c.env.Pkt = pkt
 	c.running(p)
-	c.env.TailCall, c.env.Redirect, c.env.Retval = nil, helpers.Redirect{}, 0
+	c.env.TailCall, c.env.Retval = nil, 0
+	c.env.Redirect = helpers.Redirect{}
 	if c.m.stats.Load() {
 		start = nanotime()
 	}
@@ -174,7 +175,7 @@ func (c *CPU) running(p *Program) {
 
 func (c *CPU) end(p *Program, start int64) {
 	s := &p.stats[c.id]
-	s.runs.Add(1)
+	mem.StoreRelease(&s.runs, s.runs.Load()+1) // nobody else writes it
 	if start != 0 {
 		s.time.Add(nanotime() - start)
 	}
