@@ -107,7 +107,7 @@ func verify(p *verifier.Program, imageErr error, unprivileged bool, cpus int) (a
 		}
 	}()
 	start := time.Now()
-	res, err := verifier.Verify(p, verifier.Options{Unprivileged: unprivileged, CPUs: cpus})
+	res, err := verifier.Verify(p, verifier.Options{Unprivileged: unprivileged, CapBPF: unprivileged, CPUs: cpus})
 	a.took = time.Since(start)
 	if err == nil {
 		a.accept, a.insns = true, res.Stats.InsnProcessed

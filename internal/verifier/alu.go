@@ -145,7 +145,7 @@ func (e *env) checkMov(ins isa.Instruction, wide, x bool) *Error {
 			v = uint64(uint32(ins.Imm))
 		}
 		dst.setConst(v)
-		dst.precise = !e.priv
+		dst.precise = !e.capable
 		return nil
 	}
 	src := &regs[ins.Src]
@@ -291,12 +291,17 @@ func (e *env) arith(ins isa.Instruction, op isa.Opcode, wide, x bool) *Error {
 
 // scalarArith computes dst op= src (adjust_scalar_min_max_vals).
 func (e *env) scalarArith(ins isa.Instruction, op isa.Opcode, wide, x bool, dst, src *reg) *Error {
+	if (op == isa.Add || op == isa.Sub) && e.sanitises(x) {
+		if err := e.noteSanitised(ins, aluState{kind: sanNumber}); err != nil {
+			return err
+		}
+	}
 	narrow := dst.width() <= 32
 	if err := e.compute(ins, op, wide, dst, src); err != nil {
 		return err
 	}
 	delta, ok := distance(op, wide, src)
-	if !e.priv || !ok || dst.id == 0 || dst.id&addConst != 0 || !wide && !narrow || x && ins.Src == ins.Dst {
+	if !e.capable || !ok || dst.id == 0 || dst.id&addConst != 0 || !wide && !narrow || x && ins.Src == ins.Dst {
 		dst.clearID()
 		return nil
 	}
@@ -471,6 +476,14 @@ func (e *env) ptrArith(ins isa.Instruction, op isa.Opcode, wide bool, ptr, off *
 		return err
 	}
 	dst.unbound32()
+	sanitise := (op == isa.Add || op == isa.Sub) && e.sanitises(ins.Op.UsesReg())
+	var window aluState
+	if sanitise {
+		var err *Error
+		if window, err = e.sanitisePtr(ins, op, ptr, off, dstIsPtr); err != nil {
+			return err
+		}
+	}
 	switch op {
 	case isa.Add:
 		if sum := int64(ptr.off) + delta; known && sum == int64(int32(sum)) {
@@ -512,7 +525,12 @@ func (e *env) ptrArith(ins isa.Instruction, op isa.Opcode, wide bool, ptr, off *
 	}
 	dst.sync()
 	if !e.priv {
-		return e.checkUnprivPtr(ins.Dst, dst)
+		if err := e.checkUnprivPtr(ins.Dst, dst); err != nil {
+			return err
+		}
+	}
+	if sanitise {
+		return e.commitSanitised(ins, op, window, dst)
 	}
 	return nil
 }

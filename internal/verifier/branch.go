@@ -625,7 +625,7 @@ func (e *env) nullChecked(st *state, id, ref uint32, isNull bool) {
 		if isNull {
 			// The offset of a linked list node stays out of it: NULL is 0.
 			r.setConst(0)
-			r.precise = !e.priv
+			r.precise = !e.capable
 			return
 		}
 		e.setNotNull(r)

@@ -42,7 +42,7 @@ func (e *env) findSubprogs() *Error {
 		if !local && !ins.IsKfuncCall() {
 			continue
 		}
-		if !e.priv {
+		if !e.capable {
 			return e.refuse(errno.EPERM, "loading/calling other bpf or kernel functions are allowed for CAP_BPF and CAP_SYS_ADMIN")
 		}
 		var err *Error
@@ -203,7 +203,7 @@ func (e *env) checkCFG() *Error {
 			stack = append(stack, int32(w))
 			return true, nil
 		case marks[w]&0xf0 == discovered:
-			if e.priv {
+			if e.capable {
 				return false, nil
 			}
 			e.logLine(t, "%d: ", t)

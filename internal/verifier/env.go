@@ -22,7 +22,8 @@ type env struct {
 	subs  []subprog
 	facts progFacts
 
-	priv bool // CAP_BPF and CAP_PERFMON
+	priv    bool // CAP_BPF and CAP_PERFMON
+	capable bool // CAP_BPF
 
 	st       *state // the path being followed
 	insn     int    // its next instruction
@@ -79,6 +80,8 @@ type insnAux struct {
 	keyPoison bool
 	key       uint32
 
+	sanitised aluState // of arithmetic
+
 	prune, jmpPoint, force, callsCallback, iterNext bool
 
 	ptrType         regType // of the pointer a load or store goes through
@@ -133,7 +136,7 @@ func Verify(p *Program, o Options) (*Result, error) {
 }
 
 func verify(p *Program, o Options) (*Result, error) {
-	e := &env{p: p, o: o, insns: p.Insns, priv: !o.Unprivileged}
+	e := &env{p: p, o: o, insns: p.Insns, priv: !o.Unprivileged, capable: !o.Unprivileged || o.CapBPF}
 	e.logger.init(e, o.LogLevel)
 	if o.States {
 		e.recorder = newRecorder(len(p.Insns))
@@ -151,7 +154,7 @@ func verify(p *Program, o Options) (*Result, error) {
 // ways is refused for the same reason as there.
 func (e *env) verify() *Error {
 	e.insn = -1
-	if n := len(e.insns); n == 0 || n > maxInsns || (!e.priv && n > 4096) {
+	if n := len(e.insns); n == 0 || n > maxInsns || (!e.capable && n > 4096) {
 		return e.silent(errno.E2BIG)
 	}
 	e.aux = make([]insnAux, len(e.insns))
@@ -168,6 +171,7 @@ func (e *env) verify() *Error {
 		e.checkMain,
 		e.checkGlobals,
 		e.checkStackDepths,
+		e.checkTailCallMaps,
 	}
 	for _, stage := range stages {
 		if err := stage(); err != nil {
@@ -268,20 +272,20 @@ func (e *env) initFrame(f *frame, callSite, no, sub int) {
 	e.scratchAll()
 }
 
-// markUnknown makes r an unknown number. The unprivileged track all numbers precisely.
+// markUnknown makes r an unknown number. Those without CAP_BPF track all numbers precisely.
 func (e *env) markUnknown(r *reg) {
 	r.setUnknown()
-	r.precise = !e.priv
+	r.precise = !e.capable
 }
 
 func (e *env) markNotInit(r *reg) {
 	r.setNotInit()
-	r.precise = !e.priv
+	r.precise = !e.capable
 }
 
 func (e *env) markZero(r *reg) {
 	r.setConst(0)
-	r.precise = !e.priv
+	r.precise = !e.capable
 }
 
 // markInvalid takes a pointer away that no longer points to what it did.

@@ -63,7 +63,7 @@ func (e *env) helperRow(id int32) *helperRow {
 	var h *helperRow
 	if row := e.facts.kind.Helper(catalog.HelperID(id), e.p.Attach); row != nil {
 		h = &helperRow{row}
-		if !e.priv && row.Needs > catalog.NeedNothing {
+		if !e.priv && row.Needs > catalog.NeedBPF || !e.capable && row.Needs > catalog.NeedNothing {
 			h = nil
 		}
 	}

@@ -652,7 +652,7 @@ func (e *env) kfuncResult(meta *kfuncMeta) *Error {
 			e.markUnknown(r0)
 			if k.effect.takesLock() {
 				r0.setConst(0) // the path where it failed is another
-				r0.precise = !e.priv
+				r0.precise = !e.capable
 			}
 		}
 		return nil

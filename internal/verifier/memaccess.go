@@ -363,7 +363,7 @@ func (e *env) accessMapValue(a access, r *reg, off int) *Error {
 	dst := &e.regs()[a.val]
 	if v, ok := e.constFromMap(r, off, a.size, a.sx); ok {
 		dst.setConst(v)
-		dst.precise = !e.priv
+		dst.precise = !e.capable
 		return nil
 	}
 	e.markUnknown(dst)
@@ -402,7 +402,7 @@ func (e *env) accessCtx(a access, r *reg) *Error {
 	}
 	f := e.facts.kind.Field(catalog.Access{
 		Off: off, Width: a.size, Write: a.write, SignExtend: a.sx,
-		Attach: e.p.Attach, Unprivileged: !e.priv,
+		Attach: e.p.Attach, Unprivileged: !e.capable,
 	})
 	if f == nil || e.ctxRefused(f, off, a) {
 		err := e.refuse(errno.EACCES, "invalid bpf_context access off=%d size=%d", off, a.size)
@@ -740,7 +740,7 @@ func (e *env) checkLdImm64(ins isa.Instruction) *Error {
 	switch ins.Src {
 	case 0:
 		dst.setConst(isa.Imm64(e.insns, e.insn))
-		dst.precise = !e.priv
+		dst.precise = !e.capable
 	case isa.PseudoBTFID:
 		*dst = a.btfVar
 	case isa.PseudoFunc:

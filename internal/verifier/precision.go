@@ -74,7 +74,7 @@ const (
 
 // markPrecise makes the number in register r of the current frame precise.
 func (e *env) markPrecise(r isa.Register) *Error {
-	if !e.priv {
+	if !e.capable {
 		return nil // all their numbers are
 	}
 	if e.regs()[r].typ != scalarValue {

@@ -22,7 +22,7 @@ func (e *env) visited(insn int) (bool, *Error) {
 	cur := e.st
 	a := &e.aux[insn]
 	// A path without a remembered state gets an ever longer history.
-	force := e.p.Flags&flagTestStateFreq != 0 && e.priv || a.force || cur.histLen > 40
+	force := e.p.Flags&flagTestStateFreq != 0 && e.capable || a.force || cur.histLen > 40
 	add := force ||
 		e.jmpsProcessed-e.prevJmps >= 2 && e.insnProcessed-e.prevInsnCount >= 8
 
@@ -60,7 +60,7 @@ func (e *env) visited(insn int) (bool, *Error) {
 		}
 	}
 	e.maxPerInsn = max(e.maxPerInsn, count)
-	if !e.priv && count > maxStates || !add {
+	if !e.capable && count > maxStates || !add {
 		return false, nil
 	}
 	return false, e.remember(list, insn)
@@ -142,7 +142,7 @@ func (e *env) remember(list *[]*state, insn int) *Error {
 	e.remembered++
 	e.notePeak()
 	e.prevJmps, e.prevInsnCount = e.jmpsProcessed, e.insnProcessed
-	if e.priv {
+	if e.capable {
 		cur.forget()
 	}
 	st := e.clone(cur)
@@ -265,7 +265,7 @@ func (e *env) propagatePrecision(old, cur *state, changed *bool) *Error {
 			e.logf("\n")
 		}
 	}
-	if !e.priv {
+	if !e.capable {
 		return nil
 	}
 	return e.backtrackFrom(cur, true, changed)

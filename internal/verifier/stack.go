@@ -131,7 +131,7 @@ func (e *env) writeStackAt(f *frame, off, size int, val isa.Register) *Error {
 	e.scratchSlot(spi)
 	hist := histStackAccess(int(f.no), spi)
 	switch {
-	case r != nil && off%regSize == 0 && r.typ == scalarValue && e.priv:
+	case r != nil && off%regSize == 0 && r.typ == scalarValue && e.capable:
 		fits := r.width() <= size*8
 		if fits {
 			e.linkBeforeCopy(r)
@@ -140,7 +140,7 @@ func (e *env) writeStackAt(f *frame, off, size int, val isa.Register) *Error {
 		if !fits {
 			s.reg.id = 0
 		}
-	case r == nil && off%regSize == 0 && e.isStoreImm() && e.priv:
+	case r == nil && off%regSize == 0 && e.isStoreImm() && e.capable:
 		imm := reg{typ: scalarValue, scalar: constScalar(uint64(int64(e.insns[e.insn].Imm)))}
 		e.spill(f, spi, &imm, size)
 	case r != nil && isSpillable(r.typ):

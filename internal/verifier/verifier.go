@@ -57,7 +57,10 @@ type Options struct {
 	LogLevel uint32
 	// Unprivileged applies the rules of a caller without CAP_BPF/CAP_PERFMON.
 	Unprivileged bool
-	StrictAlign  bool
+	// CapBPF, with Unprivileged, leaves the caller CAP_BPF: loops, functions and
+	// larger programs are allowed, but nothing that tells of the kernel's memory.
+	CapBPF      bool
+	StrictAlign bool
 	// States asks for Result.States (checked mode's state embedding).
 	States bool
 	// CPUs is the number of possible processors, which bounds what
