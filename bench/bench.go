@@ -12,6 +12,8 @@ var (
 	Object []byte
 	//go:embed workloads/balancer.o
 	Balancer []byte
+	//go:embed workloads/long.o
+	Long []byte
 	//go:embed workloads/workloads.wasm
 	Wasm []byte
 )

@@ -24,7 +24,7 @@ func TestObjectsAreFresh(t *testing.T) {
 	if out, err := exec.Command("make", "-C", dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for name, want := range map[string][]byte{"workloads.o": Object, "balancer.o": Balancer, "workloads.wasm": Wasm} {
+	for name, want := range map[string][]byte{"workloads.o": Object, "balancer.o": Balancer, "long.o": Long, "workloads.wasm": Wasm} {
 		got, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)

@@ -40,7 +40,7 @@ var names = [columns]string{"skep", "skep + packet", "skep interp", "Linux", "na
 func main() {
 	rounds := flag.Int("rounds", 11, "interleaved rounds")
 	slice := flag.Duration("slice", 20*time.Millisecond, "processor time per contender and round")
-	only := flag.String("run", "", "only the workloads that match this `regexp`")
+	only := flag.String("run", "", "only the workloads that match this `regexp`; if none does, only loading")
 	flag.Parse()
 	if err := run(os.Stdout, *rounds, *slice, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -72,6 +72,9 @@ func run(out io.Writer, rounds int, slice time.Duration, only string) error {
 		}
 		times.Add(row...)
 	}
+	if len(ratios.Rows) == 0 {
+		return loads(out, rounds, slice)
+	}
 	fmt.Fprintf(out, "Medians of %d interleaved rounds of %v processor time; below 1 skep is faster.\n\n", rounds, slice)
 	if err := ratios.Write(out); err != nil {
 		return err
@@ -82,7 +85,7 @@ func run(out io.Writer, rounds int, slice time.Duration, only string) error {
 	for _, n := range notes {
 		fmt.Fprintln(out, n)
 	}
-	return nil
+	return loads(out, rounds, slice)
 }
 
 // openEngines starts every engine there is, and says why others are left out.
