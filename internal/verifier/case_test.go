@@ -30,6 +30,7 @@ import (
 //	to: sched_switch                what a tracing program or LSM hook attaches to
 //	flags: 4                        BPF_F_*
 //	license: none                   default GPL
+//	caps: bpf                       the caller has CAP_BPF alone
 //	map m: array 4 16 1 [flags]     type, key size, value size, entries
 //	map m: array 4 lock 1           a value with a special field, see valueTypes
 //	func cb: static (ptr)           the function that starts at label cb, in order of the code
@@ -55,6 +56,7 @@ type testCase struct {
 	log     []string
 	differs bool
 	text    string
+	capBPF  bool
 	structs caseStructs // see types_test.go
 	btf     []byte      // they and the functions
 }
@@ -100,6 +102,8 @@ func parseCase(t testing.TB, f txtar.File) *testCase {
 				t.Fatal(err)
 			}
 			c.prog.Flags = uint32(n)
+		case "caps":
+			c.capBPF = val == "bpf"
 		case "license":
 			c.license = val
 		case "map":
@@ -172,6 +176,11 @@ func (c *testCase) mapByIdx(i int32) *catalog.MapDef {
 		return nil
 	}
 	return c.maps[i]
+}
+
+// options are those of the case's caller.
+func (c *testCase) options() verifier.Options {
+	return verifier.Options{Unprivileged: c.capBPF, CapBPF: c.capBPF}
 }
 
 // level is the log level a case needs: everything only if it looks for it.
@@ -331,7 +340,7 @@ func updateCase(t *testing.T, f txtar.File) []byte {
 			return f.Data
 		}
 		words := ""
-		_, verr := verifier.Verify(&c.prog, verifier.Options{})
+		_, verr := verifier.Verify(&c.prog, c.options())
 		var ve *verifier.Error
 		if errors.As(verr, &ve) && strings.Contains(ke.Log, ve.Msg) {
 			words = ve.Msg
@@ -374,7 +383,9 @@ func TestCases(t *testing.T) {
 }
 
 func runCase(t *testing.T, c *testCase) {
-	res, err := verifier.Verify(&c.prog, verifier.Options{LogLevel: c.level()})
+	opts := c.options()
+	opts.LogLevel = c.level()
+	res, err := verifier.Verify(&c.prog, opts)
 	checkVerdict(t, "skep", c, err)
 	for _, w := range c.log {
 		if res != nil && !strings.Contains(res.Log, w) {
@@ -382,7 +393,9 @@ func runCase(t *testing.T, c *testCase) {
 		}
 	}
 	// The states claimed must be had without changing the verdict.
-	if _, serr := verifier.Verify(&c.prog, verifier.Options{States: true}); (serr == nil) != (err == nil) {
+	opts = c.options()
+	opts.States = true
+	if _, serr := verifier.Verify(&c.prog, opts); (serr == nil) != (err == nil) {
 		t.Errorf("with states: %v", serr)
 	}
 	oracle.Need(t, "bpf(2)", linux.Available())

@@ -20,8 +20,19 @@ var kernelBTF = sync.OnceValue(func() *btf.Spec {
 	return spec
 })
 
-// loadKernel gives a case to the live kernel.
-func loadKernel(t testing.TB, c *testCase, level uint32) (*linux.LoadedProg, error) {
+// loadKernel gives a case to the live kernel, with the capabilities it asks for.
+func loadKernel(t testing.TB, c *testCase, level uint32) (lp *linux.LoadedProg, err error) {
+	t.Helper()
+	if !c.capBPF {
+		return loadAs(t, c, level)
+	}
+	if cerr := withCapBPF(func() { lp, err = loadAs(t, c, level) }); cerr != nil {
+		t.Fatal(cerr)
+	}
+	return lp, err
+}
+
+func loadAs(t testing.TB, c *testCase, level uint32) (*linux.LoadedProg, error) {
 	t.Helper()
 	p := &linux.Prog{
 		Name: "case", Type: c.prog.Type, Attach: c.prog.Attach, Flags: c.prog.Flags, Insns: c.prog.Insns,

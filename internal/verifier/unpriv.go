@@ -142,10 +142,11 @@ func (e *env) checkTailCallMaps() *Error {
 func (e *env) checkUnprivPtr(n isa.Register, r *reg) *Error {
 	switch r.typ {
 	case ptrToStack:
+		off := int64(r.off) + int64(r.bits.value)
 		if !r.isConst() {
-			return e.refuse(errno.EACCES, "R%d variable stack access prohibited for !root, var_off=%s off=%d", n, r.bits, r.off)
+			return e.refuse(errno.EACCES, "R%d variable stack access prohibited for !root, var_off=%s off=%d", n, r.bits, off)
 		}
-		if off := int64(r.off) + int64(r.bits.value); off >= 0 || off < -isa.StackSize {
+		if off >= 0 || off < -isa.StackSize {
 			return e.refuse(errno.EACCES, "R%d stack pointer arithmetic goes out of range, prohibited for !root; off=%d", n, off)
 		}
 	case ptrToMapValue:
