@@ -194,7 +194,7 @@ var sockHelpers = [...]Helper{
 		Progs: inTC | inXDP,
 	},
 	{
-		ID: FnTcpGenSyncookie, Name: "tcp_gen_syncookie", Since: "5.3",
+		ID: FnTcpGenSyncookie, Name: "tcp_gen_syncookie", Since: "5.4",
 		Doc:  "Makes a SYN cookie for a listening socket.",
 		Args: [5]Arg{{Type: argBTFSock}, {Type: argMemIn}, {Type: argSize}, {Type: argMemIn}, {Type: argSize}},
 		Ret:  RetInteger, Flags: GPLOnly | PktAccess,
