@@ -113,16 +113,8 @@ func (l *loader) load() error {
 			return fmt.Errorf("no program %s in %s", name, l.img.Name)
 		}
 	}
-	l.gpl = gplCompatible(l.img.License)
-	for _, im := range l.img.Maps {
-		if err := l.createMap(im); err != nil {
-			return fmt.Errorf("map %s: %w", im.Name, err)
-		}
-	}
-	for _, im := range l.img.Maps {
-		if err := l.fillMaps(im); err != nil {
-			return fmt.Errorf("map %s: %w", im.Name, err)
-		}
+	if err := l.createMaps(); err != nil {
+		return err
 	}
 	for _, ip := range l.img.Programs {
 		if !l.wanted(ip) {
@@ -141,6 +133,22 @@ func (l *loader) load() error {
 	}
 	for _, im := range l.img.Maps {
 		if err := l.fillPrograms(im); err != nil {
+			return fmt.Errorf("map %s: %w", im.Name, err)
+		}
+	}
+	return nil
+}
+
+// createMaps makes all maps of the image and puts them into those that hold maps.
+func (l *loader) createMaps() error {
+	l.gpl = gplCompatible(l.img.License)
+	for _, im := range l.img.Maps {
+		if err := l.createMap(im); err != nil {
+			return fmt.Errorf("map %s: %w", im.Name, err)
+		}
+	}
+	for _, im := range l.img.Maps {
+		if err := l.fillMaps(im); err != nil {
 			return fmt.Errorf("map %s: %w", im.Name, err)
 		}
 	}
@@ -219,13 +227,21 @@ func (l *loader) fillPrograms(im *image.Map) error {
 	return nil
 }
 
-// loadProgram takes one program through its stages.
-func (l *loader) loadProgram(ip *image.Program) (*Program, error) {
+// loadable says why a program cannot get as far as the verifier.
+func loadable(ip *image.Program) error {
 	if ip.Err != nil {
-		return nil, ip.Err
+		return ip.Err
 	}
 	if ip.Type == catalog.ProgUnspec {
-		return nil, fmt.Errorf("section %q does not say what kind of program this is", ip.Section)
+		return fmt.Errorf("section %q does not say what kind of program this is", ip.Section)
+	}
+	return nil
+}
+
+// loadProgram takes one program through its stages.
+func (l *loader) loadProgram(ip *image.Program) (*Program, error) {
+	if err := loadable(ip); err != nil {
+		return nil, err
 	}
 	vp := l.verifierProgram(ip)
 	res, err := verifier.Verify(vp, verifier.Options{

@@ -127,6 +127,17 @@ func FieldSince(ctx *Context, f *Field, prog ProgType) Since {
 	return s
 }
 
+// SockFieldSince says since when the field can be read through a pointer of the given kind.
+func SockFieldSince(kind FieldKind, f *Field) Since {
+	switch kind {
+	case FieldTCPSock:
+		return FieldSince(&bpfTCPSock, f, ProgUnspec)
+	case FieldXDPSock:
+		return FieldSince(&bpfXDPSock, f, ProgUnspec)
+	}
+	return later(Since{"5.1", "46f8bc92758c"}, FieldSince(&bpfSock, f, ProgUnspec))
+}
+
 // MapFlagSince says since when a map type takes a flag (one bit of map_flags).
 func MapFlagSince(t MapType, flag uint32) Since {
 	var s Since
@@ -138,8 +149,16 @@ func MapFlagSince(t MapType, flag uint32) Since {
 	return s
 }
 
-// LoadFlagSince says since when PROG_LOAD takes a flag (one bit of prog_flags).
-func LoadFlagSince(flag uint32) Since { return loadFlagSince[flag] }
+// LoadFlagSince returns the uapi name of a flag of PROG_LOAD (one bit of
+// prog_flags), and since when it is taken; "" for bits that are no flag.
+func LoadFlagSince(flag uint32) (name string, since Since) {
+	for _, row := range loadFlagSince {
+		if row.flag == flag {
+			return row.name, row.since
+		}
+	}
+	return "", Since{}
+}
 
 // SpecialSince says since when map values may hold such a field.
 func SpecialSince(k SpecialKind) Since {
@@ -149,14 +168,15 @@ func SpecialSince(k SpecialKind) Since {
 	return Since{}
 }
 
-// InsnSince says since when the verifier takes the form of an instruction.
-func InsnSince(r *isa.Row) Since {
+// InsnSince says since when the verifier takes the form of an instruction, and
+// what came then: "32-bit conditional jumps (cpu v3)".
+func InsnSince(r *isa.Row) (since Since, doc string) {
 	for _, row := range insnSince {
 		if slices.ContainsFunc(row.names, func(prefix string) bool { return strings.HasPrefix(r.Name, prefix) }) {
-			return row.since
+			return row.since, row.doc
 		}
 	}
-	return Since{"3.18", "bd4cf0ed331a"}
+	return Since{"3.18", "bd4cf0ed331a"}, "the first instruction set"
 }
 
 // SinceKind groups rows of [SinceRows].
@@ -208,10 +228,8 @@ func SinceRows() []SinceRow {
 			add(SinceMapFlag, name, mapSetNames(r.maps), r.since)
 		}
 	}
-	for bit := uint32(1); loadFlagSince[bit] != (Since{}); bit <<= 1 {
-		for name := range LoadFlagNames(bit) {
-			add(SinceLoadFlag, name, "", loadFlagSince[bit])
-		}
+	for _, r := range loadFlagSince {
+		add(SinceLoadFlag, r.name, "", r.since)
 	}
 	for k := SpecialSpinLock; int(k) < len(specialSince); k++ {
 		add(SinceSpecial, k.String(), "", specialSince[k])

@@ -54,6 +54,10 @@ var fieldSince = map[string]fieldTable{
 		{[]string{"src_ip4", "src_ip6", "src_port", "dst_port", "dst_ip4", "dst_ip6", "state"}, 0, Since{"5.1", "aa65d6960a98"}},
 		{[]string{"rx_queue_mapping"}, 0, Since{"5.8", "c3c16f2ea6d2"}},
 	}},
+	"bpf_tcp_sock": {Since{"5.1", "655a51e536c0"}, []fieldRow{
+		{[]string{"dsack_dups", "delivered", "delivered_ce", "icsk_retransmits"}, 0, Since{"5.3", ""}},
+	}},
+	"bpf_xdp_sock": {Since{"5.3", ""}, nil},
 	"bpf_sock_addr": {Since{"4.17", "4fbac77d2d09"}, []fieldRow{
 		{[]string{"msg_src_ip4", "msg_src_ip6"}, 0, Since{"4.18", "1cedee13d25a"}},
 		{[]string{"sk"}, 0, Since{"5.3", "fb85c4a730af"}},

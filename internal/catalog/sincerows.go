@@ -73,15 +73,20 @@ var mapFlagSince = [...]struct {
 	{FlagNoUserConv, 0, Since{"6.9", "317460317a02"}},
 }
 
-var loadFlagSince = map[uint32]Since{
-	LoadStrictAlignment: {"4.12", "e07b98d9bffe"},
-	LoadAnyAlignment:    {"5.0", "e9ee9efc0d17"},
-	LoadTestRndHi32:     {"5.3", "c240eff63a1c"},
-	LoadTestStateFreq:   {"5.4", "10d274e880eb"},
-	LoadSleepable:       {"5.10", "1e6c62a88215"},
-	LoadXDPHasFrags:     {"5.18", "c2f2cdbeffda"},
-	LoadXDPDevBoundOnly: {"6.3", "2b3486bc2d23"},
-	LoadTestRegInvars:   {"6.8", "ff8867af01da"},
+// loadFlagSince says since when PROG_LOAD takes flags.
+var loadFlagSince = [...]struct {
+	flag  uint32
+	name  string
+	since Since
+}{
+	{LoadStrictAlignment, "BPF_F_STRICT_ALIGNMENT", Since{"4.12", "e07b98d9bffe"}},
+	{LoadAnyAlignment, "BPF_F_ANY_ALIGNMENT", Since{"5.0", "e9ee9efc0d17"}},
+	{LoadTestRndHi32, "BPF_F_TEST_RND_HI32", Since{"5.3", "c240eff63a1c"}},
+	{LoadTestStateFreq, "BPF_F_TEST_STATE_FREQ", Since{"5.4", "10d274e880eb"}},
+	{LoadSleepable, "BPF_F_SLEEPABLE", Since{"5.10", "1e6c62a88215"}},
+	{LoadXDPHasFrags, "BPF_F_XDP_HAS_FRAGS", Since{"5.18", "c2f2cdbeffda"}},
+	{LoadXDPDevBoundOnly, "BPF_F_XDP_DEV_BOUND_ONLY", Since{"6.3", "2b3486bc2d23"}},
+	{LoadTestRegInvars, "BPF_F_TEST_REG_INVARIANTS", Since{"6.8", "ff8867af01da"}},
 }
 
 var specialNames = [...]string{

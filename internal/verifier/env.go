@@ -39,6 +39,7 @@ type env struct {
 
 	idGen         uint32
 	insnProcessed int
+	visits        []uint32 // how often each slot was processed; nil unless asked for
 	jmpsProcessed int
 	prevInsnCount int // at the last remembered state
 	prevJmps      int
@@ -158,6 +159,9 @@ func (e *env) verify() *Error {
 		return e.silent(errno.E2BIG)
 	}
 	e.aux = make([]insnAux, len(e.insns))
+	if e.o.Visits {
+		e.visits = make([]uint32, len(e.insns))
+	}
 	stages := []func() *Error{
 		e.loadFacts,
 		e.findSubprogs,
@@ -201,6 +205,7 @@ func (e *env) explain(err *Error) {
 		}
 	}
 	err.Log = e.logger.String()
+	err.Stats, err.Visits = e.figures(), e.visits
 }
 
 func (e *env) checkMain() *Error { return e.checkFunc(0) }

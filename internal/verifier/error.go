@@ -21,6 +21,9 @@ type Error struct {
 	Path  []int
 	Line  *LineInfo // source, nil without BTF
 	Log   string    // as far as LogLevel asked for one
+
+	Stats  Stats    // as far as it came
+	Visits []uint32 // as in Result
 }
 
 // Error returns one line: slot, source position and reason.

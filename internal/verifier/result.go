@@ -5,12 +5,10 @@ import "github.com/skep-bpf/skep/isa"
 // result collects what the passes after the verifier need to know.
 func (e *env) result() *Result {
 	r := &Result{
-		Log:   e.logger.String(),
-		Insns: make([]InsnFacts, len(e.insns)),
-		Stats: Stats{
-			InsnProcessed: e.insnProcessed, InsnLimit: maxInsns,
-			MaxStatesPerInsn: e.maxPerInsn, TotalStates: e.totalStates, PeakStates: e.peakStates,
-		},
+		Log:    e.logger.String(),
+		Insns:  make([]InsnFacts, len(e.insns)),
+		Stats:  e.figures(),
+		Visits: e.visits,
 	}
 	once := e.runOnce()
 	for i := range e.aux {
@@ -101,4 +99,12 @@ func (e *env) runOnce() []bool {
 		}
 	}
 	return once
+}
+
+// figures returns the statistics of the verification as far as it came.
+func (e *env) figures() Stats {
+	return Stats{
+		InsnProcessed: e.insnProcessed, InsnLimit: maxInsns,
+		MaxStatesPerInsn: e.maxPerInsn, TotalStates: e.totalStates, PeakStates: e.peakStates,
+	}
 }

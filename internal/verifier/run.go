@@ -21,6 +21,9 @@ func (e *env) run() *Error {
 		if e.insnProcessed++; e.insnProcessed > maxInsns {
 			return e.refuse(errno.E2BIG, "BPF program is too large. Processed %d insn", e.insnProcessed)
 		}
+		if e.visits != nil {
+			e.visits[e.insn]++
+		}
 		st := e.st
 		st.last = int32(prev)
 		st.insn = int32(e.insn)

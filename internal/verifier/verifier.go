@@ -63,6 +63,8 @@ type Options struct {
 	StrictAlign bool
 	// States asks for Result.States (checked mode's state embedding).
 	States bool
+	// Visits asks for Result.Visits.
+	Visits bool
 	// CPUs is the number of possible processors, which bounds what
 	// bpf_get_smp_processor_id returns; 0: not known.
 	CPUs int
@@ -77,6 +79,8 @@ type Result struct {
 	// Subprogs lists the functions by first slot; element 0 is the main program.
 	Subprogs []Subprog
 	States   *States // nil unless asked for
+	// Visits counts for each slot how often it was processed on all paths; nil unless asked for.
+	Visits []uint32
 }
 
 // Stats are the figures of the log's last line.

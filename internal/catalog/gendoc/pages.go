@@ -14,6 +14,7 @@ var pages = map[string]func() string{
 	"kfuncs.md":        kfuncs,
 	"program-types.md": programTypes,
 	"map-types.md":     mapTypes,
+	"since.md":         since,
 }
 
 const generated = "<!-- Made by internal/catalog/gendoc from the catalog's rows. Do not edit. -->\n\n"
@@ -310,4 +311,46 @@ func rule(r catalog.SizeRule) string {
 		text += ", a power of two"
 	}
 	return text
+}
+
+func since() string {
+	var p page
+	p.WriteString(generated)
+	p.line("# Since when\n")
+	p.line("What came with which release of Linux, and with which commit where that is sure: what")
+	p.line("`skep verify --kernel` and package `verify` answer from. Releases are Linux's own; a")
+	p.line("distribution's kernel may have more than its number says. Sources: the commits, bcc's")
+	p.line("kernel-versions.md, docs.ebpf.io, the feature probes of cilium/ebpf. Kernel functions")
+	p.line("without a commit have their release from Linux's sources.\n")
+	p.line("Abilities of the verifier marked *likely* are such as programs may pass without, or need")
+	p.line("more of than can be told: where one is missing the answer is \"likely\".")
+	likely := map[string]*catalog.Ability{}
+	for i := range catalog.Abilities() {
+		a := &catalog.Abilities()[i]
+		likely[a.Name] = a
+	}
+	var kind catalog.SinceKind
+	for _, r := range catalog.SinceRows() {
+		if r.Kind != kind {
+			kind = r.Kind
+			p.line("\n## %s%s\n", strings.ToUpper(string(kind[:1])), kind[1:])
+			p.line("| | since | commit |\n|---|---|---|")
+		}
+		name := r.Name
+		if r.For != "" {
+			name += " (" + r.For + ")"
+		}
+		if a := likely[r.Name]; a != nil && kind == catalog.SinceAbility {
+			name += ": " + a.Doc
+			if a.Likely {
+				name += " *Likely.*"
+			}
+		}
+		commit := ""
+		if r.Commit != "" {
+			commit = "`" + r.Commit + "`"
+		}
+		p.line("| %s | %s | %s |", name, r.Version, commit)
+	}
+	return p.String()
 }

@@ -24,6 +24,9 @@ type Options struct {
 	Engine   string
 	BTF      string
 	Unpriv   bool
+
+	Kernels   []string
+	MinKernel bool
 }
 
 // NewCmd returns the command.
@@ -37,12 +40,23 @@ Prints a table, and for each program that is refused the reason, the instruction
 and the source line. The exit code is 1 when one is refused.
 
 Log levels are the kernel's: 1 shows the state at branches, 2 at every
-instruction, 4 the statistics alone; they may be added up.`,
+instruction, 4 the statistics alone; they may be added up.
+
+--kernel and --min-kernel answer which releases of Linux load the programs,
+without asking one: what a release lacks, and where the program first needs it,
+is known from tables (docs/reference/since.md). Of what no table tells, how well
+old verifiers track numbers, the answer is "likely". Guards that choose code by
+the kernel's types or version are taken as they turn out on this machine, or by
+--btf. The exit code is 1 when a release asked for does not load a program.`,
 		Example: `  skep verify examples/firewall/firewall.o
+  skep verify --kernel 5.4,5.10,6.1 --min-kernel examples/loops/loops.o
   skep verify --log-level 2 --prog no_bounds_check examples/refused/refused.o`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			o.Object = args[0]
+			if len(o.Kernels) > 0 || o.MinKernel {
+				return runKernels(s, &o)
+			}
 			return run(s, &o)
 		},
 	}
@@ -53,6 +67,8 @@ instruction, 4 the statistics alone; they may be added up.`,
 	f.StringVar(&o.Engine, "engine", engine.Skep, "`skep|linux`: whose verifier; linux is the kernel beneath")
 	f.BoolVar(&o.Unpriv, "unprivileged", false, "apply the rules for callers without CAP_BPF and CAP_PERFMON")
 	f.StringVar(&o.BTF, "btf", "", "relocate against the kernel types in `file`, not this machine's")
+	f.StringSliceVar(&o.Kernels, "kernel", nil, "say which of these `releases` of Linux (5.10,6.1) load the programs")
+	f.BoolVar(&o.MinKernel, "min-kernel", false, "say which is the oldest Linux that loads each program")
 	return cmd
 }
 
@@ -90,7 +106,7 @@ func run(s *ui.Streams, o *Options) error {
 	var results []result
 	failed := false
 	for _, p := range progs {
-		r, err := verify(coll, p, o.LogLevel)
+		r, err := ask(coll, p, o.LogLevel)
 		if err != nil {
 			return fmt.Errorf("%s: program %s: %w", o.Object, p.Name, err)
 		}
@@ -137,7 +153,7 @@ const (
 	logInsns  = 2
 )
 
-func verify(coll engine.Collection, p *image.Program, level uint32) (result, error) {
+func ask(coll engine.Collection, p *image.Program, level uint32) (result, error) {
 	r := result{prog: p}
 	if p.Err != nil { // it never gets to the verifier
 		r.refused = &refusal{Reason: p.Err.Error(), Insn: -1}

@@ -1,0 +1,67 @@
+package skep
+
+import (
+	"errors"
+	"time"
+
+	"github.com/skep-bpf/skep/image"
+	"github.com/skep-bpf/skep/internal/verifier"
+)
+
+// VerifierResult is what the verifier learned about a program it accepted.
+type VerifierResult = verifier.Result
+
+// Verification is what the verifier says of one program.
+type Verification struct {
+	Program *image.Program
+	// Err says why the program is refused, nil if it is not: a [*VerifierError],
+	// or that it never got to the verifier ([image.Program.Err]).
+	Err    error
+	Result *VerifierResult // nil if refused
+	Stats  VerifierStats
+	// Visits counts how often each slot was processed.
+	Visits []uint32
+	Took   time.Duration // by the machine's real clock
+}
+
+// Verify asks the verifier about programs of an image, each by itself, without
+// keeping them. Names are those of the programs; none means all of them. The
+// error is for images whose maps cannot be made.
+func (m *Machine) Verify(img *image.Image, names ...string) ([]Verification, error) {
+	l := loader{m: m, img: img, coll: &Collection{Maps: map[string]*Map{}}}
+	if len(names) != 0 {
+		l.opts.Programs = names
+	}
+	defer func() { l.coll.Close() }()
+	if err := image.CheckOrder(img); err != nil {
+		return nil, err
+	}
+	if err := l.createMaps(); err != nil {
+		return nil, err
+	}
+	var list []Verification
+	for _, ip := range img.Programs {
+		if len(names) == 0 || l.wanted(ip) {
+			list = append(list, l.verify(ip))
+		}
+	}
+	return list, nil
+}
+
+// verify asks about one program.
+func (l *loader) verify(ip *image.Program) Verification {
+	v := Verification{Program: ip}
+	if v.Err = loadable(ip); v.Err != nil {
+		return v
+	}
+	vp := l.verifierProgram(ip)
+	start := time.Now()
+	v.Result, v.Err = verifier.Verify(vp, verifier.Options{Unprivileged: l.m.opts.Unprivileged, Visits: true})
+	v.Took = time.Since(start)
+	if refusal := (*VerifierError)(nil); errors.As(v.Err, &refusal) {
+		v.Stats, v.Visits = refusal.Stats, refusal.Visits
+	} else if v.Err == nil {
+		v.Stats, v.Visits = v.Result.Stats, v.Result.Visits
+	}
+	return v
+}
