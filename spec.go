@@ -28,7 +28,7 @@ import (
 // them to itself; load the object with [Machine.LoadCollectionFile] instead.
 func FromCollectionSpec(spec *ebpf.CollectionSpec, kernel *btf.Spec) (*image.Image, error) {
 	a := specAdapter{spec: spec, kernel: kernel, img: &image.Image{
-		ByteOrder: hostOrder(), BTF: spec.Types,
+		Name: "the collection spec", ByteOrder: hostOrder(), BTF: spec.Types,
 	}}
 	a.index = make(map[string]int)
 	for _, name := range slices.Sorted(maps.Keys(spec.Maps)) {

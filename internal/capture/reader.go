@@ -162,9 +162,10 @@ func (r *Reader) fail(err error) error {
 	return e
 }
 
-// Pos returns how many bytes of the file have been read, and Size how many it
-// has, 0 when that is not known (a pipe). Pos may be called from any goroutine.
-func (r *Reader) Pos() int64  { return r.raw.n.Load() }
+// Pos returns how many bytes of the file have been read. It may be called from any goroutine.
+func (r *Reader) Pos() int64 { return r.raw.n.Load() }
+
+// Size returns how many bytes the file has, 0 when that is not known (a pipe).
 func (r *Reader) Size() int64 { return r.size }
 
 // Close closes the file.

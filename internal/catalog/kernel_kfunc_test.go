@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"errors"
 	"regexp"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	. "github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/oracle"
 	"github.com/skep-bpf/skep/isa"
 )
 
@@ -39,7 +41,7 @@ func kernelKfuncs(t *testing.T) map[string]int32 {
 		}
 	}
 	if len(ids) == 0 {
-		t.Skip("the kernel's BTF does not tag kfuncs")
+		oracle.Need(t, "the kernel's BTF", errors.New("it does not tag kfuncs"))
 	}
 	return ids
 }

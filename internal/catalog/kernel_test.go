@@ -31,7 +31,7 @@ func needRelease(t *testing.T) {
 	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	oracle.Need(t, "the running kernel", err)
 	if !strings.HasPrefix(string(release), "6.18.") {
-		t.Skipf("the rows follow Linux 6.18, this is %s", release)
+		oracle.Need(t, "Linux 6.18", fmt.Errorf("this is %s", strings.TrimSpace(string(release))))
 	}
 }
 

@@ -205,19 +205,19 @@ func RingBufOf(sample uint64) uint64 {
 	return hdr&^(pageSize-1) - uint64(mem.Load32(hdr+4))*pageSize
 }
 
-// ProgLookup finds nothing: programs reserve.
-func (m *RingBuf) ProgLookup(int, uint64) uint64 { return 0 }
+// ProgLookup finds nothing: programs reserve or drain.
+func (*ringMemory) ProgLookup(int, uint64) uint64 { return 0 }
 
-// ProgUpdate is refused.
-func (m *RingBuf) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret(errno.ENOTSUPP) }
+// ProgUpdate is refused: there are no elements.
+func (*ringMemory) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret(errno.ENOTSUPP) }
 
 // ProgDelete is refused.
-func (m *RingBuf) ProgDelete(int, uint64) uint64 { return ret(errno.ENOTSUPP) }
+func (*ringMemory) ProgDelete(int, uint64) uint64 { return ret(errno.ENOTSUPP) }
 
-func (m *RingBuf) lookup(_, _ []byte, _ uint64) errno.Errno { return errno.ENOTSUPP }
+func (*ringMemory) lookup(_, _ []byte, _ uint64) errno.Errno { return errno.ENOTSUPP }
 
-func (m *RingBuf) update(_, _ []byte, _ uint64) errno.Errno { return errno.ENOTSUPP }
+func (*ringMemory) update(_, _ []byte, _ uint64) errno.Errno { return errno.ENOTSUPP }
 
-func (m *RingBuf) delete([]byte) errno.Errno { return errno.ENOTSUPP }
+func (*ringMemory) delete([]byte) errno.Errno { return errno.ENOTSUPP }
 
-func (m *RingBuf) nextKey(_, _ []byte) errno.Errno { return errno.ENOTSUPP }
+func (*ringMemory) nextKey(_, _ []byte) errno.Errno { return errno.ENOTSUPP }

@@ -130,20 +130,3 @@ func (m *UserRingBuf) peek() (sample, size uint64, e errno.Errno) {
 
 // maxDynptr is the largest memory a dynptr describes (DYNPTR_MAX_SIZE).
 const maxDynptr = 1<<24 - 1
-
-// ProgLookup finds nothing: programs drain.
-func (m *UserRingBuf) ProgLookup(int, uint64) uint64 { return 0 }
-
-// ProgUpdate is refused.
-func (m *UserRingBuf) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret(errno.ENOTSUPP) }
-
-// ProgDelete is refused.
-func (m *UserRingBuf) ProgDelete(int, uint64) uint64 { return ret(errno.ENOTSUPP) }
-
-func (m *UserRingBuf) lookup(_, _ []byte, _ uint64) errno.Errno { return errno.ENOTSUPP }
-
-func (m *UserRingBuf) update(_, _ []byte, _ uint64) errno.Errno { return errno.ENOTSUPP }
-
-func (m *UserRingBuf) delete([]byte) errno.Errno { return errno.ENOTSUPP }
-
-func (m *UserRingBuf) nextKey(_, _ []byte) errno.Errno { return errno.ENOTSUPP }
