@@ -39,8 +39,13 @@ func (m *Machine) HoldCPU(id int) (*CPU, error) {
 	return &CPU{c: m.m.AcquireCPU(id), mach: m}, nil
 }
 
-// Release gives the CPU back.
-func (c *CPU) Release() { c.c.Release() }
+// Release gives the CPU back, once; c is of no use after it.
+func (c *CPU) Release() {
+	if c.c != nil {
+		c.c.Release()
+		c.c = nil
+	}
+}
 
 // ID is the CPU's number, as bpf_get_smp_processor_id returns it.
 func (c *CPU) ID() int { return c.c.ID() }
@@ -51,10 +56,13 @@ func (c *CPU) Packet() *Packet { return c.c.Packet() }
 // Run runs a program on the CPU's packet and returns what it left in R0. An
 // error is a fault of skep itself or of a limit set on the machine; verified programs do not fail.
 func (c *CPU) Run(p *Program) (uint32, error) {
+	if p.done.Load() {
+		return 0, p.wrap(ErrClosed)
+	}
 	pkt := c.c.Packet()
 	r0, err := c.c.Run(p.p, pkt.Addr(), pkt)
 	if err != nil {
-		return 0, fmt.Errorf("program %s: %w", p.Name(), err)
+		return 0, p.wrap(err)
 	}
 	return uint32(r0), nil
 }

@@ -43,14 +43,26 @@ const LookupLock MapLookupFlags = MapLookupFlags(catalog.UpdateLock)
 type Map struct {
 	m    maps.Map // this handle's reference
 	mach *Machine
-	done atomic.Bool
+	done atomic.Bool // closed
+}
+
+// open returns an error for a handle that was closed.
+func (m *Map) open() error {
+	if m.done.Load() {
+		return ErrClosed
+	}
+	return nil
 }
 
 func init() {
-	unwrap.Map = func(m any) maps.Map {
-		mp := maps.Unwrap(m.(*Map).m)
+	unwrap.Map = func(m any) (maps.Map, error) {
+		handle := m.(*Map)
+		if err := handle.open(); err != nil {
+			return nil, handle.wrap("open", err)
+		}
+		mp := maps.Unwrap(handle.m)
 		mp.Acquire()
-		return mp
+		return mp, nil
 	}
 }
 
@@ -106,6 +118,9 @@ func (m *Map) LookupAndDelete(key, valueOut any) error {
 }
 
 func (m *Map) fetch(op string, f func(k, v []byte, flags uint64) error, key, valueOut any, flags uint64) error {
+	if err := m.open(); err != nil {
+		return m.wrap(op, err)
+	}
 	var kb, vb [128]byte
 	k, err := m.appendKey(kb[:0], key)
 	if err != nil {
@@ -125,6 +140,9 @@ func (m *Map) fetch(op string, f func(k, v []byte, flags uint64) error, key, val
 
 // LookupBytes returns the raw value of key, or nil if there is none.
 func (m *Map) LookupBytes(key any) ([]byte, error) {
+	if err := m.open(); err != nil {
+		return nil, m.wrap("lookup", err)
+	}
 	k, err := m.appendKey(nil, key)
 	if err != nil {
 		return nil, m.wrap("lookup", err)
@@ -145,6 +163,9 @@ func (m *Map) Put(key, value any) error { return m.Update(key, value, UpdateAny)
 // Update sets the value of key. A *Map or *Program is the value of a map of
 // maps or a program array; the key of queues, stacks and bloom filters is nil.
 func (m *Map) Update(key, value any, flags MapUpdateFlags) error {
+	if err := m.open(); err != nil {
+		return m.wrap("update", err)
+	}
 	var kb, vb [128]byte
 	k, err := m.appendKey(kb[:0], key)
 	if err != nil {
@@ -159,6 +180,9 @@ func (m *Map) Update(key, value any, flags MapUpdateFlags) error {
 
 // Delete removes an entry. The error wraps [ErrKeyNotExist] if there is none.
 func (m *Map) Delete(key any) error {
+	if err := m.open(); err != nil {
+		return m.wrap("delete", err)
+	}
 	var kb [128]byte
 	k, err := m.appendKey(kb[:0], key)
 	if err != nil {
@@ -170,6 +194,9 @@ func (m *Map) Delete(key any) error {
 // NextKey copies the key after key into nextKeyOut; a nil key gives the first.
 // The error wraps [ErrKeyNotExist] after the last.
 func (m *Map) NextKey(key, nextKeyOut any) error {
+	if err := m.open(); err != nil {
+		return m.wrap("next key", err)
+	}
 	var k []byte
 	if key != nil {
 		var err error
@@ -185,10 +212,21 @@ func (m *Map) NextKey(key, nextKeyOut any) error {
 }
 
 // Freeze makes the map read-only for user code for good; programs still write it.
-func (m *Map) Freeze() error { return m.wrap("freeze", m.m.Freeze()) }
+func (m *Map) Freeze() error {
+	if err := m.open(); err != nil {
+		return m.wrap("freeze", err)
+	}
+	return m.wrap("freeze", m.m.Freeze())
+}
 
-// Clone returns a second handle on the same map, to be closed on its own.
+// Clone returns a second handle on the same map, to be closed on its own. That
+// of a closed handle is closed.
 func (m *Map) Clone() *Map {
+	if m.done.Load() {
+		c := &Map{m: m.m, mach: m.mach}
+		c.done.Store(true)
+		return c
+	}
 	m.mach.m.ShareMap(m.m)
 	return &Map{m: m.m, mach: m.mach}
 }
@@ -240,6 +278,10 @@ type MapIterator struct {
 // Next copies the next key and value into the pointers and reports whether there was one.
 func (it *MapIterator) Next(keyOut, valueOut any) bool {
 	if it.done || it.err != nil {
+		return false
+	}
+	if err := it.m.open(); err != nil {
+		it.err = it.m.wrap("iterate", err)
 		return false
 	}
 	if it.next == nil {

@@ -61,6 +61,9 @@ func (m *Map) BatchDelete(keys any, opts *BatchOptions) (int, error) {
 // batch starts a batch with the keys of a slice.
 func (m *Map) batch(keys any, opts *BatchOptions) (maps.Batch, error) {
 	var b maps.Batch
+	if err := m.open(); err != nil {
+		return b, err
+	}
 	if opts != nil {
 		b.ElemFlags, b.Flags = opts.ElemFlags, opts.Flags
 	}
@@ -111,6 +114,9 @@ func (m *Map) batchStride() int {
 }
 
 func (m *Map) batchLookup(op string, f func(maps.Batch) (int, error), cursor *MapBatchCursor, keysOut, valuesOut any, opts *BatchOptions) (int, error) {
+	if err := m.open(); err != nil {
+		return 0, m.wrap(op, err)
+	}
 	ks, vs := reflect.ValueOf(keysOut), reflect.ValueOf(valuesOut)
 	per := m.batchStride()
 	if ks.Kind() != reflect.Slice || vs.Kind() != reflect.Slice {

@@ -3,6 +3,7 @@ package skep
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/skep-bpf/skep/internal/catalog"
@@ -35,8 +36,9 @@ type VerifierStats = verifier.Stats
 
 // Program is a verified program, ready to run. Safe for concurrent use.
 type Program struct {
-	p    *run.Program
+	p    *run.Program // this handle's reference
 	mach *Machine
+	done atomic.Bool // closed
 
 	section string
 	attach  AttachType
@@ -78,9 +80,9 @@ func (p *Program) RunCount() uint64 { n, _ := p.p.Stats(); return n }
 // RunTime is described with [Program.RunCount].
 func (p *Program) RunTime() time.Duration { _, d := p.p.Stats(); return d }
 
-// Close gives the handle up.
+// Close gives the handle up. The program goes when no map or hook has it either.
 func (p *Program) Close() error {
-	if p != nil {
+	if p != nil && !p.done.Swap(true) {
 		p.p.Close()
 	}
 	return nil
@@ -146,6 +148,9 @@ func (p *Program) Benchmark(in []byte, repeat int, reset func()) (uint32, time.D
 func (p *Program) Run(opts *RunOptions) (uint32, error) {
 	if opts == nil {
 		opts = &RunOptions{}
+	}
+	if p.done.Load() {
+		return 0, p.wrap(ErrClosed)
 	}
 	c, err := p.cpuFor(opts)
 	if err != nil {

@@ -60,7 +60,10 @@ func NewReaderWithOptions(m *skep.Map, perCPUBuffer int, opts ReaderOptions) (*R
 	if perCPUBuffer < 1 || perCPUBuffer > 1<<30 {
 		return nil, fmt.Errorf("perf: per-CPU buffer of %d bytes", perCPUBuffer)
 	}
-	mp := unwrap.Map(m)
+	mp, err := unwrap.Map(m)
+	if err != nil {
+		return nil, fmt.Errorf("perf: %w", err)
+	}
 	array, ok := mp.(*maps.PerfEventArray)
 	if !ok {
 		mp.Close()

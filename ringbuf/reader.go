@@ -36,7 +36,10 @@ type Reader struct {
 
 // NewReader makes a reader of a map of type ringbuf.
 func NewReader(m *skep.Map) (*Reader, error) {
-	mp := unwrap.Map(m)
+	mp, err := unwrap.Map(m)
+	if err != nil {
+		return nil, fmt.Errorf("ringbuf: %w", err)
+	}
 	ring, ok := mp.(*maps.RingBuf)
 	if !ok {
 		mp.Close()

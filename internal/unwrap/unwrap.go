@@ -4,6 +4,6 @@ package unwrap
 
 import "github.com/skep-bpf/skep/internal/maps"
 
-// Map returns the map behind a *skep.Map, given as any, with a reference of the caller's own.
-// The root package sets it.
-var Map func(m any) maps.Map
+// Map returns the map behind a *skep.Map, given as any, with a reference of the
+// caller's own. A handle that was closed gives skep.ErrClosed. The root package sets it.
+var Map func(m any) (maps.Map, error)
