@@ -1,5 +1,5 @@
 // Package catalog holds the facts of BPF as rows: helpers, kfuncs, map types,
-// program types and their context fields (DESIGN D2).
+// program types and their context fields.
 //
 // A fact stands here once. The verifier reads signatures and access rules, the
 // rewriter reads where a context field really lives, maps and helpers bind

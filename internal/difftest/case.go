@@ -1,5 +1,5 @@
 // Package difftest runs one program on every engine: the interpreter in both
-// modes, and the Linux kernel where it lets us (DESIGN D3). A [Case] names the
+// modes, and the Linux kernel where it lets us. A [Case] names the
 // program, what it finds and what it must leave; docs/testing.md describes the
 // text form.
 package difftest

@@ -87,7 +87,7 @@ type Redirect struct {
 }
 
 // Host is what a Machine offers to the helpers of all its vCPUs. Time, chance
-// and outside facts are inputs (DESIGN D14).
+// and outside facts are inputs.
 type Host interface {
 	// Map returns the map whose header lies at ptr, the value a program's map register holds.
 	Map(ptr uint64) maps.Map

@@ -6,7 +6,7 @@
 // arithmetic that is not Go's own. With a [Checker] set, every instruction is
 // first examined: what it reads must be initialised, what it touches must be
 // the run's, what it passes must be what the helper's row demands, and the
-// registers must lie inside what the verifier claimed (DESIGN D3). The loop is the same
+// registers must lie inside what the verifier claimed. The loop is the same
 // in both modes, so checked and unchecked runs cannot differ in meaning.
 package interp
 

@@ -1,8 +1,8 @@
 // Package linux is the real kernel behind the same verbs: maps, program loads,
 // test runs and object information through raw bpf(2).
 //
-// It is the second engine of skep (DESIGN D11) and the oracle tests compare
-// with (DESIGN D1), so it hands the kernel exactly what it is given, byte for
+// It is the second engine of skep and the oracle tests compare
+// with, so it hands the kernel exactly what it is given, byte for
 // byte, and brings back exactly what the kernel said: the errno, the log, the
 // value. Nothing is retried, guessed or repaired on the way, but for what the
 // doc of a function names.

@@ -7,7 +7,7 @@ import (
 )
 
 // Epoch delays the reuse of memory until no run can still hold its address: the
-// part RCU plays in the kernel (DESIGN D4).
+// part RCU plays in the kernel.
 //
 // Whoever may hold addresses announces it: a vCPU by Enter and Leave around each
 // run, other code by Pin and Unpin. Whoever unlinks an element hands it to

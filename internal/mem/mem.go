@@ -1,6 +1,6 @@
 // Package mem is the memory BPF programs can touch: allocated outside the Go
 // heap, so that neither interpreter nor native code needs the garbage
-// collector's leave to hold an address (DESIGN D4).
+// collector's leave to hold an address.
 //
 // Addresses are uint64, as they stand in BPF registers. The functions that
 // turn an address into a slice or a value are the only places where skep makes

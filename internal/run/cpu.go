@@ -11,7 +11,7 @@ import (
 )
 
 // CPU is a virtual CPU: whoever has acquired it owns it, and everything in it,
-// until Release (DESIGN D5).
+// until Release.
 type CPU struct {
 	busy atomic.Bool
 	_    [63]byte // the flags of neighbours stay off this one's cache line

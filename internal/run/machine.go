@@ -6,7 +6,7 @@
 //	     └─ Program  a rewritten program made ready for the engine
 //
 // A caller acquires a CPU, runs programs on it and releases it. With a fixed
-// clock, seed and CPU, what a run does is repeatable bit for bit (DESIGN D14).
+// clock, seed and CPU, what a run does is repeatable bit for bit.
 package run
 
 import (

@@ -1,5 +1,5 @@
 // Package engine runs an image's programs on the engine a command was told:
-// skep's own, or the Linux kernel beneath (DESIGN D11). Both sides of a command
+// skep's own, or the Linux kernel beneath. Both sides of a command
 // that compares them look the same from here.
 package engine
 
