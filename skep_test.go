@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -19,10 +20,15 @@ import (
 	"github.com/skep-bpf/skep/internal/testprog"
 )
 
-// machine makes a machine whose programs run in checked mode.
+// engine is what the tests run programs on.
+var engine skep.MachineOptions
+
+func TestMain(m *testing.M) { os.Exit(testprog.EachEngine(m, &engine)) }
+
+// machine makes a machine whose programs run on the engine of the day.
 func machine(t testing.TB, o skep.MachineOptions) *skep.Machine {
 	t.Helper()
-	o.Checked = true
+	o.Checked, o.JIT = engine.Checked, engine.JIT
 	m, err := skep.NewMachine(&o)
 	if err != nil {
 		t.Fatal(err)

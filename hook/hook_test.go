@@ -2,6 +2,7 @@ package hook_test
 
 import (
 	"bytes"
+	"os"
 	"reflect"
 	"testing"
 
@@ -12,13 +13,18 @@ import (
 	"github.com/skep-bpf/skep/internal/testprog"
 )
 
+// engine is what the tests run programs on.
+var engine skep.MachineOptions
+
+func TestMain(m *testing.M) { os.Exit(testprog.EachEngine(m, &engine)) }
+
 func setup(t *testing.T, maps []*image.Map, progs ...testprog.Prog) (*skep.Machine, *skep.Collection) {
 	t.Helper()
 	net := skep.NewStaticNet()
 	for i := uint32(1); i <= 9; i++ {
 		net.AddDevice(skep.Device{Ifindex: i, MTU: 1500, Up: true})
 	}
-	m, err := skep.NewMachine(&skep.MachineOptions{CPUs: 2, Checked: true, Net: net})
+	m, err := skep.NewMachine(&skep.MachineOptions{CPUs: 2, Checked: engine.Checked, JIT: engine.JIT, Net: net})
 	if err != nil {
 		t.Fatal(err)
 	}

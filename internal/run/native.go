@@ -20,7 +20,7 @@ const (
 
 // chooseEngine picks the engine the options ask for.
 func chooseEngine(o *Options) (engine, error) {
-	if o.JIT != JITOn || o.Checked { // not by itself yet
+	if o.JIT == JITOff || o.Checked {
 		return interpreter{}, nil
 	}
 	switch err := jit.Available(); {
