@@ -246,6 +246,8 @@ func (g *generator) body(n int, loops bool) (units []unit) {
 			units = append(units, g.countdown())
 		case k < 31:
 			units = append(units, unit{code: isa.Program(isa.LdImm64(g.scalar(), g.number()))})
+		case k < 36:
+			units = append(units, g.idiom())
 		default:
 			if u, ok := g.instance(&isa.Table[g.rng.IntN(len(isa.Table))], n-len(units)); ok {
 				units = append(units, u)

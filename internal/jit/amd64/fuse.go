@@ -21,7 +21,7 @@ func (c *compiler) fuse(pc int) (next int) {
 
 // fusions are tried in order. Each returns how many slots it took.
 var fusions = []func(c *compiler, pc int) int{
-	(*compiler).fuseRotate, (*compiler).fuseLoadSwap, (*compiler).fuseLea,
+	(*compiler).fuseRotate, (*compiler).fuseRotateCopies, (*compiler).fuseLoadSwap, (*compiler).fuseLea,
 }
 
 // straight reports whether n instructions from pc are in one function and are entered at the first only.
@@ -80,39 +80,58 @@ func (c *compiler) fuseLea(pc int) int {
 	return 2
 }
 
-// fuseRotate finds the rotations compilers write as two shifts, s being x:
+// Compilers write a rotation of s by shifting it both ways, s itself or copies
+// t and u of it, and joining the two:
 //
-//	t = s; t <<= n; s >>= w-n; s |= t     rol s, n
-//	t = s; t >>= n; s <<= w-n; s |= t     ror s, n
+//	t = s; t <<= n; s >>= w-n; s |= t               rol s, n
+//	t = s; t >>= w-n; u = s; u <<= n; u |= t        rorx u, s, w-n
 //
-// in 32 or 64 bits, with the two shifts in either order, where t is not needed
-// any more. The sum may go into t instead, s not being needed.
+// in 32 or 64 bits, the shifts in either order, the sum in either register; the
+// other one must not be needed any more.
+
+// fuseRotate finds rotations that shift s itself.
 func (c *compiler) fuseRotate(pc int) int {
 	if !c.straight(pc, 4) {
 		return 0
 	}
 	mov, a, b, or := c.insns[pc], c.insns[pc+1], c.insns[pc+2], c.insns[pc+3]
-	class := or.Op.Class()
-	if mov.Op != mov64X && mov.Op != mov32X || mov.Off != 0 || mov.Dst == mov.Src {
+	if !isCopy(mov, or) || isa.Regs(a.Dst, b.Dst) != isa.Regs(mov.Dst, mov.Src) {
 		return 0
 	}
-	if mov.Op == mov32X && class != isa.ClassALU {
+	return c.join(mov.Src, a, b, or, pc+3) * 4
+}
+
+// fuseRotateCopies finds rotations that shift two copies of s.
+func (c *compiler) fuseRotateCopies(pc int) int {
+	if !c.straight(pc, 5) {
 		return 0
+	}
+	mov, a, mov2, b, or := c.insns[pc], c.insns[pc+1], c.insns[pc+2], c.insns[pc+3], c.insns[pc+4]
+	if !isCopy(mov, or) || !isCopy(mov2, or) || mov.Src != mov2.Src || a.Dst != mov.Dst || b.Dst != mov2.Dst {
+		return 0
+	}
+	return c.join(mov.Src, a, b, or, pc+4) * 5
+}
+
+// isCopy reports whether mov copies a register to another, as wide as or needs it.
+func isCopy(mov, or isa.Instruction) bool {
+	return mov.Dst != mov.Src && mov.Off == 0 && (mov.Op == mov64X || mov.Op == mov32X && or.Op.Class() == isa.ClassALU)
+}
+
+// join writes the rotation of s that the shifts a and b and the instruction or
+// at slot end make up; 0 if they do not.
+func (c *compiler) join(s isa.Register, a, b, or isa.Instruction, end int) int {
+	class := or.Op.Class()
+	shift := func(i isa.Instruction) bool {
+		return i.Op == isa.Opcode(class)|isa.Lsh || i.Op == isa.Opcode(class)|isa.Rsh
 	}
 	size := size64
 	if class == isa.ClassALU {
 		size = size32
 	}
-	shift := func(i isa.Instruction) bool {
-		return i.Op == isa.Opcode(class)|isa.Lsh || i.Op == isa.Opcode(class)|isa.Rsh
-	}
 	if !class.IsALU() || or.Op != isa.Opcode(class)|isa.Or|isa.SrcX || !shift(a) || !shift(b) || a.Op == b.Op ||
-		a.Dst == b.Dst || a.Imm <= 0 || b.Imm <= 0 || int(a.Imm+b.Imm) != 8*size {
-		return 0
-	}
-	t, s := mov.Dst, mov.Src
-	pair := isa.Regs(t, s)
-	if isa.Regs(a.Dst, b.Dst) != pair || isa.Regs(or.Dst, or.Src) != pair || c.facts.live[pc+3].Has(or.Src) {
+		a.Imm <= 0 || b.Imm <= 0 || int(a.Imm+b.Imm) != 8*size ||
+		a.Dst == b.Dst || isa.Regs(or.Dst, or.Src) != isa.Regs(a.Dst, b.Dst) || c.facts.live[end].Has(or.Src) {
 		return 0
 	}
 	left := a.Imm
@@ -120,7 +139,7 @@ func (c *compiler) fuseRotate(pc int) int {
 		left = b.Imm
 	}
 	c.rotate(size, native[or.Dst], native[s], uint8(left))
-	return 4
+	return 1
 }
 
 // rotate writes dst = src rotated left by n.
