@@ -43,8 +43,8 @@ type Program struct {
 type Options struct {
 	// Budgeted: runs will have a budget, so that even a short program must keep count.
 	Budgeted bool
-	// PerCPU tells where the values of a per-CPU array lie, see [amd64.Options].
-	PerCPU func(m *catalog.MapDef) (base, stride uint64)
+	// Layout tells how a map lies in memory, see [amd64.Options].
+	Layout func(m *catalog.MapDef) (l amd64.Layout, ok bool)
 }
 
 // Available says why there is no native engine here; nil if there is one.
@@ -54,7 +54,7 @@ func Available() error { return exec.Available() }
 // before, or executable memory has run out.
 func Compile(p *rewrite.Program, o Options) (*Program, error) {
 	obj, err := amd64.Compile(p, amd64.Options{
-		Features: exec.Host(), Poll: o.Budgeted || !brief(p), PerCPU: o.PerCPU,
+		Features: exec.Host(), Poll: o.Budgeted || !brief(p), Layout: o.Layout,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("jit: %w", err)

@@ -58,6 +58,7 @@ func New(cfg *Config, def catalog.MapDef) (Map, error) {
 	}
 	if def.Inner != nil {
 		inner := *def.Inner
+		inner.Ptr, inner.ValueBase, inner.ReadConst = 0, 0, nil // of the map it was taken from
 		if e := settle(cfg, &inner); e != 0 {
 			return nil, e
 		}

@@ -3,6 +3,7 @@ package run
 import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/jit"
+	"github.com/skep-bpf/skep/internal/jit/amd64"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/rewrite"
@@ -39,7 +40,7 @@ func (m *Machine) Native() bool { return m.engine == engine(native{}) }
 type native struct{}
 
 func (native) compile(p *rewrite.Program, owner *Program) (code, error) {
-	c, err := jit.Compile(p, jit.Options{Budgeted: owner.m.opts.Budget != 0, PerCPU: perCPUValues})
+	c, err := jit.Compile(p, jit.Options{Budgeted: owner.m.opts.Budget != 0, Layout: layout})
 	if err != nil {
 		return nil, err
 	}
@@ -49,9 +50,18 @@ func (native) compile(p *rewrite.Program, owner *Program) (code, error) {
 
 func (native) free(c code) { c.(*jit.Program).Free() }
 
-// perCPUValues reads from a map's header where its values lie.
-func perCPUValues(m *catalog.MapDef) (base, stride uint64) {
-	return mem.Load64(m.Ptr + maps.HeaderBase), mem.Load64(m.Ptr + maps.HeaderCPUStride)
+// layout reads from a map's header how the map lies in memory.
+func layout(m *catalog.MapDef) (amd64.Layout, bool) {
+	return amd64.Layout{
+		Base:      mem.Load64(m.Ptr + maps.HeaderBase),
+		CPUStride: mem.Load64(m.Ptr + maps.HeaderCPUStride),
+		ElemSize:  mem.Load32(m.Ptr + maps.HeaderElemSize),
+		Buckets:   mem.Load64(m.Ptr + maps.HeaderBuckets),
+		Mask:      mem.Load32(m.Ptr + maps.HeaderMask),
+		Seed:      mem.Load32(m.Ptr + maps.HeaderSeed),
+		ValueOff:  mem.Load32(m.Ptr + maps.HeaderValueOff),
+		PerCPU:    mem.Load64(m.Ptr + maps.HeaderPerCPU),
+	}, true
 }
 
 func (native) newVM(c *CPU) (vm, error) {

@@ -54,6 +54,25 @@ func program(t testing.TB, m *Machine, subs []verifier.Subprog, parts ...isa.Par
 	return p
 }
 
+// programOn is program with one map behind all its calls, as the verifier would
+// say, so that engines may look up by themselves.
+func programOn(t testing.TB, m *Machine, def *catalog.MapDef, parts ...isa.Part) *Program {
+	t.Helper()
+	rw := &rewrite.Program{
+		Insns: isa.Program(parts...), Source: &verifier.Program{Name: "test", Type: catalog.ProgXDP}, Facts: &verifier.Result{},
+	}
+	for pc := range rw.Insns {
+		rw.Orig = append(rw.Orig, int32(pc))
+		rw.Facts.Insns = append(rw.Facts.Insns, verifier.InsnFacts{Seen: true, Map: def})
+	}
+	p, err := m.NewProgram(rw, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
 // each runs f on every engine: native code where there is any, the interpreter, its checked mode.
 func each(t *testing.T, o Options, f func(t *testing.T, m *Machine)) {
 	engines := []struct {

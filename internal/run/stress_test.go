@@ -21,7 +21,7 @@ func TestMapsChangeUnderRuns(t *testing.T) {
 	m := newMachine(t, Options{CPUs: 4})
 	for _, flags := range []uint32{0, catalog.FlagNoPrealloc} {
 		mp := newMap(t, m, catalog.MapDef{Type: catalog.MapHash, KeySize: 4, ValueSize: 16, MaxEntries: keys, Flags: flags})
-		p := program(t, m, nil,
+		p := programOn(t, m, mp.Def(),
 			isa.HelperCall(int32(catalog.FnGetPrandomU32)),
 			isa.ALU64Imm(isa.And, isa.R0, keys-1), isa.Mov64Reg(isa.R7, isa.R0),
 			isa.StoreMem(isa.W, isa.RFP, isa.R0, -4),

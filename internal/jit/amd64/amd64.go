@@ -30,9 +30,20 @@ type Options struct {
 	exec.Features
 	// Poll makes backward jumps and local calls spend fuel, as the program may run for long.
 	Poll bool
-	// PerCPU tells of a per-CPU array where the values of CPU 0 lie and how far the
-	// next CPU's are; nil, or base 0, leaves the lookup to Go.
-	PerCPU func(m *catalog.MapDef) (base, stride uint64)
+	// Layout tells how a map lies in memory; nil, or not ok, leaves lookups to Go.
+	Layout func(m *catalog.MapDef) (l Layout, ok bool)
+}
+
+// Layout is how a map lies in memory: what maps write into their headers (see package maps).
+type Layout struct {
+	Base      uint64 // value 0 of an array, element 0 of a hash table
+	CPUStride uint64 // from one CPU's values to the next CPU's
+	ElemSize  uint32 // from one element to the next
+	Buckets   uint64 // of a hash table: the list heads
+	Mask      uint32 // number of buckets − 1
+	Seed      uint32 // of its hash
+	ValueOff  uint32 // from an element to its value
+	PerCPU    uint64 // of a per-CPU hash table: CPU 0's value of element 0
 }
 
 // Object is machine code that can lie at any address.

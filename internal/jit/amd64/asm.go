@@ -287,14 +287,14 @@ func (a *assembler) group1(size int, digit reg, rm reg, v int32) {
 	}
 }
 
-// group1Mem is group1 on eight bytes of memory.
-func (a *assembler) group1Mem(digit reg, m mem, v int32) {
+// group1Mem is group1 on memory, of four or eight bytes.
+func (a *assembler) group1Mem(size int, digit reg, m mem, v int32) {
 	if is8(v) {
-		a.rm(size64, opGroup1+2, digit, m)
+		a.rm(size, opGroup1+2, digit, m)
 		a.imm8(v)
 		return
 	}
-	a.rm(size64, opGroup1, digit, m)
+	a.rm(size, opGroup1, digit, m)
 	a.imm32(v)
 }
 

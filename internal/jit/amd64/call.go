@@ -134,52 +134,7 @@ func (c *compiler) inline(pc int, id catalog.HelperID) bool {
 		c.rm(size32, opLoad, rax, context(exec.OffCPU))
 		return true
 	case catalog.FnMapLookupElem:
-		return c.lookupPerCPU(pc)
+		return c.lookup(pc)
 	}
 	return false
-}
-
-// lookupPerCPU writes a lookup in a per-CPU array that is known when the program is compiled:
-//
-//	mov eax, [key]
-//	mov ecx, cpu
-//	cmp eax, max_entries
-//	jae none
-//	imul rcx, stride
-//	imul rax, size
-//	add rax, rcx
-//	mov rcx, base
-//	add rax, rcx
-//	jmp done
-//	none: xor eax, eax
-//	done:
-func (c *compiler) lookupPerCPU(pc int) bool {
-	facts := c.prog.Facts
-	if facts == nil || c.prog.Orig == nil || c.opts.PerCPU == nil {
-		return false
-	}
-	m := facts.Insns[c.prog.Orig[pc]].Map
-	if m == nil || m.Type != catalog.MapPerCPUArray || m.MaxEntries >= 1<<31 {
-		return false
-	}
-	base, stride := c.opts.PerCPU(m)
-	if base == 0 || stride >= 1<<31 {
-		return false
-	}
-	absent, done := c.label(), c.label()
-	c.rm(size32, opLoad, rax, at(isa.R2, 0))
-	c.rm(size32, opLoad, rcx, context(exec.OffCPU))
-	c.group1(size32, digitCmp, rax, int32(m.MaxEntries))
-	c.jumpIf(condAE, absent)
-	c.rr(size64, opImul3, rcx, rcx)
-	c.imm32(int32(stride))
-	c.mulImm(size64, rax, int32(m.ValueSize+7)&^7)
-	c.rr(size64, opAdd, rcx, rax)
-	c.movImm(rcx, base)
-	c.rr(size64, opAdd, rcx, rax)
-	c.jump(done)
-	c.bind(absent)
-	c.rr(size32, opXor, rax, rax)
-	c.bind(done)
-	return true
 }

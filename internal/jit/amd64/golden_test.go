@@ -29,8 +29,8 @@ var update = flag.Bool("update", false, "write the golden files anew")
 //	name: features and facts
 //
 // with features among bmi2, movbe and poll, and facts such as "func 5 16" (a
-// function begins at slot 5, with 16 bytes of stack), "callback 5 16" or "percpu 3 8 4"
-// (at slot 3 a per-CPU array of 4 values of 8 bytes).
+// function begins at slot 5, with 16 bytes of stack), "callback 5 16" or "hash 3 4 8"
+// (at slot 3 a hash map with keys of 4 and values of 8 bytes).
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -99,9 +99,16 @@ func compile(t *testing.T, name, text string) string {
 		case "func", "callback":
 			p.Subprogs[len(p.Subprogs)-1].End = a
 			p.Subprogs = append(p.Subprogs, verifier.Subprog{Start: a, End: len(p.Insns), StackDepth: b, Callback: f[0] == "callback"})
-		case "percpu":
-			p.Facts.Insns[a].Map = &catalog.MapDef{Type: catalog.MapPerCPUArray, KeySize: 4, ValueSize: uint32(b), MaxEntries: uint32(c)}
-			o.PerCPU = func(*catalog.MapDef) (base, stride uint64) { return 0x7f0000001000, 4096 }
+		case "percpu_array", "hash", "lru_hash", "percpu_hash":
+			p.Facts.Insns[a].Map = &catalog.MapDef{
+				Type: catalog.MapKindByName(f[0]).Type, KeySize: uint32(b), ValueSize: uint32(c), MaxEntries: 4, Ptr: 1,
+			}
+			o.Layout = func(*catalog.MapDef) (Layout, bool) {
+				return Layout{
+					Base: 0x7f0000001000, CPUStride: 4096, ElemSize: 32, Buckets: 0x7f0000002000, Mask: 3,
+					Seed: 7, ValueOff: 24, PerCPU: 0x7f0000003000,
+				}, true
+			}
 		default:
 			t.Fatalf("%s: unknown fact %q", name, f[0])
 		}

@@ -101,7 +101,7 @@ func (c *compiler) jumpToIf(cc cond, pc, target int) {
 
 // poll spends fuel for slots jumped over and goes to l, through Go when the fuel is used up.
 func (c *compiler) poll(pc, slots int, l label) {
-	c.group1Mem(digitSub, context(exec.OffFuel), int32(slots))
+	c.group1Mem(size64, digitSub, context(exec.OffFuel), int32(slots))
 	c.jumpIf(condG, l)
 	c.exitTo(Poll, pc, c.insns[pc], l)
 }
@@ -109,7 +109,7 @@ func (c *compiler) poll(pc, slots int, l label) {
 // mayGoto lowers a may_goto that no rewriting pass has expanded.
 func (c *compiler) mayGoto(pc, target int) {
 	counter := mem{rbp, -c.fn.size}
-	c.group1Mem(digitCmp, counter, 0)
+	c.group1Mem(size64, digitCmp, counter, 0)
 	c.jumpToIf(condE, pc, target)
 	c.rm(size64, opGroup5, digitDec, counter)
 }

@@ -1,0 +1,115 @@
+package run
+
+import (
+	"encoding/binary"
+	"fmt"
+	"testing"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/jit/amd64"
+	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/mem"
+	"github.com/skep-bpf/skep/isa"
+)
+
+// Native code and package maps mean the same places.
+func TestElementLayout(t *testing.T) {
+	if amd64.ElemNext != maps.ElemNext || amd64.ElemHash != maps.ElemHash || amd64.ElemRef != maps.ElemRef ||
+		amd64.ElemKey != maps.ElemKey || uint32(amd64.LinkEnd&0xffffffff) != maps.LinkEnd {
+		t.Error("native code walks hash tables that are not maps'")
+	}
+}
+
+// A lookup that an engine carries out by itself finds what the map finds: for
+// keys of all lengths, there or not, in full chains, on each CPU.
+func TestLookups(t *testing.T) {
+	each(t, Options{CPUs: 3}, func(t *testing.T, m *Machine) {
+		if m.opts.Checked {
+			t.Skip("the key is not the run's")
+		}
+		for _, typ := range []catalog.MapType{
+			catalog.MapHash, catalog.MapLRUHash, catalog.MapPerCPUHash, catalog.MapLRUPerCPUHash, catalog.MapArray, catalog.MapPerCPUArray,
+		} {
+			for _, keySize := range []uint32{4, 6, 8, 12, 16, 20, 24, 28, 36, 40, 48, 52} {
+				array := typ == catalog.MapArray || typ == catalog.MapPerCPUArray
+				if array && keySize != 4 {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s/%d", typ, keySize), func(t *testing.T) { lookups(t, m, typ, keySize, array) })
+			}
+		}
+	})
+}
+
+func lookups(t *testing.T, m *Machine, typ catalog.MapType, keySize uint32, array bool) {
+	const entries = 200
+	mp := newMap(t, m, catalog.MapDef{Type: typ, KeySize: keySize, ValueSize: 12, MaxEntries: entries})
+	key, err := mem.Alloc(int(keySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer key.Free()
+	setKey := func(i uint32) {
+		binary.LittleEndian.PutUint32(key.Bytes(), i)
+		for at := 4; at < len(key.Bytes()); at++ {
+			key.Bytes()[at] = byte(i) * byte(at)
+		}
+	}
+	if !array {
+		for i := range uint32(entries) {
+			setKey(2 * i)
+			if err := mp.Update(key.Bytes(), make([]byte, mp.ValueSize()), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	p := programOn(t, m, mp.Def(),
+		isa.LdImm64(isa.R1, mp.Def().Ptr), isa.LdImm64(isa.R2, key.Addr()), isa.Mov64Imm(isa.R6, 66),
+		isa.HelperCall(int32(catalog.FnMapLookupElem)),
+		isa.JmpImm(isa.Jeq, isa.R6, 66, 1), isa.Mov64Imm(isa.R0, -1), isa.ExitInsn())
+	found := 0
+	for cpu := range m.CPUs() {
+		c := m.AcquireCPU(cpu)
+		for i := range uint32(2 * entries) {
+			setKey(i)
+			want := maps.Unwrap(mp).ProgLookup(cpu, key.Addr())
+			got, err := c.Run(p, 0, nil)
+			if err != nil || got != want {
+				t.Errorf("CPU %d, key %d: %#x (%v), want %#x", cpu, i, got, err, want)
+				break
+			}
+			if want != 0 {
+				found++
+			}
+		}
+		c.Release()
+	}
+	if found == 0 || found == 2*entries*m.CPUs() {
+		t.Errorf("%d found: the test sees one case only", found)
+	}
+}
+
+// What an engine looks up counts as used: the map does not give it up first.
+func TestLookupTouchesLRU(t *testing.T) {
+	each(t, Options{CPUs: 1}, func(t *testing.T, m *Machine) {
+		if m.opts.Checked {
+			t.Skip("the key is not the run's")
+		}
+		mp := newMap(t, m, catalog.MapDef{Type: catalog.MapLRUHash, KeySize: 4, ValueSize: 8, MaxEntries: 4})
+		key, err := mem.Alloc(4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer key.Free()
+		if err := mp.Update(u32(0), make([]byte, 8), 0); err != nil {
+			t.Fatal(err)
+		}
+		p := programOn(t, m, mp.Def(), isa.LdImm64(isa.R1, mp.Def().Ptr), isa.LdImm64(isa.R2, key.Addr()),
+			isa.HelperCall(int32(catalog.FnMapLookupElem)), isa.ExitInsn())
+		value := runOn(t, m, p)
+		elem := value - maps.ElemKey - 8
+		if value == 0 || mem.Load32(elem+maps.ElemRef) != 1 {
+			t.Errorf("value %#x is not marked as used", value)
+		}
+	})
+}
