@@ -304,6 +304,9 @@ func (d *Debugger) run(arg string) error {
 			return err
 		}
 	}
+	if len(d.history) > 0 {
+		d.stopped = true // where a run begins it does not stop
+	}
 	passes, fails := 0, 0
 	for range limit {
 		for steps := 0; !d.state.Done; steps++ {

@@ -71,22 +71,26 @@ func attach(fd int, prog []classic.Instruction) error {
 
 // translated returns what the program returns as one of skep's own, in the
 // interpreter's checked mode.
-func (e *engines) translated(prog []classic.Instruction, packet []byte) uint32 {
+func (e *engines) translated(prog []classic.Instruction, m classic.Machine, packet []byte) uint32 {
 	e.t.Helper()
-	insns, err := classic.Translate(prog, classic.Socket)
+	insns, err := classic.Translate(prog, m)
 	if err != nil {
 		e.t.Fatalf("%v\n%s", err, listing(prog))
 	}
-	coll, err := e.machine.LoadCollection(&image.Image{Name: "classic", ByteOrder: binary.NativeEndian, License: "GPL", Programs: []*image.Program{
-		{Name: "filter", Type: catalog.ProgSocketFilter, Insns: insns},
-	}})
+	p := &image.Program{Name: "filter", Type: catalog.ProgSocketFilter, Insns: insns}
+	// A test run shows socket filters what is behind the Ethernet header.
+	opts := &skep.RunOptions{Data: append([]byte{12: 0x88, 13: 0xb5}, packet...)}
+	if m == classic.Seccomp {
+		const sleepable = 1 << 4 // BPF_F_SLEEPABLE
+		p.Type, p.Flags = catalog.ProgSyscall, sleepable
+		opts = &skep.RunOptions{Context: packet}
+	}
+	coll, err := e.machine.LoadCollection(&image.Image{Name: "classic", ByteOrder: binary.NativeEndian, License: "GPL", Programs: []*image.Program{p}})
 	if err != nil {
 		e.t.Fatalf("%+v\n%s", err, listing(prog))
 	}
 	defer coll.Close()
-	// A test run shows socket filters what is behind the Ethernet header.
-	frame := append([]byte{12: 0x88, 13: 0xb5}, packet...)
-	ret, err := coll.Programs["filter"].Run(&skep.RunOptions{Data: frame})
+	ret, err := coll.Programs["filter"].Run(opts)
 	if err != nil {
 		e.t.Fatalf("%v\n%s", err, listing(prog))
 	}
@@ -130,7 +134,7 @@ func (e *engines) compare(name string, prog []classic.Instruction, packet []byte
 		if !translatable(prog) {
 			return
 		}
-		if got, ours := e.translated(prog, packet), vm.Run(packet, inTestRun); got != ours {
+		if got, ours := e.translated(prog, classic.Socket, packet), vm.Run(packet, inTestRun); got != ours {
 			e.t.Fatalf("%s, byte %d: %#x, translated %#x\n%s", name, n, ours, got, listing(prog))
 		}
 	}
@@ -256,5 +260,82 @@ func TestEnginesRandomly(t *testing.T) {
 			packet = bytes.Clone(attributes())
 		}
 		e.compare(fmt.Sprint("program ", n), classic.RandomProgram(r, classic.Socket, 3+r.IntN(20), len(packet)), packet)
+	}
+}
+
+// TestTranslatedForOtherMachines compares the VM with translated programs of
+// seccomp, over struct seccomp_data as plain memory, and of libpcap, whose
+// offsets do not wrap around and whose scratch memory begins as zeroes.
+func TestTranslatedForOtherMachines(t *testing.T) {
+	e := newEngines(t)
+	r := rand.New(rand.NewPCG(5, 10))
+	for _, m := range []classic.Machine{classic.Seccomp, classic.Libpcap} {
+		for n := range 300 {
+			packet := make([]byte, classic.SeccompDataSize)
+			for i := range packet {
+				packet[i] = byte(r.Uint32() >> r.IntN(32))
+			}
+			prog := classic.RandomProgram(r, m, 3+r.IntN(20), len(packet))
+			vm, err := classic.NewVM(prog, m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m == classic.Libpcap && !translatable(prog) {
+				continue
+			}
+			if ours, got := vm.Run(packet, nil), e.translated(prog, m, packet); ours != got {
+				t.Fatalf("%v, program %d: %#x, translated %#x\n%s", m, n, ours, got, listing(prog))
+			}
+		}
+	}
+	for _, c := range []struct {
+		text string
+		want uint32
+	}{
+		{"ld M[3]\nadd #7\nret a", 7},
+		{"ld #1\nldx #32\nlsh x\nadd #5\nret a", 5},
+		{"ld #1\nlsh #33\nadd #5\nret a", 5},
+		{"ldx #0xffffffff\nldb [x + 2]\nret #1", 0},
+		{"ld [0x80000000]\nret #1", 0},
+		{"ldxb 4*([0x80000000]&0xf)\nret #1", 0},
+		{"again: ldb [x]\njeq #0, done\nadd x\ntax\nja again\ndone: txa\nret a", 5},
+	} {
+		prog, err := classic.Assemble("t", c.text, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		vm, err := classic.NewVM(prog, classic.Libpcap)
+		if err != nil {
+			t.Fatal(err)
+		}
+		packet := append([]byte{2, 9, 3, 9, 9, 0}, make([]byte, 60)...)
+		if ours, got := vm.Run(packet, nil), e.translated(prog, classic.Libpcap, packet); ours != c.want || got != c.want {
+			t.Errorf("%q: %d, translated %d, want %d", c.text, ours, got, c.want)
+		}
+	}
+}
+
+func TestTranslateRefuses(t *testing.T) {
+	if _, err := classic.Translate([]classic.Instruction{{Code: classic.LD}}, classic.Socket); !errors.Is(err, classic.ErrUnfinished) {
+		t.Errorf("an unchecked program: %v", err)
+	}
+	for _, name := range []string{"poff", "hatype"} {
+		prog, err := classic.Assemble("t", "ld "+name+"\nret a", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := classic.Translate(prog, classic.Socket); !errors.Is(err, classic.ErrNoField) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// 4000 searches of some thirty instructions between a jump and its target.
+	far := []classic.Instruction{{Code: classic.JMP | classic.JEQ | classic.K, Jf: 1}, {Code: classic.JMP | classic.JA}}
+	for range 4000 {
+		far = append(far, classic.Instruction{Code: classic.LD | classic.B | classic.ABS, K: classic.NLAttr.K()})
+	}
+	far = append(far, classic.Instruction{Code: classic.RET | classic.A})
+	far[1].K = uint32(len(far) - 3)
+	if _, err := classic.Translate(far, classic.Socket); !errors.Is(err, classic.ErrTooFar) {
+		t.Errorf("a jump over %d instructions: %v", len(far), err)
 	}
 }
