@@ -2,6 +2,7 @@ package hook_test
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"reflect"
 	"testing"
@@ -185,6 +186,41 @@ func TestXDPCPUMapRunsOnItsCPU(t *testing.T) {
 	}
 	if !bytes.Equal(ds[0].Packet, packet()) {
 		t.Errorf("packet changed on the way: %x", ds[0].Packet)
+	}
+}
+
+// TestXDPFromCPUToCPU: the program of a cpumap's entry sends the packet on to another CPU.
+func TestXDPFromCPUToCPU(t *testing.T) {
+	cpu := &image.Map{Name: "cpu", Type: catalog.MapCPUMap, KeySize: 4, ValueSize: 8, MaxEntries: 2}
+	m, coll := setup(t, []*image.Map{cpu}, xdp("to", redirect),
+		testprog.Prog{Name: "on", Type: catalog.ProgXDP, Attach: catalog.AttachXDPCPUMap, Text: `
+			r1 = map_idx[0] ll
+			r2 = 0
+			r3 = 0
+			call bpf_redirect_map
+			exit`})
+	type entry struct{ Qsize, Prog uint32 }
+	if err := errors.Join(coll.Maps["cpu"].Put(uint32(1), entry{64, coll.Programs["on"].ID()}),
+		coll.Maps["cpu"].Put(uint32(0), entry{64, 0})); err != nil {
+		t.Fatal(err)
+	}
+	x, err := hook.NewXDP(m, coll.Programs["to"], &hook.XDPOptions{CPU: 0})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		_, ds, err := x.Run(packet(), hook.Meta{})
+		if want := []hook.Delivery{{To: hook.ToCPU, CPU: 0}}; err != nil || !reflect.DeepEqual(where(ds), want) {
+			t.Fatalf("got %v, %v; want %v", where(ds), err, want)
+		}
+	}
+	x.Close()
+	for id := range m.CPUs() { // all CPUs are back
+		c, err := m.HoldCPU(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Release()
 	}
 }
 

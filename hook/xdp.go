@@ -185,18 +185,17 @@ func (x *XDP) onCPU(t skep.RedirectTarget) error {
 	pkt := x.cpu.Packet()
 	data := append([]byte(nil), pkt.Bytes()...)
 	opts := skep.XDPOptions{RxIfindex: pkt.RxIfindex, RxQueue: pkt.RxQueue}
-	own := x.cpu
-	if int(t.CPU) != own.ID() {
-		own.Release()
+	if own := x.cpu.ID(); int(t.CPU) != own {
+		x.cpu.Release()
 		other, err := x.mach.HoldCPU(int(t.CPU))
 		if err != nil {
-			x.cpu, _ = x.mach.HoldCPU(own.ID())
+			x.cpu, _ = x.mach.HoldCPU(own)
 			return err
 		}
 		x.cpu = other
 		defer func() {
-			other.Release()
-			x.cpu, _ = x.mach.HoldCPU(own.ID())
+			x.cpu.Release()
+			x.cpu, _ = x.mach.HoldCPU(own)
 		}()
 	}
 	if err := x.cpu.Packet().SetXDP(data, opts); err != nil {
