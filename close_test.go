@@ -97,3 +97,27 @@ func TestReleasedTwice(t *testing.T) {
 		}
 	})
 }
+
+// TestMachineClosed: nothing runs on a machine that was closed; what was loaded can still be closed.
+func TestMachineClosed(t *testing.T) {
+	m, err := skep.NewMachine(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	coll, err := m.LoadCollectionFile("examples/firewall/firewall.o")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Close()
+	m.Close()
+	if _, _, err := coll.Programs["firewall"].Test(make([]byte, 64)); !errors.Is(err, skep.ErrClosed) {
+		t.Errorf("Test: %v", err)
+	}
+	if _, err := m.HoldCPU(0); !errors.Is(err, skep.ErrClosed) {
+		t.Errorf("HoldCPU: %v", err)
+	}
+	if _, err := m.LoadCollectionFile("examples/firewall/firewall.o"); !errors.Is(err, skep.ErrClosed) {
+		t.Errorf("load: %v", err)
+	}
+	coll.Close()
+}

@@ -74,6 +74,9 @@ func (m *Machine) LoadCollection(img *image.Image) (*Collection, error) {
 // LoadCollectionWithOptions creates an image's maps and verifies and loads its
 // programs. Nothing stays behind after an error. A refused program's error wraps a [*VerifierError].
 func (m *Machine) LoadCollectionWithOptions(img *image.Image, opts CollectionOptions) (*Collection, error) {
+	if err := m.open(); err != nil {
+		return nil, err
+	}
 	l := loader{m: m, img: img, opts: opts, coll: &Collection{
 		Programs: map[string]*Program{}, Maps: map[string]*Map{}, Refused: map[string]error{},
 	}}

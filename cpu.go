@@ -28,11 +28,20 @@ type CPU struct {
 	mach *Machine
 }
 
-// AcquireCPU takes an idle virtual CPU, waiting for one if need be.
-func (m *Machine) AcquireCPU() *CPU { return &CPU{c: m.m.Acquire(), mach: m} }
+// AcquireCPU takes an idle virtual CPU, waiting for one if need be. A closed
+// machine has none: AcquireCPU then panics.
+func (m *Machine) AcquireCPU() *CPU {
+	if err := m.open(); err != nil {
+		panic("skep: AcquireCPU: " + err.Error())
+	}
+	return &CPU{c: m.m.Acquire(), mach: m}
+}
 
 // HoldCPU takes the virtual CPU with the given number, waiting until it is idle.
 func (m *Machine) HoldCPU(id int) (*CPU, error) {
+	if err := m.open(); err != nil {
+		return nil, err
+	}
 	if id < 0 || id >= m.CPUs() {
 		return nil, fmt.Errorf("skep: no CPU %d: the machine has %d", id, m.CPUs())
 	}

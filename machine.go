@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf/btf"
@@ -99,6 +100,7 @@ type MachineOptions struct {
 type Machine struct {
 	m    *run.Machine
 	opts MachineOptions
+	done atomic.Bool // closed
 
 	types sync.Once
 	btf   *btf.Spec
@@ -147,9 +149,20 @@ func traceTo(o MachineOptions) func(run.TraceLine) {
 	}
 }
 
-// Close ends the machine: timers stop, CPUs go. Close what was loaded first.
+// Close ends the machine: timers stop, CPUs go. Nothing may be running any more;
+// what was loaded is to be closed as well, before or after.
 func (m *Machine) Close() error {
-	m.m.Close()
+	if !m.done.Swap(true) {
+		m.m.Close()
+	}
+	return nil
+}
+
+// open returns an error for a machine that was closed.
+func (m *Machine) open() error {
+	if m.done.Load() {
+		return fmt.Errorf("machine: %w", ErrClosed)
+	}
 	return nil
 }
 

@@ -152,6 +152,9 @@ func (p *Program) Run(opts *RunOptions) (uint32, error) {
 	if p.done.Load() {
 		return 0, p.wrap(ErrClosed)
 	}
+	if err := p.mach.open(); err != nil {
+		return 0, p.wrap(err)
+	}
 	c, err := p.cpuFor(opts)
 	if err != nil {
 		return 0, p.wrap(err)

@@ -20,9 +20,10 @@ func Append(dst []byte, v any, size int) ([]byte, error) {
 		return dst, fmt.Errorf("a nil value has no bytes, want %d", size)
 	case encoding.BinaryMarshaler:
 		var b []byte
-		if b, err = v.MarshalBinary(); err == nil {
-			dst = append(dst, b...)
+		if b, err = v.MarshalBinary(); err != nil {
+			return dst, fmt.Errorf("%T: %w", v, err)
 		}
+		dst = append(dst, b...)
 	case []byte:
 		dst = append(dst, v...)
 	case string:
@@ -32,10 +33,12 @@ func Append(dst []byte, v any, size int) ([]byte, error) {
 	case uint64:
 		dst = binary.NativeEndian.AppendUint64(dst, v)
 	default:
-		dst, err = binary.Append(dst, binary.NativeEndian, v)
-	}
-	if err != nil {
-		return dst[:n], fmt.Errorf("%T has no fixed layout: %w", v, err)
+		if p := reflect.ValueOf(v); p.Kind() == reflect.Pointer && p.IsNil() {
+			return dst, fmt.Errorf("a nil %T has no bytes, want %d", v, size)
+		}
+		if dst, err = binary.Append(dst, binary.NativeEndian, v); err != nil {
+			return dst[:n], fmt.Errorf("%T has no fixed layout", v)
+		}
 	}
 	if got := len(dst) - n; got != size {
 		return dst[:n], fmt.Errorf("%T has %d bytes, want %d", v, got, size)

@@ -50,6 +50,9 @@ func TestWrongSizes(t *testing.T) {
 	}{
 		{uint64(1), 4, "uint64 has 8 bytes, want 4"},
 		{nil, 4, "nil value"},
+		{(*uint32)(nil), 4, "nil *uint32"},
+		{int(1), 8, "int has no fixed layout"},
+		{netip.AddrFrom4([4]byte{}), 16, "netip.Addr has 4 bytes, want 16"},
 		{map[string]int{}, 4, "no fixed layout"},
 		{"abc", 4, "string has 3 bytes, want 4"},
 	} {
