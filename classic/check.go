@@ -57,7 +57,7 @@ func Check(prog []Instruction, m Machine) error {
 		return &CheckError{-1, ErrLength, fmt.Sprintf("%d instructions; there must be 1 to %d", len(prog), limit)}
 	}
 	for pc, ins := range prog {
-		if err, reason := checkOne(prog, pc, ins, m); err != nil {
+		if reason, err := checkOne(prog, pc, ins, m); err != nil {
 			return &CheckError{pc, err, reason}
 		}
 	}
@@ -72,48 +72,48 @@ func Check(prog []Instruction, m Machine) error {
 }
 
 // checkOne judges one instruction by itself.
-func checkOne(prog []Instruction, pc int, ins Instruction, m Machine) (err error, reason string) {
+func checkOne(prog []Instruction, pc int, ins Instruction, m Machine) (reason string, err error) {
 	row := ins.Row()
 	if row == nil {
-		return ErrCode, fmt.Sprintf("code %#x", ins.Code)
+		return fmt.Sprintf("code %#x", ins.Code), ErrCode
 	}
 	if row.In&m == 0 {
-		return ErrCode, fmt.Sprintf("%s (code %#x) is not for %v", Text(prog, pc), ins.Code, m)
+		return fmt.Sprintf("%s (code %#x) is not for %v", Text(prog, pc), ins.Code, m), ErrCode
 	}
 	k := ins.K
 	switch row.K {
 	case Divisor:
 		if k == 0 {
-			return ErrDivision, Text(prog, pc)
+			return Text(prog, pc), ErrDivision
 		}
 	case Shift:
 		if k >= 32 && m != Libpcap {
-			return ErrShift, fmt.Sprintf("by %d of 32 bits", k)
+			return fmt.Sprintf("by %d of 32 bits", k), ErrShift
 		}
 	case Slot:
 		if k >= MemWords {
-			return ErrScratch, fmt.Sprintf("M[%d]; there are %d", k, MemWords)
+			return fmt.Sprintf("M[%d]; there are %d", k, MemWords), ErrScratch
 		}
 	case Offset:
 		if m == Seccomp && (k >= SeccompDataSize || k%4 != 0) {
-			return ErrOffset, fmt.Sprintf("offset %d; words of %d bytes at multiples of 4", k, SeccompDataSize)
+			return fmt.Sprintf("offset %d; words of %d bytes at multiples of 4", k, SeccompDataSize), ErrOffset
 		}
 		if m == Socket && k >= AncillaryOffset && ancillaryOf(k) == nil {
-			return ErrAncillary, fmt.Sprintf("offset %#x", k)
+			return fmt.Sprintf("offset %#x", k), ErrAncillary
 		}
 	case Distance:
 		if target := jumpTarget(pc, k); target < 0 || target >= len(prog) || target <= pc && m != Libpcap {
-			return ErrJump, fmt.Sprintf("to %d of %d", target, len(prog))
+			return fmt.Sprintf("to %d of %d", target, len(prog)), ErrJump
 		}
 	}
 	if row.conditional() {
 		for _, by := range [...]uint8{ins.Jt, ins.Jf} {
 			if target := pc + 1 + int(by); target >= len(prog) {
-				return ErrJump, fmt.Sprintf("to %d of %d", target, len(prog))
+				return fmt.Sprintf("to %d of %d", target, len(prog)), ErrJump
 			}
 		}
 	}
-	return nil, ""
+	return "", nil
 }
 
 // jumpTarget is where ja at pc goes. Its distance is signed for libpcap; where

@@ -38,8 +38,7 @@ type output struct {
 	kind     format
 	header   []byte // what every file begins with: of pcapng, the section's blocks so far
 	link     uint32 // of a pcap file
-	order    binary.ByteOrder
-	raw      bool // records of the current input are written as they are
+	raw      bool   // records of the current input are written as they are
 	from     source
 	started  bool
 	run      []byte // records in a row, not yet written
