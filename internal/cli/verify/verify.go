@@ -27,6 +27,14 @@ type Options struct {
 
 	Kernels   []string
 	MinKernel bool
+
+	Stats     bool
+	CSV       bool
+	Sort      string
+	Filters   []string
+	Compare   string
+	Threshold float64 // percent
+	Top       int
 }
 
 // NewCmd returns the command.
@@ -47,15 +55,30 @@ without asking one: what a release lacks, and where the program first needs it,
 is known from tables (docs/reference/since.md). Of what no table tells, how well
 old verifiers track numbers, the answer is "likely". Guards that choose code by
 the kernel's types or version are taken as they turn out on this machine, or by
---btf. The exit code is 1 when a release asked for does not load a program.`,
+--btf. The exit code is 1 when a release asked for does not load a program.
+
+--stats prints what verification costs: instructions processed of the million
+allowed, states, stack, time; --top the source lines that cost most. --sort takes
+columns, as processed,program^ (^ rising, v falling), --filter patterns of program
+names, !patterns and comparisons (processed>1000). --csv writes a baseline,
+--compare reads one: the exit code is 1 when a program processes more than
+--threshold percent above it, or is refused. All these imply --stats.`,
 		Example: `  skep verify examples/firewall/firewall.o
   skep verify --kernel 5.4,5.10,6.1 --min-kernel examples/loops/loops.o
+  skep verify --stats --top 3 examples/balancer/balancer.o
   skep verify --log-level 2 --prog no_bounds_check examples/refused/refused.o`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			o.Object = args[0]
-			if len(o.Kernels) > 0 || o.MinKernel {
+			kernels := len(o.Kernels) > 0 || o.MinKernel
+			stats := o.Stats || o.CSV || o.Sort != "" || len(o.Filters) > 0 || o.Compare != "" || o.Top != 0
+			switch {
+			case kernels && stats:
+				return ui.Usagef("--kernel and --min-kernel do not go with the flags of --stats")
+			case kernels:
 				return runKernels(s, &o)
+			case stats:
+				return runStats(s, &o)
 			}
 			return run(s, &o)
 		},
@@ -68,6 +91,13 @@ the kernel's types or version are taken as they turn out on this machine, or by
 	f.BoolVar(&o.Unpriv, "unprivileged", false, "apply the rules for callers without CAP_BPF and CAP_PERFMON")
 	f.StringVar(&o.BTF, "btf", "", "relocate against the kernel types in `file`, not this machine's")
 	f.StringSliceVar(&o.Kernels, "kernel", nil, "say which of these `releases` of Linux (5.10,6.1) load the programs")
+	f.BoolVar(&o.Stats, "stats", false, "print what verifying each program costs")
+	f.BoolVar(&o.CSV, "csv", false, "print the statistics as CSV, a baseline for --compare")
+	f.StringVar(&o.Sort, "sort", "", "order the statistics by `columns`: processed,program^")
+	f.StringArrayVar(&o.Filters, "filter", nil, "only programs whose name matches `pattern`, !pattern, or processed>1000 (may be repeated)")
+	f.StringVar(&o.Compare, "compare", "", "compare with the baseline in `file`")
+	f.Float64Var(&o.Threshold, "threshold", 10, "with --compare, the `percent` by which a program may grow")
+	f.IntVar(&o.Top, "top", 0, "show the `n` source lines that cost the verifier most")
 	f.BoolVar(&o.MinKernel, "min-kernel", false, "say which is the oldest Linux that loads each program")
 	return cmd
 }
