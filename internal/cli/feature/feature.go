@@ -25,18 +25,19 @@ type Options struct {
 }
 
 // topics are what can be asked for, in the order they are printed.
-var topics = []string{"platform", "programs", "maps", "helpers"}
+var topics = []string{"platform", "programs", "maps", "helpers", "since"}
 
 // NewCmd returns the command.
 func NewCmd(s *ui.Streams) *cobra.Command {
 	var o Options
 	cmd := &cobra.Command{
-		Use:   "feature [platform|programs|maps|helpers]",
+		Use:   "feature [platform|programs|maps|helpers|since]",
 		Short: "List program types, map types and helpers, and what the platform lacks",
 		Long: `Lists what skep knows of BPF: program types with their ELF sections, map types,
 helpers with the program types that may call them, each with the first Linux
 release that had it, or why programs that call it do not run in user space. With
-no argument all but the helpers, of which there are many.`,
+no argument all but the helpers, of which there are many, and since: with which
+release and commit of Linux everything came that skep verify --kernel knows of.`,
 		Example: `  skep feature
   skep feature helpers --prog xdp`,
 		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
@@ -60,6 +61,7 @@ type report struct {
 	Programs []program  `json:"programs,omitempty"`
 	Maps     []mapType  `json:"maps,omitempty"`
 	Helpers  []helper   `json:"helpers,omitempty"`
+	Since    []since    `json:"since,omitempty"`
 }
 
 type platform struct {
@@ -94,6 +96,14 @@ type helper struct {
 	Lack  string   `json:"lack,omitempty"` // why programs that call it do not run in user space
 }
 
+type since struct {
+	Kind   string `json:"kind"`
+	Name   string `json:"name"`
+	For    string `json:"for,omitempty"` // program or map types that got it later
+	Since  string `json:"since"`
+	Commit string `json:"commit,omitempty"`
+}
+
 func run(s *ui.Streams, o *Options) error {
 	var kind *catalog.ProgKind
 	if o.Prog != "" {
@@ -105,7 +115,9 @@ func run(s *ui.Streams, o *Options) error {
 		}
 	}
 	var r report
-	want := func(topic string) bool { return o.Topic == topic || o.Topic == "" && topic != "helpers" }
+	want := func(topic string) bool {
+		return o.Topic == topic || o.Topic == "" && topic != "helpers" && topic != "since"
+	}
 	if want("platform") {
 		r.Platform = platforms()
 	}
@@ -117,6 +129,11 @@ func run(s *ui.Streams, o *Options) error {
 	}
 	if want("helpers") {
 		r.Helpers = helpers(kind)
+	}
+	if want("since") {
+		for _, row := range catalog.SinceRows() {
+			r.Since = append(r.Since, since{string(row.Kind), row.Name, row.For, row.Version, row.Commit})
+		}
 	}
 	if o.JSON {
 		enc := json.NewEncoder(s.Out)
@@ -229,6 +246,14 @@ func (r *report) print(s *ui.Streams) error {
 				doc = "Not in user space: it " + h.Lack + "."
 			}
 			row(table, h.Lack == "", fmt.Sprint(h.ID), h.Name, h.Since, progs, doc)
+		}
+		table.Print(&b)
+	}
+	if r.Since != nil {
+		heading(fmt.Sprintf("%d things that came with a release of Linux", len(r.Since)))
+		table := s.NewTable("since", "commit", "kind", "name", "for")
+		for _, x := range r.Since {
+			table.Row(x.Since, x.Commit, x.Kind, x.Name, x.For)
 		}
 		table.Print(&b)
 	}
