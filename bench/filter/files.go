@@ -19,11 +19,9 @@ func files(out io.Writer, o *options) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	skep := filepath.Join(tmp, "skep")
-	build := exec.Command("go", "build", "-o", skep, "./cmd/skep")
-	build.Dir = ".." // the main module
-	if text, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building skep: %w %s", err, text)
+	skep, err := buildSkep(tmp)
+	if err != nil {
+		return err
 	}
 	tcpdump, missing := exec.LookPath("tcpdump")
 	fmt.Fprintf(out, "Whole captures, processor time; medians of %d interleaved rounds; below 1 skep takes less.\n\n", o.rounds)
@@ -104,4 +102,15 @@ func ms(times []float64) float64 {
 		return 0
 	}
 	return measure.Median(times) / float64(time.Millisecond)
+}
+
+// buildSkep builds the command into dir, as the main module has it.
+func buildSkep(dir string) (string, error) {
+	skep := filepath.Join(dir, "skep")
+	build := exec.Command("go", "build", "-o", skep, "./cmd/skep")
+	build.Dir = ".."
+	if text, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building skep: %w %s", err, text)
+	}
+	return skep, nil
 }
