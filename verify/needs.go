@@ -97,6 +97,9 @@ func (c *collector) program() {
 			c.need(-1, name, since, false)
 		}
 	}
+	if p.Type == catalog.ProgKprobe && p.Flags&catalog.LoadSleepable != 0 {
+		c.ability(-1, catalog.AbilitySleepUprobe)
+	}
 	if row := catalog.AbilityByName(catalog.AbilityInsns); len(p.Insns) > row.Before {
 		c.need(-1, row.Name, row.Since, false)
 	}

@@ -100,6 +100,8 @@ func TestNeeds(t *testing.T) {
 			text: "goto +2\nr0 = 0\nexit\ngoto -3\n", what: "program type xdp", since: "4.8"},
 		{name: "sleepable", prog: image.Program{Type: catalog.ProgSyscall, Flags: catalog.LoadSleepable}, text: end,
 			what: "program type syscall", since: "5.14"},
+		{name: "sleepable uprobe", prog: image.Program{Type: catalog.ProgKprobe, Flags: catalog.LoadSleepable}, text: end,
+			what: catalog.AbilitySleepUprobe, since: "6.0"},
 		{name: "frags", prog: image.Program{Type: catalog.ProgXDP, Attach: catalog.AttachXDP, Flags: catalog.LoadXDPHasFrags}, text: end,
 			what: "BPF_F_XDP_HAS_FRAGS", since: "5.18"},
 		{name: "attach type", prog: image.Program{Type: catalog.ProgXDP, Attach: catalog.AttachXDPCPUMap}, text: end,

@@ -205,6 +205,7 @@ const (
 	AbilityRegCompare   = "bounds from comparing two unknown numbers"
 	AbilityDynptr       = "dynptrs"
 	AbilitySleepable    = "sleepable programs"
+	AbilitySleepUprobe  = "sleepable uprobes"
 	AbilityArena        = "arena pointers"
 )
 
@@ -228,6 +229,7 @@ var abilities = [...]Ability{
 	{Name: AbilityScalarIDs, Since: Since{"5.10", "75748837b7e5"}, Likely: true, Doc: "A check of one copy of a number holds for the others."},
 	{Name: AbilityCallbacks, Since: Since{"5.13", "69c087ba6225"}, Doc: "Functions handed to helpers."},
 	{Name: AbilityDynptr, Since: Since{"5.19", "97e03f521050"}, Doc: "Memory whose size is known at run time."},
+	{Name: AbilitySleepUprobe, Since: Since{"6.0", "8c7dcb84e3b7"}, Doc: "Sleepable kprobe programs, for uprobes."},
 	{Name: AbilityIterators, Since: Since{"6.4", "06accc8779c1"}, Doc: "Loops over what bpf_iter_*_next returns."},
 	{Name: AbilityRegCompare, Since: Since{"6.8", "67420501e868"}, Likely: true, Doc: "Comparisons of two registers narrow both."},
 	{Name: AbilityArena, Since: Since{"6.9", "317460317a02"}, Doc: "Memory shared with user space."},
