@@ -64,7 +64,9 @@ const loaderFlags = 1<<2 | 1<<7
 func (o *object) annotate(prog string, tags []string) {
 	flags := uint32(loaderFlags)
 	for _, tag := range tags {
-		key, val, _ := strings.Cut(strings.TrimPrefix(tag, "comment:"), "=")
+		// A number keeps equal tags apart: here, or before the words.
+		tag = strings.TrimLeft(strings.TrimPrefix(tag, "comment:"), "0123456789:")
+		key, val, _ := strings.Cut(tag, "=")
 		switch key {
 		case "test_prog_flags":
 			val, off := strings.CutPrefix(val, "!")
@@ -79,8 +81,7 @@ func (o *object) annotate(prog string, tags []string) {
 				flags |= bits
 			}
 		case "test_expect_msg":
-			// A number in front keeps equal tags apart.
-			if _, words, ok := strings.Cut(val, "="); ok {
+			if n, words, ok := strings.Cut(val, "="); ok && strings.Trim(n, "0123456789") == "" {
 				val = words
 			}
 			o.messages[prog] = append(o.messages[prog], val)

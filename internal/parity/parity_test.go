@@ -34,7 +34,7 @@ func TestParseTable(t *testing.T) {
 
 func TestAnnotations(t *testing.T) {
 	o := &object{flags: map[string]uint32{}, messages: map[string][]string{}}
-	o.annotate("f", []string{"comment:test_prog_flags=BPF_F_STRICT_ALIGNMENT", "comment:test_prog_flags=!BPF_F_TEST_RND_HI32",
+	o.annotate("f", []string{"comment:test_prog_flags=BPF_F_STRICT_ALIGNMENT", "comment:12:test_prog_flags=!BPF_F_TEST_RND_HI32",
 		"comment:test_expect_msg=3=R1 is = to R2", "comment:test_expect_failure"})
 	if got := o.flags["f"]; got != 1|1<<7 {
 		t.Errorf("flags %#x", got)

@@ -32,6 +32,7 @@ import (
 //	license: none                   default GPL
 //	caps: bpf                       the caller has CAP_BPF alone
 //	map m: array 4 16 1 [flags]     type, key size, value size, entries
+//	map m: array_of_maps 4 4 1 0 0  the last are the inner array's flags
 //	map m: array 4 lock 1           a value with a special field, see valueTypes
 //	func cb: static (ptr)           the function that starts at label cb, in order of the code
 //	refuse: EACCES some words       the verdict; default: accept
@@ -271,6 +272,9 @@ func parseMap(t testing.TB, name, val string) *catalog.MapDef {
 	}
 	if typ == catalog.MapArrayOfMaps || typ == catalog.MapHashOfMaps {
 		m.Inner = &catalog.MapDef{Name: "inner", Type: catalog.MapArray, KeySize: 4, ValueSize: 16, MaxEntries: 1}
+		if len(w) > 5 {
+			m.Inner.Flags = num(w[5])
+		}
 	}
 	return m
 }

@@ -333,6 +333,9 @@ func (e *env) noteConstKey(r *reg, meta *callMeta) *Error {
 	if m.Type != catalog.MapArray && m.Type != catalog.MapPerCPUArray || r.typ != ptrToStack || !r.isConst() {
 		return nil
 	}
+	if m.Flags&catalog.FlagInnerMap != 0 {
+		return nil // the map that is there when it runs may be smaller
+	}
 	off := int(r.off) + int(int64(r.bits.value))
 	s := &e.frameOf(r).stack[slotOf(off)]
 	run := func(k byteKind) (n int) {
