@@ -3,6 +3,8 @@ package skep
 import (
 	"fmt"
 
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/helpers"
 	"github.com/skep-bpf/skep/internal/maps"
 )
 
@@ -23,3 +25,7 @@ func HaveProgramType(t ProgramType) error {
 	}
 	return fmt.Errorf("programs of type %v cannot be run by themselves: %w", t, ErrNotSupported)
 }
+
+// HelperLack says why programs that call the helper with this number do not run
+// in user space: "needs a hierarchy of cgroups". It is "" for those that do.
+func HelperLack(id uint32) string { return helpers.Unimplemented[catalog.HelperID(id)] }

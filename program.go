@@ -8,7 +8,6 @@ import (
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
-	"github.com/skep-bpf/skep/internal/helpers"
 	"github.com/skep-bpf/skep/internal/marshal"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/packet"
@@ -26,10 +25,6 @@ type (
 // VerifierError says why a program was refused: one line by Error, the
 // verifier's log by %+v. It wraps the [Errno] that bpf(2) would return.
 type VerifierError = verifier.Error
-
-// HelperLack says why programs that call the helper with this number do not run
-// in user space: "needs a hierarchy of cgroups". It is "" for those that do.
-func HelperLack(id uint32) string { return helpers.Unimplemented[catalog.HelperID(id)] }
 
 // VerifierStats are the figures of the verifier's last log line.
 type VerifierStats = verifier.Stats
