@@ -112,10 +112,11 @@ type RedirectTarget struct {
 	Prog *Program
 }
 
-// Flags of bpf_redirect_map (uapi).
+// Flags of redirects (uapi): of bpf_redirect, and of bpf_redirect_map.
 const (
-	redirectBroadcast      = 1 << 3
-	redirectExcludeIngress = 1 << 4
+	RedirectIngress        = 1 << 0 // into the device, not out of it (BPF_F_INGRESS)
+	RedirectBroadcast      = 1 << 3 // to every entry of the map (BPF_F_BROADCAST)
+	RedirectExcludeIngress = 1 << 4 // but to the packet's own device (BPF_F_EXCLUDE_INGRESS)
 )
 
 // Redirect returns where the last run sent the packet; Kind is [RedirectNone] if nowhere.
@@ -131,7 +132,7 @@ func (c *CPU) Redirect() Redirect {
 	if !ok {
 		return r
 	}
-	if d.Flags&redirectBroadcast == 0 {
+	if d.Flags&RedirectBroadcast == 0 {
 		if t, ok := rm.Target(d.Key); ok {
 			r.Targets = []RedirectTarget{c.target(t)}
 		}
@@ -139,7 +140,7 @@ func (c *CPU) Redirect() Redirect {
 	}
 	own := c.c.Packet().RxIfindex
 	rm.Targets(func(_ uint32, t maps.Target) bool {
-		if d.Flags&redirectExcludeIngress == 0 || t.Ifindex != own {
+		if d.Flags&RedirectExcludeIngress == 0 || t.Ifindex != own {
 			r.Targets = append(r.Targets, c.target(t))
 		}
 		return true

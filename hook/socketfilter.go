@@ -25,7 +25,7 @@ type SocketFilter struct {
 
 // NewSocketFilter makes a filter that runs prog on every packet.
 func NewSocketFilter(m *skep.Machine, prog *skep.Program, opts *SocketFilterOptions) (*SocketFilter, error) {
-	if got := prog.Type().String(); got != "socket_filter" {
+	if got := prog.Type(); got != skep.SocketFilter {
 		return nil, fmt.Errorf("hook socket filter: program %s is of type %s", prog.Name(), got)
 	}
 	s := &SocketFilter{prog: prog}

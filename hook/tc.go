@@ -62,11 +62,11 @@ type TC struct {
 
 // NewTC makes a hook that runs prog on every packet.
 func NewTC(m *skep.Machine, prog *skep.Program, opts *TCOptions) (*TC, error) {
-	kind := prog.Type().String()
-	if kind != "sched_cls" && kind != "sched_act" {
+	kind := prog.Type()
+	if kind != skep.SchedCLS && kind != skep.SchedACT {
 		return nil, fmt.Errorf("hook tc: program %s is of type %s", prog.Name(), kind)
 	}
-	t := &TC{prog: prog, action: kind == "sched_act"}
+	t := &TC{prog: prog, action: kind == skep.SchedACT}
 	if opts != nil {
 		t.opts = *opts
 	}
@@ -166,16 +166,13 @@ func (t *TC) deliver(r TCResult) []Delivery {
 			return nil // dropped, as skb_do_redirect does without a target
 		}
 		d.To, d.Ifindex = ToDevice, to.Ifindex
-		if to.Kind == skep.RedirectPeer || to.Kind == skep.RedirectIfindex && to.Flags&redirectIngress != 0 {
+		if to.Kind == skep.RedirectPeer || to.Kind == skep.RedirectIfindex && to.Flags&skep.RedirectIngress != 0 {
 			d.To = ToIngress
 		}
 	}
 	t.out[0] = d
 	return t.out[:]
 }
-
-// redirectIngress is BPF_F_INGRESS.
-const redirectIngress = 1
 
 func skbOptions(m Meta) skep.SKBOptions {
 	return skep.SKBOptions{

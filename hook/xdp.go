@@ -50,7 +50,7 @@ type XDP struct {
 
 // NewXDP makes a hook that runs prog on every packet.
 func NewXDP(m *skep.Machine, prog *skep.Program, opts *XDPOptions) (*XDP, error) {
-	if got := prog.Type().String(); got != "xdp" {
+	if got := prog.Type(); got != skep.XDP {
 		return nil, fmt.Errorf("hook xdp: program %s is of type %s", prog.Name(), got)
 	}
 	x := &XDP{mach: m, prog: prog}

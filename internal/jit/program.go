@@ -2,7 +2,7 @@
 // runs them on a vCPU. The interpreter is its judge; [VM] offers the same
 // methods and takes the same services.
 //
-// A [VM] enters native code and serves it whenever it leaves (DESIGN D6):
+// A [VM] enters native code and serves it whenever it leaves:
 //
 //	enter ─► native code ─► leaves at a site ─► what the site asks for, in Go
 //	  ▲                                            │

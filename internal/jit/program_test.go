@@ -7,6 +7,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/jit/amd64"
+	"github.com/skep-bpf/skep/internal/oracle"
 	"github.com/skep-bpf/skep/internal/rewrite"
 	"github.com/skep-bpf/skep/internal/verifier"
 	"github.com/skep-bpf/skep/isa"
@@ -44,9 +45,7 @@ func TestBrief(t *testing.T) {
 }
 
 func TestCompileErrors(t *testing.T) {
-	if err := Available(); err != nil {
-		t.Skip(err)
-	}
+	oracle.Need(t, "native code", Available())
 	_, err := Compile(&rewrite.Program{Insns: isa.Program(isa.Instruction{Op: 0xff}, isa.ExitInsn())}, Options{})
 	if !errors.Is(err, amd64.ErrUnknown) {
 		t.Errorf("%v, want ErrUnknown", err)

@@ -25,7 +25,7 @@ func TestTargets(t *testing.T) {
 	oracle.Need(t, "bpf(2)", linux.Available())
 	spec := kernelBTF()
 	if spec == nil {
-		t.Skip("no kernel BTF")
+		oracle.Need(t, "kernel BTF", errors.New("none is to be had"))
 	}
 	compared := 0
 	for typ, err := range spec.All() {

@@ -11,7 +11,7 @@ import (
 )
 
 // Program is what bpf(2) PROG_LOAD takes, with file descriptors already looked
-// up: the one door (DESIGN D12). The verifier never writes to it.
+// up: the one door. The verifier never writes to it.
 type Program struct {
 	Name   string
 	Type   catalog.ProgType

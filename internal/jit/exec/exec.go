@@ -1,5 +1,5 @@
 // Package exec holds native code and enters it: executable memory that is never
-// writable and executable at once, and the one way in and out of it (DESIGN D6).
+// writable and executable at once, and the one way in and out of it.
 //
 //	goroutine stack                       vCPU's native stack
 //	┌──────────────────┐                  ┌────────────────┐ guard page
