@@ -542,8 +542,11 @@ func (e *env) collectLinked(id uint32, l *linkedRegs) {
 	}
 	for i := e.st.cur; i >= 0; i-- {
 		f := e.st.frames[i]
+		live := e.aux[e.st.insnOf(i)].live // what is learnt of others, nobody reads
 		for j := 0; j < int(isa.RFP); j++ {
-			one(&f.regs[j], i, j, true)
+			if live&(1<<j) != 0 {
+				one(&f.regs[j], i, j, true)
+			}
 		}
 		for j := range f.stack {
 			if f.stack[j].isSpill() {
