@@ -71,8 +71,6 @@ func (g *generator) imm() int64 {
 	return edges[g.r.IntN(len(edges))]
 }
 
-func (g *generator) scalarReg() string { return fmt.Sprint(g.scalarNum()) }
-
 func (g *generator) scalarNum() int {
 	if n, ok := g.pick(genScalar); ok {
 		return n

@@ -32,7 +32,6 @@ func tnumRange(lo, hi uint64) tnum {
 	return tnum{lo &^ low, low}
 }
 
-func (a tnum) isConst() bool     { return a.mask == 0 }
 func (a tnum) isUnknown() bool   { return a.mask == ^uint64(0) }
 func (a tnum) is(v uint64) bool  { return a.mask == 0 && a.value == v }
 func (a tnum) has(v uint64) bool { return v&^a.mask == a.value }
