@@ -137,6 +137,9 @@ func Verify(p *Program, o Options) (*Result, error) {
 }
 
 func verify(p *Program, o Options) (*Result, error) {
+	if o.InsnLimit == 0 {
+		o.InsnLimit = maxInsns
+	}
 	e := &env{p: p, o: o, insns: p.Insns, priv: !o.Unprivileged, capable: !o.Unprivileged || o.CapBPF}
 	e.logger.init(e, o.LogLevel)
 	if o.States {

@@ -2,9 +2,13 @@ package verifier_test
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/verifier"
 	"github.com/skep-bpf/skep/isa"
 )
@@ -43,7 +47,8 @@ func FuzzVerify(f *testing.F) {
 			return fuzzMaps[i]
 		}
 		p := &verifier.Program{Type: fuzzTypes[int(kind)%len(fuzzTypes)], Insns: insns, GPL: true, MapByIdx: find, MapByFD: find}
-		o := verifier.Options{CPUs: 2, Unprivileged: kind&64 != 0, States: kind&32 != 0}
+		// A tenth of the kernel's budget, so that no input takes as long as a hang.
+		o := verifier.Options{CPUs: 2, InsnLimit: 100_000, Unprivileged: kind&64 != 0, States: kind&32 != 0}
 		if kind&16 != 0 {
 			o.LogLevel = 2
 			if len(insns) > 16 { // whole logs of long loops take too long
@@ -52,4 +57,26 @@ func FuzzVerify(f *testing.F) {
 		}
 		verifier.Verify(p, o)
 	})
+}
+
+// An endless program ends at the limit that was set.
+func TestInsnLimit(t *testing.T) {
+	insns := isa.Program(
+		isa.Mov64Imm(isa.R0, 0),
+		isa.ALU64Imm(isa.Add, isa.R0, 1),
+		isa.JmpImm(isa.Jlt, isa.R0, 1<<30, -2),
+		isa.ExitInsn())
+	for _, limit := range []int{1000, 0} {
+		_, err := verifier.Verify(&verifier.Program{Type: catalog.ProgSocketFilter, Insns: insns}, verifier.Options{InsnLimit: limit})
+		var refusal *verifier.Error
+		if !errors.As(err, &refusal) || refusal.Errno != errno.E2BIG {
+			t.Fatalf("limit %d: %v, want E2BIG", limit, err)
+		}
+		if limit == 0 {
+			limit = 1_000_000
+		}
+		if want := fmt.Sprintf("Processed %d insn", limit+1); !strings.Contains(refusal.Msg, want) {
+			t.Errorf("%s, want %s", refusal.Msg, want)
+		}
+	}
 }

@@ -445,7 +445,7 @@ func (e *env) logStats() {
 		e.logf("\n")
 	}
 	e.logf("processed %d insns (limit %d) max_states_per_insn %d total_states %d peak_states %d mark_read %d\n",
-		e.insnProcessed, maxInsns, e.maxPerInsn, e.totalStates, e.peakStates, 0)
+		e.insnProcessed, e.o.InsnLimit, e.maxPerInsn, e.totalStates, e.peakStates, 0)
 }
 
 // regMask and slotMask print sets as "r1,r3" and "-8,-16".

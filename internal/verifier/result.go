@@ -104,7 +104,7 @@ func (e *env) runOnce() []bool {
 // figures returns the statistics of the verification as far as it came.
 func (e *env) figures() Stats {
 	return Stats{
-		InsnProcessed: e.insnProcessed, InsnLimit: maxInsns,
+		InsnProcessed: e.insnProcessed, InsnLimit: e.o.InsnLimit,
 		MaxStatesPerInsn: e.maxPerInsn, TotalStates: e.totalStates, PeakStates: e.peakStates,
 	}
 }

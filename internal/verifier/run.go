@@ -18,7 +18,7 @@ func (e *env) run() *Error {
 		}
 		ins := e.insns[e.insn]
 		a := &e.aux[e.insn]
-		if e.insnProcessed++; e.insnProcessed > maxInsns {
+		if e.insnProcessed++; e.insnProcessed > e.o.InsnLimit {
 			return e.refuse(errno.E2BIG, "BPF program is too large. Processed %d insn", e.insnProcessed)
 		}
 		if e.visits != nil {

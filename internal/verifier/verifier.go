@@ -61,6 +61,9 @@ type Options struct {
 	// larger programs are allowed, but nothing that tells of the kernel's memory.
 	CapBPF      bool
 	StrictAlign bool
+	// InsnLimit is how many instructions are processed before the program counts
+	// as too large; 0: as many as the kernel processes, 1,000,000.
+	InsnLimit int
 	// States asks for Result.States (checked mode's state embedding).
 	States bool
 	// Visits asks for Result.Visits.
