@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -34,11 +33,7 @@ func loadObject(path string, kernel *btf.Spec, cpus int) (*object, error) {
 	}
 	o := &object{img: img, progs: map[string]*image.Program{}, flags: map[string]uint32{}, messages: map[string][]string{}}
 	for _, m := range img.Maps {
-		d, err := mapDef(m, cpus)
-		if err != nil {
-			return nil, fmt.Errorf("map %s: %w", m.Name, err)
-		}
-		o.defs = append(o.defs, d)
+		o.defs = append(o.defs, mapDef(m, cpus))
 	}
 	for _, p := range img.Programs {
 		o.progs[p.Name] = p
@@ -90,22 +85,13 @@ func (o *object) annotate(prog string, tags []string) {
 	o.flags[prog] = flags
 }
 
-// mapDef is what a map is made from.
-func mapDef(m *image.Map, cpus int) (*catalog.MapDef, error) {
-	d := &catalog.MapDef{
-		Name: m.KernelName, Type: m.Type, KeySize: m.KeySize, ValueSize: m.ValueSize, MaxEntries: m.MaxEntries,
-		Flags: m.Flags, Extra: m.Extra, Key: m.Key, Value: m.Value,
-	}
-	if d.Type == catalog.MapPerfEventArray && d.MaxEntries == 0 {
-		d.MaxEntries = uint32(cpus)
-	}
-	if m.Value != nil {
-		d.Special, _ = catalog.FindSpecial(m.Value, false) // the kernel ignores the error too
-	}
-	if m.Inner != nil {
-		var err error
-		if d.Inner, err = mapDef(m.Inner, cpus); err != nil {
-			return nil, fmt.Errorf("inner map: %w", err)
+// mapDef is what a map is once it is made: its definition, with the special
+// fields of its values and the constants it is filled with.
+func mapDef(m *image.Map, cpus int) *catalog.MapDef {
+	d := m.Def(cpus)
+	for in := d; in != nil; in = in.Inner {
+		if in.Value != nil {
+			in.Special, _ = catalog.FindSpecial(in.Value, false) // the kernel ignores the error too
 		}
 	}
 	if m.Freeze && m.Flags&catalog.FlagRdonlyProg != 0 {
@@ -120,7 +106,7 @@ func mapDef(m *image.Map, cpus int) (*catalog.MapDef, error) {
 			return true
 		}
 	}
-	return d, nil
+	return d
 }
 
 // program is what bpf(2) would be given of p.
