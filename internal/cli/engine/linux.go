@@ -23,6 +23,7 @@ type linuxCollection struct {
 	progs map[*image.Program]*linuxProgram
 	rings map[*image.Map]*linux.Events
 	trace *linux.Trace // nil where nothing prints, or tracefs is not to be had
+	mute  []string     // said once in place of what is not heard
 	unpin func()
 }
 
@@ -57,7 +58,10 @@ func newLinux(img *image.Image, opts *Options) (Collection, error) {
 		return nil, err
 	}
 	if traces(img) { // a tracing instance takes its time
-		c.trace, _ = linux.OpenTrace(threadID()) // without tracefs a run is still a run
+		var err error // without tracefs a run is still a run
+		if c.trace, err = linux.OpenTrace(threadID()); err != nil {
+			c.mute = []string{fmt.Sprintf("(not heard: %v; mount -t tracefs tracefs /sys/kernel/tracing)", err)}
+		}
 	}
 	return c, nil
 }
@@ -255,7 +259,9 @@ func (c *linuxCollection) NameOf(m *image.Map, id uint32) string {
 
 func (c *linuxCollection) Traced() ([]string, error) {
 	if c.trace == nil {
-		return nil, nil
+		said := c.mute
+		c.mute = nil
+		return said, nil
 	}
 	return c.trace.Lines()
 }
