@@ -253,7 +253,7 @@ func (l *loader) loadProgram(ip *image.Program) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	rp, err := rewrite.Options{Inline: l.m.m.Native()}.Rewrite(vp, res)
+	rp, err := rewrite.Options{Inline: l.m.m.Native(), Blind: l.m.blind()}.Rewrite(vp, res)
 	if err != nil {
 		return nil, err
 	}

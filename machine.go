@@ -91,8 +91,26 @@ type MachineOptions struct {
 	Checked bool
 	// JIT chooses between native code and the interpreter; [JITAuto] is native code where there is any.
 	JIT JIT
+	// Harden guards the process against programs written to abuse native code.
+	Harden Harden
 	// Unprivileged applies the verifier's rules for callers without CAP_BPF.
 	Unprivileged bool
+}
+
+// Harden says how native code is hardened, at the price of its speed. What
+// unprivileged programs could learn by speculation the verifier bars by itself.
+type Harden struct {
+	// Blind keeps constants out of native code, as net.core.bpf_jit_harden does: of
+	// no program (0), of those of an unprivileged machine (1), of all (2).
+	Blind int
+}
+
+// blind returns what hides the constants of programs, or nil.
+func (m *Machine) blind() func() uint32 {
+	if !m.m.Native() || m.opts.Harden.Blind == 0 || m.opts.Harden.Blind == 1 && !m.opts.Unprivileged {
+		return nil
+	}
+	return m.m.Secret
 }
 
 // Machine is where programs live: CPUs, maps, programs, clocks. Machines share
@@ -111,6 +129,9 @@ func NewMachine(opts *MachineOptions) (*Machine, error) {
 	var o MachineOptions
 	if opts != nil {
 		o = *opts
+	}
+	if o.Harden.Blind < 0 || o.Harden.Blind > 2 {
+		return nil, fmt.Errorf("skep: new machine: Harden.Blind is %d: there are 0, 1 and 2", o.Harden.Blind)
 	}
 	ro := run.Options{
 		CPUs: o.CPUs, Clock: o.Clock, Net: o.Net, Process: o.Process, Checked: o.Checked, JIT: o.JIT,

@@ -22,6 +22,7 @@ type ours struct {
 	native  bool // with its JIT, else its interpreter
 	checked bool
 	inline  bool // with the rewriter's inlined lookups
+	blind   bool // with constants blinded
 }
 
 func (e ours) Name() string {
@@ -34,6 +35,9 @@ func (e ours) Name() string {
 	}
 	if e.inline {
 		name += "-inline"
+	}
+	if e.blind {
+		name += "-blind"
 	}
 	return name
 }
@@ -82,7 +86,11 @@ func (e ours) Run(c *Case) (_ *Outcome, err error) {
 		o.Maps = append(o.Maps, s)
 	}
 	load := func(c *Case) (*run.Program, error) {
-		rw, err := e.compile(c, used)
+		ro := rewrite.Options{Inline: e.inline}
+		if e.blind {
+			ro.Blind = m.Secret
+		}
+		rw, err := e.compile(c, used, ro)
 		if err != nil {
 			return nil, err
 		}
@@ -131,7 +139,7 @@ func (e ours) Run(c *Case) (_ *Outcome, err error) {
 }
 
 // compile takes the case's program through verifier and rewriter.
-func (e ours) compile(c *Case, used []maps.Map) (*rewrite.Program, error) {
+func (e ours) compile(c *Case, used []maps.Map, ro rewrite.Options) (*rewrite.Program, error) {
 	vp := &verifier.Program{
 		Name: "difftest", Type: c.Type, Attach: c.Attach, Flags: c.Flags, Insns: c.Insns, GPL: true,
 		MapByFD: func(int32) *catalog.MapDef { return nil },
@@ -154,7 +162,7 @@ func (e ours) compile(c *Case, used []maps.Map) (*rewrite.Program, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	return rewrite.Options{Inline: e.inline}.Rewrite(vp, res)
+	return ro.Rewrite(vp, res)
 }
 
 // fill sets the packet up as PROG_TEST_RUN would.

@@ -41,6 +41,10 @@ func convertArena(c *code) {
 			}
 			c.emit(isa.Mov32Reg(*ptr, *ptr))
 			c.imm64(isa.AX, arena.ValueBase)
+			if c.blind != nil && ins.Op.Class() == isa.ClassST { // its constant will want AX
+				c.emit(isa.ALU64Reg(isa.Add, *ptr, isa.AX), ins, isa.Mov32Reg(*ptr, *ptr))
+				return true
+			}
 			c.emit(isa.ALU64Reg(isa.Add, isa.AX, *ptr))
 			*ptr = isa.AX
 			c.emit(ins)

@@ -63,6 +63,7 @@ type code struct {
 	places   place  // how many there are
 	subprogs []verifier.Subprog
 	entry    []place // of functions, by index
+	blind    func() uint32
 	err      error
 }
 

@@ -40,19 +40,22 @@ type Options struct {
 	// Inline writes array lookups and the fast path of legacy packet loads as
 	// BPF, instead of leaving them to the engine.
 	Inline bool
+	// Blind draws the numbers that hide the program's constants; nil: they stay as they are.
+	Blind func() uint32
 }
 
 // pass is one step over the whole program.
 type pass struct {
-	name   string
-	inline bool // only with Options.Inline
-	run    func(c *code)
+	name string
+	when func(o *Options) bool // nil: always
+	run  func(c *code)
 }
 
 // passes are carried out in this order: dead code first, so that no other pass
 // spends work on it; may_goto before anything else can move a function's
 // start; lookups and legacy loads after the loads they consist of were
-// resolved, since what they insert is final.
+// resolved, since what they insert is final; constants are blinded last, when
+// no other pass brings any more.
 var passes = []pass{
 	{name: "dead", run: removeDead},
 	{name: "nops", run: removeNops},
@@ -61,9 +64,13 @@ var passes = []pass{
 	{name: "ctx", run: convertContext},
 	{name: "arena", run: convertArena},
 	{name: "probe", run: probeLoads},
-	{name: "lookup", run: inlineLookup, inline: true},
-	{name: "legacy", run: inlineLegacy, inline: true},
+	{name: "lookup", run: inlineLookup, when: inlines},
+	{name: "legacy", run: inlineLegacy, when: inlines},
+	{name: "blind", run: blindConstants, when: blinds},
 }
+
+func inlines(o *Options) bool { return o.Inline }
+func blinds(o *Options) bool  { return o.Blind != nil }
 
 // Rewrite makes a program that the verifier accepted ready for the engines.
 // It fails only where the program names something that does not exist in user
@@ -75,8 +82,9 @@ func Rewrite(p *verifier.Program, facts *verifier.Result) (*Program, error) {
 // Rewrite is [Rewrite] with options.
 func (o Options) Rewrite(p *verifier.Program, facts *verifier.Result) (*Program, error) {
 	c := newCode(p, facts)
+	c.blind = o.Blind
 	for _, ps := range passes {
-		if ps.inline && !o.Inline {
+		if ps.when != nil && !ps.when(&o) {
 			continue
 		}
 		ps.run(c)

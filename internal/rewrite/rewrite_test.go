@@ -32,6 +32,7 @@ type subject struct {
 //	type xdp
 //	attach xdp_devmap
 //	inline
+//	blind                 with numbers 0x1000001, 0x1000002 … to hide constants
 //	ctx 0 3               slots that access the context (btf, arena: the same)
 //	dead 7 8              slots no path reaches (always, never: known jumps)
 //	map 4 array 4 12 100  at slot 4 a map of that type, key, value size and max_entries
@@ -73,6 +74,9 @@ func parse(t *testing.T, facts, text string) *subject {
 			}
 		case "inline":
 			s.opts.Inline = true
+		case "blind":
+			n := uint32(1 << 24)
+			s.opts.Blind = func() uint32 { n++; return n }
 		case "ctx":
 			each(func(x *verifier.InsnFacts) { x.Access = verifier.AccessCtx })
 		case "btf":
@@ -227,6 +231,9 @@ func TestJumpsArrive(t *testing.T) {
 				continue
 			}
 			got := at[int32(pc)]
+			for !isJump(p.Insns[got]) { // what blinding put in front
+				got++
+			}
 			to := got + 1 + p.Insns[got].JumpOffset()
 			// What was removed is passed over, so the target may be later.
 			want := int32(pc + 1 + ins.JumpOffset())
@@ -248,6 +255,9 @@ func present(at map[int32]int, orig int32) bool { _, ok := at[orig]; return ok }
 func randomSubject(r *rand.Rand) *subject {
 	n := 5 + r.IntN(60)
 	s := &subject{opts: Options{Inline: r.IntN(2) == 0}}
+	if r.IntN(4) == 0 {
+		s.opts.Blind = r.Uint32
+	}
 	s.prog.Type = catalog.ProgSchedCls
 	array := &catalog.MapDef{Type: catalog.MapArray, KeySize: 4, ValueSize: 8, MaxEntries: 4, Ptr: 1 << 40, ValueBase: 1 << 41}
 	add := func(f verifier.InsnFacts, ins ...isa.Instruction) {

@@ -10,6 +10,8 @@
 package run
 
 import (
+	crand "crypto/rand"
+	"encoding/binary"
 	"math/rand/v2"
 	"runtime"
 	"sync"
@@ -68,6 +70,11 @@ type Machine struct {
 	users  users
 	stats  atomic.Bool
 
+	secrets struct { // what Secret draws
+		sync.Mutex
+		*rand.ChaCha8
+	}
+
 	waiters atomic.Int32 // callers of Acquire who found every CPU busy
 	mu      sync.Mutex   // with idle, and around progs
 	idle    *sync.Cond
@@ -86,6 +93,12 @@ func New(o Options) (*Machine, error) {
 	if !o.Seeded {
 		o.Seed = rand.Uint64()
 	}
+	var key [32]byte
+	if o.Seeded {
+		binary.LittleEndian.PutUint64(key[:], o.Seed)
+	} else {
+		crand.Read(key[:]) // never fails
+	}
 	if o.Net == nil {
 		o.Net = packet.NewStaticNet()
 	}
@@ -99,6 +112,7 @@ func New(o Options) (*Machine, error) {
 	m := &Machine{Epoch: mem.NewEpoch(o.CPUs), opts: o, clock: o.Clock, engine: eng, progs: map[uint32]*Program{}}
 	m.idle = sync.NewCond(&m.mu)
 	m.timers = newTimers(m)
+	m.secrets.ChaCha8 = rand.NewChaCha8(key)
 	hashSeed := rand.New(rand.NewPCG(o.Seed, 0))
 	var seedLock sync.Mutex
 	m.config = maps.Config{
@@ -152,6 +166,14 @@ func (m *Machine) NewMap(def catalog.MapDef) (maps.Map, error) {
 		m.users.add(inner, 1)
 	}
 	return mp, nil
+}
+
+// Secret draws a number that nobody who loads programs can foresee, unless the
+// machine was given its seed: what hides constants in native code.
+func (m *Machine) Secret() uint32 {
+	m.secrets.Lock()
+	defer m.secrets.Unlock()
+	return uint32(m.secrets.Uint64())
 }
 
 // mapByFD and progByFD resolve what user code writes into maps of maps and
