@@ -15,7 +15,7 @@ import (
 	"fmt"
 
 	"github.com/skep-bpf/skep/internal/catalog"
-	"github.com/skep-bpf/skep/internal/jit/amd64"
+	"github.com/skep-bpf/skep/internal/jit/code"
 	"github.com/skep-bpf/skep/internal/jit/exec"
 	"github.com/skep-bpf/skep/internal/rewrite"
 	"github.com/skep-bpf/skep/isa"
@@ -29,11 +29,11 @@ type Program struct {
 	// Owner is whatever whoever had the program compiled wants to find in it again.
 	Owner any
 	// Object is the code, as it was before it was put into place.
-	Object *amd64.Object
+	Object *code.Object
 
 	text  *exec.Text
 	base  uint64
-	sites []amd64.Site
+	sites []code.Site
 	// functions are the indices of functions by their first slot, which is their
 	// callbacks' token.
 	functions map[uint64]int
@@ -43,8 +43,8 @@ type Program struct {
 type Options struct {
 	// Budgeted: runs will have a budget, so that even a short program must keep count.
 	Budgeted bool
-	// Layout tells how a map lies in memory, see [amd64.Options].
-	Layout func(m *catalog.MapDef) (l amd64.Layout, ok bool)
+	// Layout tells how a map lies in memory, see [code.Options].
+	Layout func(m *catalog.MapDef) (l code.Layout, ok bool)
 }
 
 // Available says why there is no native engine here; nil if there is one.
@@ -53,7 +53,7 @@ func Available() error { return exec.Available() }
 // Compile makes native code of a program. An error is a fault of the stage
 // before, or executable memory has run out.
 func Compile(p *rewrite.Program, o Options) (*Program, error) {
-	obj, err := amd64.Compile(p, amd64.Options{
+	obj, err := compile(p, code.Options{
 		Features: exec.Host(), Poll: o.Budgeted || !brief(p), Layout: o.Layout,
 	})
 	if err != nil {

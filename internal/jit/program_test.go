@@ -6,7 +6,7 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 
-	"github.com/skep-bpf/skep/internal/jit/amd64"
+	"github.com/skep-bpf/skep/internal/jit/code"
 	"github.com/skep-bpf/skep/internal/oracle"
 	"github.com/skep-bpf/skep/internal/rewrite"
 	"github.com/skep-bpf/skep/internal/verifier"
@@ -47,7 +47,7 @@ func TestBrief(t *testing.T) {
 func TestCompileErrors(t *testing.T) {
 	oracle.Need(t, "native code", Available())
 	_, err := Compile(&rewrite.Program{Insns: isa.Program(isa.Instruction{Op: 0xff}, isa.ExitInsn())}, Options{})
-	if !errors.Is(err, amd64.ErrUnknown) {
+	if !errors.Is(err, code.ErrUnknown) {
 		t.Errorf("%v, want ErrUnknown", err)
 	}
 	p, err := Compile(&rewrite.Program{Insns: isa.Program(isa.Mov64Imm(isa.R0, 0), isa.ExitInsn())}, Options{})

@@ -1,14 +1,15 @@
 package jit
 
 import (
-	"github.com/skep-bpf/skep/internal/jit/amd64"
+	"github.com/skep-bpf/skep/internal/jit/code"
 	"github.com/skep-bpf/skep/internal/jit/exec"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/isa"
 )
 
 // tailCall replaces the function that left at s by the program the helper
-// chose, unless the run has made [isa.MaxTailCalls] already. The stack does not grow:
+// chose, unless the run has made [isa.MaxTailCalls] already. The stack does not
+// grow; on amd64, for instance:
 //
 //	before                    after
 //	┌────────────────┐        ┌────────────────┐
@@ -23,7 +24,7 @@ import (
 // native code of the calling program, it has to become the running one again,
 // with its registers as the function would have left them: the first tail call
 // of a chain notes both, and lets the program return to Go first.
-func (v *VM) tailCall(s *amd64.Site) {
+func (v *VM) tailCall(s *code.Site) {
 	next := v.services.TailCall()
 	if next == nil || v.tailCalls >= isa.MaxTailCalls {
 		return
@@ -31,41 +32,17 @@ func (v *VM) tailCall(s *amd64.Site) {
 	v.tailCalls++
 	c := v.ctx
 	// Sound: leave has put a Saved there, on a stack that lives as long as the VM.
-	regs := *(*exec.Saved)(mem.Ptr(c.SP))
-	at := regs.FP // of the return address; above the caller's frame pointer, then the saved registers
-	if !s.Frame.Root {
-		caller := regs
-		caller.FP = mem.Load64(at)
-		for i := len(s.Frame.Saved) - 1; i >= 0; i-- {
-			at += 8
-			*register(&caller, s.Frame.Saved[i]) = mem.Load64(at)
-		}
-		at += 8
-		if ret := mem.Load64(at); ret != exec.Finish && ret != exec.Returned {
-			v.tails[v.depth] = tail{v.code, ret, caller}
-			v.depth++
-			mem.Store64(at, exec.Returned)
-		}
+	up := caller(&s.Frame, *(*exec.Saved)(mem.Ptr(c.SP)))
+	if !s.Frame.Root && up.Return != exec.Finish && up.Return != exec.Returned {
+		v.tails[v.depth] = tail{v.code, up.Return, up.Regs}
+		v.depth++
+		up.Return = exec.Returned
 	}
-	c.SP = at - uint64(exec.SavedSize)
-	if !v.room() {
-		return
+	c.SP = up.SP
+	c.Call(next.base+uint64(next.Object.Entries[0]), up.Return)
+	if v.room() {
+		v.resume(next)
 	}
-	c.PC = next.base + uint64(next.Object.Entries[0])
-	v.resume(next)
-}
-
-// register is where a Saved keeps one of R6 to R9.
-func register(s *exec.Saved, r isa.Register) *uint64 {
-	switch r {
-	case isa.R6:
-		return &s.R6
-	case isa.R7:
-		return &s.R7
-	case isa.R8:
-		return &s.R8
-	}
-	return &s.R9
 }
 
 // returned takes up the caller of a function that tail calls replaced.

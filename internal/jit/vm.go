@@ -7,7 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/skep-bpf/skep/internal/interp"
-	"github.com/skep-bpf/skep/internal/jit/amd64"
+	"github.com/skep-bpf/skep/internal/jit/code"
 	"github.com/skep-bpf/skep/internal/jit/exec"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/isa"
@@ -188,10 +188,7 @@ func (v *VM) enter(p *Program, addr, r1, r2, r3, r4, r5 uint64) uint64 {
 	if !v.room() {
 		return 0
 	}
-	c.SP -= 8
-	mem.Store64(c.SP, exec.Finish)
-	c.SP -= uint64(exec.SavedSize) // whatever is there; the function saves none
-	c.PC = addr
+	c.Call(addr, exec.Finish)
 	c.R[1], c.R[2], c.R[3], c.R[4], c.R[5] = r1, r2, r3, r4, r5
 	v.code = p
 	return v.loop()
@@ -216,29 +213,29 @@ func (v *VM) loop() uint64 {
 		s := &p.sites[c.Site]
 		c.PC = p.base + uint64(s.Resume)
 		switch s.Kind {
-		case amd64.Finish:
+		case code.Finish:
 			return c.R[0]
-		case amd64.Returned:
+		case code.Returned:
 			v.returned()
-		case amd64.Helper:
+		case code.Helper:
 			pc := c.PC
 			r0 := v.services.Helper(s.Insn.Imm, c.R[1], c.R[2], c.R[3], c.R[4], c.R[5])
 			c.PC, c.R[0] = pc, r0
-		case amd64.Kfunc:
+		case code.Kfunc:
 			pc := c.PC
 			r0 := v.services.Kfunc(s.Insn, c.R[1], c.R[2], c.R[3], c.R[4], c.R[5])
 			c.PC, c.R[0] = pc, r0
-		case amd64.TailCall:
+		case code.TailCall:
 			c.R[0] = v.services.Helper(s.Insn.Imm, c.R[1], c.R[2], c.R[3], c.R[4], c.R[5])
 			v.tailCall(s)
-		case amd64.Legacy:
+		case code.Legacy:
 			w, ok := v.services.LoadPacket(int32(c.X), s.Insn.Op.Bytes())
 			if c.R[0] = uint64(w); !ok {
 				c.PC = p.base + uint64(s.Leave)
 			}
-		case amd64.Probe:
+		case code.Probe:
 			c.X = v.probe(c.X, s.Insn.Op)
-		case amd64.Poll:
+		case code.Poll:
 			v.refill()
 		}
 		if v.unwind != nil {

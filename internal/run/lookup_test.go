@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/skep-bpf/skep/internal/catalog"
-	"github.com/skep-bpf/skep/internal/jit/amd64"
+	jitcode "github.com/skep-bpf/skep/internal/jit/code"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/isa"
@@ -14,8 +14,8 @@ import (
 
 // Native code and package maps mean the same places.
 func TestElementLayout(t *testing.T) {
-	if amd64.ElemNext != maps.ElemNext || amd64.ElemHash != maps.ElemHash || amd64.ElemRef != maps.ElemRef ||
-		amd64.ElemKey != maps.ElemKey || uint32(amd64.LinkEnd&0xffffffff) != maps.LinkEnd {
+	if jitcode.ElemNext != maps.ElemNext || jitcode.ElemHash != maps.ElemHash || jitcode.ElemRef != maps.ElemRef ||
+		jitcode.ElemKey != maps.ElemKey || uint32(jitcode.LinkEnd&0xffffffff) != maps.LinkEnd {
 		t.Error("native code walks hash tables that are not maps'")
 	}
 }

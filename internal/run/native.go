@@ -3,7 +3,7 @@ package run
 import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/jit"
-	"github.com/skep-bpf/skep/internal/jit/amd64"
+	jitcode "github.com/skep-bpf/skep/internal/jit/code"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/rewrite"
@@ -51,8 +51,8 @@ func (native) compile(p *rewrite.Program, owner *Program) (code, error) {
 func (native) free(c code) { c.(*jit.Program).Free() }
 
 // layout reads from a map's header how the map lies in memory.
-func layout(m *catalog.MapDef) (amd64.Layout, bool) {
-	return amd64.Layout{
+func layout(m *catalog.MapDef) (jitcode.Layout, bool) {
+	return jitcode.Layout{
 		Base:      mem.Load64(m.Ptr + maps.HeaderBase),
 		CPUStride: mem.Load64(m.Ptr + maps.HeaderCPUStride),
 		ElemSize:  mem.Load32(m.Ptr + maps.HeaderElemSize),

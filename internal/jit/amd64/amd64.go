@@ -15,110 +15,26 @@
 package amd64
 
 import (
-	"errors"
-	"fmt"
-
-	"github.com/skep-bpf/skep/internal/catalog"
-	"github.com/skep-bpf/skep/internal/jit/exec"
+	"github.com/skep-bpf/skep/internal/jit/code"
 	"github.com/skep-bpf/skep/internal/rewrite"
-	"github.com/skep-bpf/skep/internal/verifier"
 	"github.com/skep-bpf/skep/isa"
 )
-
-// Options shape the code.
-type Options struct {
-	exec.Features
-	// Poll makes backward jumps and local calls spend fuel, as the program may run for long.
-	Poll bool
-	// Layout tells how a map lies in memory; nil, or not ok, leaves lookups to Go.
-	Layout func(m *catalog.MapDef) (l Layout, ok bool)
-}
-
-// Layout is how a map lies in memory: what maps write into their headers (see package maps).
-type Layout struct {
-	Base      uint64 // value 0 of an array, element 0 of a hash table
-	CPUStride uint64 // from one CPU's values to the next CPU's
-	ElemSize  uint32 // from one element to the next
-	Buckets   uint64 // of a hash table: the list heads
-	Mask      uint32 // number of buckets − 1
-	Seed      uint32 // of its hash
-	ValueOff  uint32 // from an element to its value
-	PerCPU    uint64 // of a per-CPU hash table: CPU 0's value of element 0
-}
-
-// Object is machine code that can lie at any address.
-type Object struct {
-	Text []byte
-	// Entries are the offsets of functions, by index.
-	Entries []int
-	// Sites are the places where the code leaves; the first is [exec.SiteOwn].
-	Sites []Site
-	// Slots are the offsets of the program's slots.
-	Slots []int
-}
-
-// SiteKind says why code leaves.
-type SiteKind uint8
-
-// Kinds of sites.
-const (
-	Finish   SiteKind = iota // the run, or the callback, is over
-	Returned                 // a program tail-called in a subprogram is
-	Helper                   // arguments in R1 to R5, result to R0
-	TailCall                 // likewise; if it succeeds the function is replaced
-	Kfunc                    // likewise
-	Legacy                   // packet load at offset X, result to R0
-	Probe                    // load at address X, result to X
-	Poll                     // the fuel is used up
-)
-
-// Site is a place where code leaves.
-type Site struct {
-	Kind SiteKind
-	Slot int // of Insn
-	Insn isa.Instruction
-	// Resume is where to go on, Leave where a legacy load beyond the packet goes: offsets.
-	Resume, Leave int
-	// Frame is that of the function a tail call replaces.
-	Frame Frame
-
-	resume, leave label
-}
-
-// Frame is how a function's stack frame is built. Functions that Go enters save nothing.
-//
-//	┌──────────────────┐
-//	│ return address   │
-//	├──────────────────┤
-//	│ saved registers  │ those of R6 to R9 that the function changes, in order
-//	│ rbp              │ the caller's
-//	├──────────────────┤ ◄─ rbp = R10
-//	│ BPF stack        │
-//	└──────────────────┘ ◄─ rsp
-type Frame struct {
-	// Root marks a function that only Go enters.
-	Root  bool
-	Saved []isa.Register
-}
 
 // native maps BPF's registers.
 var native = [...]reg{rax, rdi, rsi, r8, r9, r10, rbx, r13, r14, r15, rbp, r11}
 
-// ErrUnknown is an instruction no rule lowers.
-var ErrUnknown = errors.New("unknown instruction")
-
 // compiler makes the code of one program.
 type compiler struct {
 	assembler
-	opts  Options
+	opts  code.Options
 	prog  *rewrite.Program
 	insns []isa.Instruction
-	facts facts
+	facts *code.Facts
 	funcs []function
 
 	// What one pass builds.
 	fn    *function
-	sites []Site
+	sites []site
 	late  []func()   // code that is rarely run, put behind the function
 	zext  isa.RegSet // registers without bits above the lower 32
 	zero  zeroFlag   // what the zero flag tells before the instruction at hand
@@ -132,41 +48,46 @@ type zeroFlag struct {
 	size int
 }
 
-// function is what lowering needs to know of a function of the program.
+// function is a function of the program and where its code lies.
 type function struct {
-	verifier.Subprog
-	Frame
-	pointer bool  // it needs rbp
-	size    int32 // of its stack, in bytes
-	counter bool  // it has a may_goto counter, in the lowest eight of them
-	entry   label
-	leave   label // the epilogue for legacy loads, or none
+	*code.Function
+	entry label
+	leave label // the epilogue for legacy loads, or none
+}
+
+// site is a place where the code leaves, and the places it names.
+type site struct {
+	code.Site
+	resume, leave label
 }
 
 const none = label(-1)
 
 // Compile makes code of a program.
-func Compile(p *rewrite.Program, o Options) (*Object, error) {
-	c := &compiler{opts: o, prog: p, insns: p.Insns}
-	if c.analyse(); c.err == nil {
-		c.converge()
+func Compile(p *rewrite.Program, o code.Options) (*code.Object, error) {
+	facts, err := code.Analyse(p)
+	if err != nil {
+		return nil, err
 	}
-	if c.err != nil {
+	c := &compiler{opts: o, prog: p, insns: p.Insns, facts: facts}
+	for i := range facts.Functions {
+		c.funcs = append(c.funcs, function{Function: &facts.Functions[i]})
+	}
+	if c.converge(); c.err != nil {
 		return nil, c.err
 	}
-	out := &Object{Text: c.code, Sites: c.sites}
+	out := &code.Object{Text: c.code, Slots: c.at[:len(c.insns)]}
 	for i := range c.funcs {
 		out.Entries = append(out.Entries, c.at[c.funcs[i].entry])
 	}
-	out.Slots = c.at[:len(c.insns)]
-	for i := range out.Sites {
-		s := &out.Sites[i]
+	for _, s := range c.sites {
 		if s.resume != none {
 			s.Resume = c.at[s.resume]
 		}
 		if s.leave != none {
 			s.Leave = c.at[s.leave]
 		}
+		out.Sites = append(out.Sites, s.Site)
 	}
 	return out, nil
 }
@@ -198,7 +119,7 @@ func equal(a, b []int) bool {
 
 // pass writes the whole program. Label n is slot n.
 func (c *compiler) pass() {
-	c.sites = append(c.sites[:0], Site{Kind: Finish, resume: none, leave: none}, Site{Kind: Returned, resume: none, leave: none})
+	c.sites = append(c.sites[:0], site{code.Site{Kind: code.Finish}, none, none}, site{code.Site{Kind: code.Returned}, none, none})
 	for range c.insns {
 		c.label()
 	}
@@ -212,7 +133,7 @@ func (c *compiler) pass() {
 		for pc := c.fn.Start; pc < c.fn.End && c.err == nil; {
 			c.bind(label(pc))
 			c.zero, c.next = c.next, zeroFlag{}
-			if c.facts.target[pc] {
+			if c.facts.Target[pc] {
 				c.zext, c.zero = 0, zeroFlag{}
 			}
 			next := c.lower(pc)
@@ -259,13 +180,11 @@ func (c *compiler) lower(pc int) (next int) {
 	return pc + 1
 }
 
-func (c *compiler) fail(pc int) {
-	c.err = fmt.Errorf("slot %d: %w %v", pc, ErrUnknown, c.insns[pc])
-}
+func (c *compiler) fail(pc int) { c.err = c.facts.Unknown(pc) }
 
 // noteZext keeps track of which registers have no bits above the lower 32.
 func (c *compiler) noteZext(pc int) {
-	ins, written := c.insns[pc], c.facts.writes[pc]
+	ins, written := c.insns[pc], c.facts.Writes[pc]
 	c.zext &^= written
 	switch ins.Op.Class() {
 	case isa.ClassALU:

@@ -2,15 +2,13 @@ package amd64
 
 import (
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/jit/code"
 	"github.com/skep-bpf/skep/internal/jit/exec"
 	"github.com/skep-bpf/skep/isa"
 )
 
 // tailCall is the id of bpf_tail_call.
 const tailCall = int32(catalog.FnTailCall)
-
-// mayGotoBudget is how often one frame may take part in may_goto loops (BPF_MAX_LOOPS).
-const mayGotoBudget = 8 << 20
 
 // enterFunction writes the entry of c.fn. The stack is cleared, so that runs
 // repeat bit for bit even where a program reads what it never wrote.
@@ -20,21 +18,21 @@ func (c *compiler) enterFunction() {
 	for _, r := range f.Saved {
 		c.push(native[r])
 	}
-	if !f.pointer {
+	if !f.Pointer {
 		return
 	}
 	if !f.Root {
 		c.push(rbp)
 	}
 	c.mov(size64, rbp, rsp)
-	if f.size == 0 {
+	if f.Size == 0 {
 		return
 	}
-	c.group1(size64, digitSub, rsp, f.size)
-	c.clearStack(f.size)
-	if f.counter {
-		c.rm(size64, opMovI, 0, mem{rbp, -f.size})
-		c.imm32(mayGotoBudget)
+	c.group1(size64, digitSub, rsp, f.Size)
+	c.clearStack(f.Size)
+	if f.Counter {
+		c.rm(size64, opMovI, 0, mem{rbp, -f.Size})
+		c.imm32(code.MayGotoBudget)
 	}
 }
 
@@ -59,14 +57,14 @@ func (c *compiler) clearStack(size int32) {
 func (c *compiler) leaveFunction() {
 	f := c.fn
 	if f.Root {
-		if f.size != 0 {
+		if f.Size != 0 {
 			c.mov(size64, rsp, rbp)
 		}
 		c.pop(rcx)
 		c.rr(size32, opGroup5, digitJmp, rcx)
 		return
 	}
-	if f.pointer {
+	if f.Pointer {
 		c.bytes(0xc9) // leave
 	}
 	for i := len(f.Saved) - 1; i >= 0; i-- {
@@ -79,36 +77,34 @@ func (c *compiler) leaveFunction() {
 func (c *compiler) callOut(pc int, ins isa.Instruction) {
 	switch {
 	case ins.IsLocalCall():
-		c.callLocal(pc, ins)
+		c.callLocal(pc)
 	case ins.IsKfuncCall():
-		c.exit(Kfunc, pc, ins)
+		c.exit(code.Kfunc, pc, ins)
 	case ins.Imm == tailCall:
-		s := c.exit(TailCall, pc, ins)
+		s := c.exit(code.TailCall, pc, ins)
 		c.sites[s].Frame = c.fn.Frame
 	case !c.inline(pc, catalog.HelperID(ins.Imm)):
-		c.exit(Helper, pc, ins)
+		c.exit(code.Helper, pc, ins)
 	}
 }
 
-func (c *compiler) callLocal(pc int, ins isa.Instruction) {
-	for i := range c.funcs {
-		f := &c.funcs[i]
-		if f.Start != pc+1+int(ins.Imm) {
-			continue
-		}
-		if c.opts.Poll {
-			over := c.label()
-			c.poll(pc, f.End-f.Start, over)
-			c.bind(over)
-		}
-		c.call(f.entry)
+func (c *compiler) callLocal(pc int) {
+	i, ok := c.facts.Callee(pc)
+	if !ok {
+		c.fail(pc)
 		return
 	}
-	c.fail(pc)
+	f := &c.funcs[i]
+	if c.opts.Poll {
+		over := c.label()
+		c.poll(pc, f.End-f.Start, over)
+		c.bind(over)
+	}
+	c.call(f.entry)
 }
 
 // exit leaves for Go and goes on behind the exit. It returns the site's number.
-func (c *compiler) exit(k SiteKind, pc int, ins isa.Instruction) int {
+func (c *compiler) exit(k code.SiteKind, pc int, ins isa.Instruction) int {
 	behind := c.label()
 	s := c.exitTo(k, pc, ins, behind)
 	c.bind(behind)
@@ -119,8 +115,8 @@ func (c *compiler) exit(k SiteKind, pc int, ins isa.Instruction) int {
 //
 //	mov ecx, site
 //	jmp [r12+exit]
-func (c *compiler) exitTo(k SiteKind, pc int, ins isa.Instruction, resume label) int {
-	c.sites = append(c.sites, Site{Kind: k, Slot: pc, Insn: ins, resume: resume, leave: none})
+func (c *compiler) exitTo(k code.SiteKind, pc int, ins isa.Instruction, resume label) int {
+	c.sites = append(c.sites, site{code.Site{Kind: k, Slot: pc, Insn: ins}, resume, none})
 	s := len(c.sites) - 1
 	c.movImm(rcx, uint64(s))
 	c.rm(size32, opGroup5, digitJmp, context(exec.OffExit))

@@ -3,6 +3,7 @@ package amd64
 import (
 	"testing"
 
+	"github.com/skep-bpf/skep/internal/jit/code"
 	"github.com/skep-bpf/skep/internal/rewrite"
 	"github.com/skep-bpf/skep/isa"
 )
@@ -19,7 +20,7 @@ func BenchmarkCompile(b *testing.B) {
 	insns[len(insns)-1] = isa.ExitInsn()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Compile(&rewrite.Program{Insns: insns}, Options{}); err != nil {
+		if _, err := Compile(&rewrite.Program{Insns: insns}, code.Options{}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -9,7 +9,7 @@ func (c *compiler) fuse(pc int) (next int) {
 	for _, rule := range fusions {
 		if n := rule(c, pc); n != 0 {
 			var written isa.RegSet
-			for _, w := range c.facts.writes[pc : pc+n] {
+			for _, w := range c.facts.Writes[pc : pc+n] {
 				written |= w
 			}
 			c.zext &^= written
@@ -30,7 +30,7 @@ func (c *compiler) straight(pc, n int) bool {
 		return false
 	}
 	for i := pc + 1; i < pc+n; i++ {
-		if c.facts.target[i] {
+		if c.facts.Target[i] {
 			return false
 		}
 	}
@@ -131,7 +131,7 @@ func (c *compiler) join(s isa.Register, a, b, or isa.Instruction, end int) int {
 	}
 	if !class.IsALU() || or.Op != isa.Opcode(class)|isa.Or|isa.SrcX || !shift(a) || !shift(b) || a.Op == b.Op ||
 		a.Imm <= 0 || b.Imm <= 0 || int(a.Imm+b.Imm) != 8*size ||
-		a.Dst == b.Dst || isa.Regs(or.Dst, or.Src) != isa.Regs(a.Dst, b.Dst) || c.facts.live[end].Has(or.Src) {
+		a.Dst == b.Dst || isa.Regs(or.Dst, or.Src) != isa.Regs(a.Dst, b.Dst) || c.facts.Live[end].Has(or.Src) {
 		return 0
 	}
 	left := a.Imm

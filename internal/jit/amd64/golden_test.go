@@ -15,6 +15,7 @@ import (
 	"golang.org/x/arch/x86/x86asm"
 
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/jit/code"
 	"github.com/skep-bpf/skep/internal/jit/exec"
 	"github.com/skep-bpf/skep/internal/rewrite"
 	"github.com/skep-bpf/skep/internal/verifier"
@@ -64,19 +65,19 @@ func TestGolden(t *testing.T) {
 // compile makes code of a program in text form; lines with a # say what is known of it.
 func compile(t *testing.T, name, text string) string {
 	t.Helper()
-	var o Options
+	var o code.Options
 	p := &rewrite.Program{Source: &verifier.Program{}}
-	var code []string
+	var lines []string
 	var facts [][]string
 	for line := range strings.Lines(text) {
 		if !strings.HasPrefix(line, "#") {
-			code = append(code, line)
+			lines = append(lines, line)
 			continue
 		}
 		facts = append(facts, strings.Fields(line[1:]))
 	}
 	var err error
-	if p.Insns, err = isa.Assemble(name, strings.Join(code, ""), isa.Symbols{}); err != nil {
+	if p.Insns, err = isa.Assemble(name, strings.Join(lines, ""), isa.Symbols{}); err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
 	p.Subprogs = []verifier.Subprog{{End: len(p.Insns)}}
@@ -103,8 +104,8 @@ func compile(t *testing.T, name, text string) string {
 			p.Facts.Insns[a].Map = &catalog.MapDef{
 				Type: catalog.MapKindByName(f[0]).Type, KeySize: uint32(b), ValueSize: uint32(c), MaxEntries: 4, Ptr: 1,
 			}
-			o.Layout = func(*catalog.MapDef) (Layout, bool) {
-				return Layout{
+			o.Layout = func(*catalog.MapDef) (code.Layout, bool) {
+				return code.Layout{
 					Base: 0x7f0000001000, CPUStride: 4096, ElemSize: 32, Buckets: 0x7f0000002000, Mask: 3,
 					Seed: 7, ValueOff: 24, PerCPU: 0x7f0000003000,
 				}, true
@@ -121,7 +122,7 @@ func compile(t *testing.T, name, text string) string {
 }
 
 // listing prints code with the slot each piece was made of and the sites' resume points.
-func listing(obj *Object) string {
+func listing(obj *code.Object) string {
 	var out strings.Builder
 	marks := map[int]string{}
 	for pc, off := range obj.Slots {
@@ -175,8 +176,8 @@ func disassembleVEX(code []byte) (string, int) {
 
 func TestUnknownInstruction(t *testing.T) {
 	for _, ins := range []isa.Instruction{{Op: 0x8d}, {Op: 0x18, Src: 9}, {Op: 0x06, Imm: 40}} {
-		_, err := Compile(&rewrite.Program{Insns: append(isa.Program(ins), isa.ExitInsn())}, Options{})
-		if !errors.Is(err, ErrUnknown) {
+		_, err := Compile(&rewrite.Program{Insns: append(isa.Program(ins), isa.ExitInsn())}, code.Options{})
+		if !errors.Is(err, code.ErrUnknown) {
 			t.Errorf("%v: %v, want ErrUnknown", ins, err)
 		}
 	}
@@ -193,7 +194,7 @@ func TestJumpsConverge(t *testing.T) {
 		insns[i] = isa.Mov64Imm(isa.R0, 7)
 	}
 	insns[len(insns)-1] = isa.ExitInsn()
-	obj, err := Compile(&rewrite.Program{Insns: insns}, Options{})
+	obj, err := Compile(&rewrite.Program{Insns: insns}, code.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

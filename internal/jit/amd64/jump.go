@@ -1,6 +1,7 @@
 package amd64
 
 import (
+	"github.com/skep-bpf/skep/internal/jit/code"
 	"github.com/skep-bpf/skep/internal/jit/exec"
 	"github.com/skep-bpf/skep/isa"
 )
@@ -103,12 +104,12 @@ func (c *compiler) jumpToIf(cc cond, pc, target int) {
 func (c *compiler) poll(pc, slots int, l label) {
 	c.group1Mem(size64, digitSub, context(exec.OffFuel), int32(slots))
 	c.jumpIf(condG, l)
-	c.exitTo(Poll, pc, c.insns[pc], l)
+	c.exitTo(code.Poll, pc, c.insns[pc], l)
 }
 
 // mayGoto lowers a may_goto that no rewriting pass has expanded.
 func (c *compiler) mayGoto(pc, target int) {
-	counter := mem{rbp, -c.fn.size}
+	counter := mem{rbp, -c.fn.Size}
 	c.group1Mem(size64, digitCmp, counter, 0)
 	c.jumpToIf(condE, pc, target)
 	c.rm(size64, opGroup5, digitDec, counter)

@@ -2,6 +2,7 @@ package amd64
 
 import (
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/jit/code"
 	"github.com/skep-bpf/skep/internal/jit/exec"
 	"github.com/skep-bpf/skep/isa"
 )
@@ -10,15 +11,7 @@ import (
 // false if it is left to Go. Of the registers, R0 to R5 are free: R2 has the
 // key, the others are dead behind a call.
 func (c *compiler) lookup(pc int) bool {
-	facts := c.prog.Facts
-	if facts == nil || c.prog.Orig == nil || c.opts.Layout == nil {
-		return false
-	}
-	m := facts.Insns[c.prog.Orig[pc]].Map
-	if m == nil || m.Ptr == 0 || m.MaxEntries >= 1<<31 || m.ValueSize >= 1<<31-8 { // a template of inner maps has no address
-		return false
-	}
-	l, ok := c.opts.Layout(m)
+	m, l, ok := code.Lookup(c.prog, &c.opts, pc)
 	if !ok {
 		return false
 	}
@@ -45,10 +38,7 @@ func (c *compiler) lookup(pc int) bool {
 //	jmp done
 //	absent: xor eax, eax
 //	done:
-func (c *compiler) lookupPerCPUArray(m *catalog.MapDef, l Layout) bool {
-	if l.CPUStride >= 1<<31 {
-		return false
-	}
+func (c *compiler) lookupPerCPUArray(m *catalog.MapDef, l code.Layout) bool {
 	absent, done := c.label(), c.label()
 	c.rm(size32, opLoad, rax, at(isa.R2, 0))
 	c.group1(size32, digitCmp, rax, int32(m.MaxEntries))
@@ -65,24 +55,11 @@ func (c *compiler) lookupPerCPUArray(m *catalog.MapDef, l Layout) bool {
 }
 
 // addCPU adds to dst how far the vCPU's values are from CPU 0's. It uses rcx.
-func (c *compiler) addCPU(dst reg, l Layout) {
+func (c *compiler) addCPU(dst reg, l code.Layout) {
 	c.rm(size32, opLoad, rcx, context(exec.OffCPU))
 	c.mulImm(size64, rcx, int32(l.CPUStride))
 	c.rr(size64, opAdd, rcx, dst)
 }
-
-// Layout of a hash table's element and of its links; a test in maps' user, run,
-// holds these numbers to the originals.
-const (
-	ElemNext = 0
-	ElemHash = 4
-	ElemRef  = 12
-	ElemKey  = 16
-	LinkEnd  = -1 << 31
-)
-
-// maxHashKey is the longest key, in bytes, whose hash is written out.
-const maxHashKey = 48
 
 // lookupHash writes a walk along a bucket's chain, for keys of whole words
 // (table.find in package maps says why this needs no lock):
@@ -106,8 +83,8 @@ const maxHashKey = 48
 //	jne again                        another bucket's end
 //	absent: xor eax, eax
 //	done:
-func (c *compiler) lookupHash(m *catalog.MapDef, l Layout) bool {
-	if m.KeySize%4 != 0 || m.KeySize > maxHashKey || l.ElemSize >= 1<<31 || l.CPUStride >= 1<<31 {
+func (c *compiler) lookupHash(m *catalog.MapDef, l code.Layout) bool {
+	if m.KeySize%4 != 0 || m.KeySize > code.MaxHashKey {
 		return false
 	}
 	again, next, end, absent, done := c.label(), c.label(), c.label(), c.label(), c.label()
@@ -130,8 +107,8 @@ func (c *compiler) lookupHash(m *catalog.MapDef, l Layout) bool {
 	if m.Type == catalog.MapPerCPUHash {
 		c.mov(size32, r11, rdx) // the element's number, for its value
 	}
-	c.rm(size32, opLoad, rdx, mem{rcx, ElemNext})
-	c.rm(size32, opCmp, r10, mem{rcx, ElemHash})
+	c.rm(size32, opLoad, rdx, mem{rcx, code.ElemNext})
+	c.rm(size32, opCmp, r10, mem{rcx, code.ElemHash})
 	c.jumpIf(condNE, next)
 	for n := int32(0); n < int32(m.KeySize); {
 		size := size64
@@ -139,7 +116,7 @@ func (c *compiler) lookupHash(m *catalog.MapDef, l Layout) bool {
 			size = size32
 		}
 		c.rm(size, opLoad, r9, mem{rsi, n})
-		c.rm(size, opCmp, r9, mem{rcx, ElemKey + n})
+		c.rm(size, opCmp, r9, mem{rcx, code.ElemKey + n})
 		c.jumpIf(condNE, next)
 		n += int32(size)
 	}
@@ -147,7 +124,7 @@ func (c *compiler) lookupHash(m *catalog.MapDef, l Layout) bool {
 	c.jump(done)
 	c.bind(end)
 	c.jumpIf(condE, absent)
-	c.rm(size32, opLea, r9, mem{rax, LinkEnd})
+	c.rm(size32, opLea, r9, mem{rax, code.LinkEnd})
 	c.rr(size32, opCmp, r9, rdx)
 	c.jumpIf(condNE, again)
 	c.bind(absent)
@@ -157,7 +134,7 @@ func (c *compiler) lookupHash(m *catalog.MapDef, l Layout) bool {
 }
 
 // found makes the address of the value of the element at rcx.
-func (c *compiler) found(m *catalog.MapDef, l Layout) {
+func (c *compiler) found(m *catalog.MapDef, l code.Layout) {
 	switch m.Type {
 	case catalog.MapPerCPUHash:
 		c.mov(size32, rax, r11)
@@ -168,42 +145,22 @@ func (c *compiler) found(m *catalog.MapDef, l Layout) {
 		return
 	case catalog.MapLRUHash: // a bit that is set is not written again: others read the line
 		set := c.label()
-		c.group1Mem(size32, digitCmp, mem{rcx, ElemRef}, 0)
+		c.group1Mem(size32, digitCmp, mem{rcx, code.ElemRef}, 0)
 		c.jumpIf(condNE, set)
-		c.rm(size32, opMovI, 0, mem{rcx, ElemRef})
+		c.rm(size32, opMovI, 0, mem{rcx, code.ElemRef})
 		c.imm32(1)
 		c.bind(set)
 	}
 	c.rm(size64, opLea, rax, mem{rcx, int32(l.ValueOff)})
 }
 
-// The steps of Jenkins' hash: x −= y or x ^= y with y rotated, then x += z.
-type hashStep struct{ x, y, rotate, z int8 }
-
-// Registers of the hash's a, b and c.
-const (
-	hashA, hashB, hashC = 0, 1, 2
-	noAdd               = -1
-)
-
+// hashRegs are the hash's three words.
 var hashRegs = [...]reg{r8, r9, r10}
-
-// mixSteps are "x -= y; x ^= rol(y, n); y += z", finalSteps "x ^= y; x -= rol(y, n)".
-var (
-	mixSteps = [...]hashStep{
-		{hashA, hashC, 4, hashB}, {hashB, hashA, 6, hashC}, {hashC, hashB, 8, hashA},
-		{hashA, hashC, 16, hashB}, {hashB, hashA, 19, hashC}, {hashC, hashB, 4, hashA},
-	}
-	finalSteps = [...]hashStep{
-		{hashC, hashB, 14, noAdd}, {hashA, hashC, 11, noAdd}, {hashB, hashA, 25, noAdd}, {hashC, hashB, 16, noAdd},
-		{hashA, hashC, 4, noAdd}, {hashB, hashA, 14, noAdd}, {hashC, hashB, 24, noAdd},
-	}
-)
 
 // hash writes jhash (include/linux/jhash.h) of the n bytes at rsi, n a multiple
 // of 4; the result is in r10d. It uses rcx, r8 and r9.
 func (c *compiler) hash(n int32, seed uint32) {
-	c.movImm(r8, uint64(0xdeadbeef+uint32(n)+seed))
+	c.movImm(r8, uint64(code.HashInit(n, seed)))
 	c.mov(size32, r9, r8)
 	c.mov(size32, r10, r8)
 	off := int32(0)
@@ -215,21 +172,21 @@ func (c *compiler) hash(n int32, seed uint32) {
 	}
 	for n-off > 12 {
 		words(3)
-		for _, s := range mixSteps {
+		for _, s := range code.MixSteps {
 			c.hashStep(s, opSub, opXor)
-			c.rr(size32, opAdd, hashRegs[s.z], hashRegs[s.y])
+			c.rr(size32, opAdd, hashRegs[s.Z], hashRegs[s.Y])
 		}
 	}
 	words((n - off) / 4)
-	for _, s := range finalSteps {
+	for _, s := range code.FinalSteps {
 		c.hashStep(s, opXor, opSub)
 	}
 }
 
 // hashStep writes "x op y; x rotated rol(y, n)".
-func (c *compiler) hashStep(s hashStep, op, rotated opcode) {
-	x, y := hashRegs[s.x], hashRegs[s.y]
+func (c *compiler) hashStep(s code.HashStep, op, rotated opcode) {
+	x, y := hashRegs[s.X], hashRegs[s.Y]
 	c.rr(size32, op, y, x)
-	c.rotate(size32, rcx, y, uint8(s.rotate))
+	c.rotate(size32, rcx, y, uint8(s.Rotate))
 	c.rr(size32, rotated, rcx, x)
 }

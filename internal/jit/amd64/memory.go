@@ -1,6 +1,7 @@
 package amd64
 
 import (
+	"github.com/skep-bpf/skep/internal/jit/code"
 	"github.com/skep-bpf/skep/internal/jit/exec"
 	"github.com/skep-bpf/skep/isa"
 )
@@ -104,7 +105,7 @@ func (c *compiler) probe(pc int, ins isa.Instruction) {
 	c.late = append(c.late, func() {
 		c.bind(slow)
 		c.mov(size64, rdx, rcx)
-		c.exit(Probe, pc, ins)
+		c.exit(code.Probe, pc, ins)
 		c.mov(size64, dst, rdx)
 		c.jump(done)
 	})
@@ -120,7 +121,7 @@ func (c *compiler) legacyLoad(pc int, ins isa.Instruction) {
 	default:
 		c.fail(pc)
 	}
-	s := c.exit(Legacy, pc, ins)
+	s := c.exit(code.Legacy, pc, ins)
 	if c.fn.leave == none {
 		leave := c.label()
 		c.fn.leave = leave

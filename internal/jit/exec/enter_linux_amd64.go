@@ -1,6 +1,10 @@
 package exec
 
-import "golang.org/x/sys/cpu"
+import (
+	"golang.org/x/sys/cpu"
+
+	"github.com/skep-bpf/skep/internal/mem"
+)
 
 //go:noescape
 func enter(c *Context)
@@ -13,12 +17,6 @@ func cpuid1() (ecx uint32)
 // sites of their names.
 var leaveStub, Finish, Returned = stubs()
 
-// Features are what code generators may use of the processor.
-type Features struct {
-	BMI2  bool // SHLX and its kin, RORX, MULX
-	MOVBE bool // byte-swapping loads
-}
-
 // Host returns the features of the processor at hand.
 func Host() Features {
 	const movbe = 1 << 22 // CPUID.1:ECX
@@ -30,6 +28,20 @@ func Available() error { return allowed() }
 
 // Init prepares a context for its first use.
 func (c *Context) Init(cpu int) { *c = Context{exit: leaveStub, CPU: uint64(cpu)} }
+
+// Call makes the next Enter call the function at addr, on the stack below c.SP.
+// It finds whatever is there in R6 to R9, which functions that Go enters do not keep.
+//
+//	┌────────────────┐ ◄─ SP until now
+//	│ return address │
+//	├────────────────┤
+//	│ saved          │
+//	└────────────────┘ ◄─ SP
+func (c *Context) Call(addr, ret uint64) {
+	mem.Store64(c.SP-8, ret)
+	c.SP -= 8 + uint64(SavedSize)
+	c.PC = addr
+}
 
 // Enter runs native code from c.PC until it leaves. The goroutine cannot be
 // preempted meanwhile; whoever loops around Enter passes a call that can be.

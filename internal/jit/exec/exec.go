@@ -15,7 +15,11 @@
 // a Go frame, and stack growth, garbage collection and profiling meet none.
 package exec
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"github.com/skep-bpf/skep/isa"
+)
 
 // Context is what native code and Go share on one vCPU. It lies off the Go heap
 // and holds numbers only. The assembly knows its layout by [Offsets].
@@ -45,6 +49,19 @@ type Saved struct {
 	R9, R8, R7, FP, R6 uint64
 }
 
+// Register is where one of R6 to R9 is kept.
+func (s *Saved) Register(r isa.Register) *uint64 {
+	switch r {
+	case isa.R6:
+		return &s.R6
+	case isa.R7:
+		return &s.R7
+	case isa.R8:
+		return &s.R8
+	}
+	return &s.R9
+}
+
 // SavedSize is the size of [Saved] in bytes.
 const SavedSize = int(unsafe.Sizeof(Saved{}))
 
@@ -56,6 +73,13 @@ const (
 	OffProbeLo  = 128
 	OffProbeLen = 136
 )
+
+// Features are what code generators may use of the processor.
+type Features struct {
+	BMI2  bool // amd64: SHLX and its kin, RORX, MULX
+	MOVBE bool // amd64: byte-swapping loads
+	LSE   bool // arm64: atomic operations in one instruction
+}
 
 // Sites that every program has: its own come after them.
 const (

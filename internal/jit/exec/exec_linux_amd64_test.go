@@ -63,12 +63,11 @@ func TestEnter(t *testing.T) {
 	defer stack.Free()
 	c := new(Context)
 	c.Init(3)
-	c.SP = stack.Addr() + 4096 - 8
-	mem.Store64(c.SP, Finish)
-	c.SP -= uint64(SavedSize)
+	c.SP = stack.Addr() + 4096
+	c.Call(text.Addr(), Finish)
 	*(*Saved)(mem.Ptr(c.SP)) = Saved{R6: 100, R9: 1000}
 	top := c.SP
-	c.PC, c.R[1] = text.Addr(), 5
+	c.R[1] = 5
 	Enter(c)
 	if c.Site != 7 || c.X != 105 {
 		t.Fatalf("left at site %d with %d, want 7 with 105", c.Site, c.X)

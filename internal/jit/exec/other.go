@@ -11,9 +11,6 @@ import (
 // Finish and Returned are return addresses that lead out of native code.
 const Finish, Returned uint64 = 0, 0
 
-// Features are what code generators may use of the processor.
-type Features struct{ BMI2, MOVBE bool }
-
 // Host returns the features of the processor at hand.
 func Host() Features { return Features{} }
 
@@ -24,6 +21,11 @@ func Available() error {
 
 // Init prepares a context for its first use.
 func (c *Context) Init(int) {}
+
+// Call cannot be reached, either.
+func (c *Context) Call(addr, ret uint64) {
+	panic("BUG: native code called where there is none")
+}
 
 // Enter cannot be reached, as no code can be installed.
 func Enter(*Context) { panic("BUG: native code entered where there is none") }

@@ -1,0 +1,42 @@
+package code
+
+import (
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/rewrite"
+)
+
+// Lookup returns the map that the lookup at pc asks, and how it lies in memory,
+// where both are known when the program is compiled.
+func Lookup(p *rewrite.Program, o *Options, pc int) (m *catalog.MapDef, l Layout, ok bool) {
+	if p.Facts == nil || p.Orig == nil || o.Layout == nil {
+		return nil, l, false
+	}
+	m = p.Facts.Insns[p.Orig[pc]].Map
+	if m == nil || m.Ptr == 0 || m.MaxEntries >= 1<<31 || m.ValueSize >= 1<<31-8 { // a template of inner maps has no address
+		return nil, l, false
+	}
+	l, ok = o.Layout(m)
+	return m, l, ok && l.CPUStride < 1<<31 && l.ElemSize < 1<<31
+}
+
+// MaxHashKey is the longest key, in bytes, whose hash is written out.
+const MaxHashKey = 48
+
+// HashInit is what the three words of jhash (include/linux/jhash.h) begin with,
+// for a key of n bytes.
+func HashInit(n int32, seed uint32) uint32 { return 0xdeadbeef + uint32(n) + seed }
+
+// HashStep is one of the steps of jhash on its three words, which X, Y and Z number.
+type HashStep struct{ X, Y, Rotate, Z int8 }
+
+// MixSteps are "x −= y; x ^= y rotated; y += z", FinalSteps "x ^= y; x −= y rotated".
+var (
+	MixSteps = [...]HashStep{
+		{0, 2, 4, 1}, {1, 0, 6, 2}, {2, 1, 8, 0},
+		{0, 2, 16, 1}, {1, 0, 19, 2}, {2, 1, 4, 0},
+	}
+	FinalSteps = [...]HashStep{
+		{X: 2, Y: 1, Rotate: 14}, {X: 0, Y: 2, Rotate: 11}, {X: 1, Y: 0, Rotate: 25}, {X: 2, Y: 1, Rotate: 16},
+		{X: 0, Y: 2, Rotate: 4}, {X: 1, Y: 0, Rotate: 14}, {X: 2, Y: 1, Rotate: 24},
+	}
+)
