@@ -11,6 +11,9 @@ import (
 // VerifierResult is what the verifier learned about a program it accepted.
 type VerifierResult = verifier.Result
 
+// VerifierTrace is the record of how the verifier went through a program.
+type VerifierTrace = verifier.Trace
+
 // Verification is what the verifier says of one program.
 type Verification struct {
 	Program *image.Program
@@ -21,13 +24,24 @@ type Verification struct {
 	Stats  VerifierStats
 	// Visits counts how often each slot was processed.
 	Visits []uint32
-	Took   time.Duration // by the machine's real clock
+	Trace  *VerifierTrace // nil but for [Machine.Explore]
+	Took   time.Duration  // by the machine's real clock
 }
 
 // Verify asks the verifier about programs of an image, each by itself, without
 // keeping them. Names are those of the programs; none means all of them. The
 // error is for images whose maps cannot be made.
 func (m *Machine) Verify(img *image.Image, names ...string) ([]Verification, error) {
+	return m.verify(img, 0, names)
+}
+
+// Explore is Verify with a record of the paths the verifier followed. Of each
+// program that takes more than so many steps, the most telling ones are kept.
+func (m *Machine) Explore(img *image.Image, steps int, names ...string) ([]Verification, error) {
+	return m.verify(img, steps, names)
+}
+
+func (m *Machine) verify(img *image.Image, trace int, names []string) ([]Verification, error) {
 	l := loader{m: m, img: img, coll: &Collection{Maps: map[string]*Map{}}}
 	if len(names) != 0 {
 		l.opts.Programs = names
@@ -42,26 +56,26 @@ func (m *Machine) Verify(img *image.Image, names ...string) ([]Verification, err
 	var list []Verification
 	for _, ip := range img.Programs {
 		if len(names) == 0 || l.wanted(ip) {
-			list = append(list, l.verify(ip))
+			list = append(list, l.verify(ip, trace))
 		}
 	}
 	return list, nil
 }
 
 // verify asks about one program.
-func (l *loader) verify(ip *image.Program) Verification {
+func (l *loader) verify(ip *image.Program, trace int) Verification {
 	v := Verification{Program: ip}
 	if v.Err = loadable(ip); v.Err != nil {
 		return v
 	}
 	vp := l.verifierProgram(ip)
 	start := time.Now()
-	v.Result, v.Err = verifier.Verify(vp, verifier.Options{Unprivileged: l.m.opts.Unprivileged, Visits: true})
+	v.Result, v.Err = verifier.Verify(vp, verifier.Options{Unprivileged: l.m.opts.Unprivileged, Visits: true, Trace: trace})
 	v.Took = time.Since(start)
 	if refusal := (*VerifierError)(nil); errors.As(v.Err, &refusal) {
-		v.Stats, v.Visits = refusal.Stats, refusal.Visits
+		v.Stats, v.Visits, v.Trace = refusal.Stats, refusal.Visits, refusal.Trace
 	} else if v.Err == nil {
-		v.Stats, v.Visits = v.Result.Stats, v.Result.Visits
+		v.Stats, v.Visits, v.Trace = v.Result.Stats, v.Result.Visits, v.Result.Trace
 	}
 	return v
 }

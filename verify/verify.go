@@ -36,6 +36,9 @@ type Options struct {
 	KernelBTF *btf.Spec
 	// Unprivileged applies the rules for callers without capabilities.
 	Unprivileged bool
+	// Trace asks for Program.Trace, with at most about so many steps of each
+	// program kept; 0: none.
+	Trace int
 }
 
 // Report is what there is to say of an object's programs.
@@ -56,9 +59,14 @@ type Program struct {
 	// Needs lists what a kernel must have to load the program, each once, where
 	// it is first needed, in the order of the program.
 	Needs []Need
+	// Visits counts for each slot how often the verifier processed it; nil if it never got that far.
+	Visits []uint32
+	// Facts is what the verifier learned of an accepted program; nil if refused.
+	Facts *skep.VerifierResult
+	// Trace is how the verifier went through the program, if Options.Trace asked for it.
+	Trace *skep.VerifierTrace
 
-	prog   *image.Program
-	visits []uint32
+	prog *image.Program
 }
 
 // Stats are the figures of a verification, as the kernel counts them.
@@ -105,7 +113,7 @@ func Image(img *image.Image, o *Options) (*Report, error) {
 		return nil, err
 	}
 	defer m.Close()
-	list, err := m.Verify(img, o.Programs...)
+	list, err := m.Explore(img, o.Trace, o.Programs...)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +132,7 @@ func newProgram(img *image.Image, v *skep.Verification) *Program {
 			Processed: v.Stats.InsnProcessed, TotalStates: v.Stats.TotalStates, PeakStates: v.Stats.PeakStates,
 			MaxStatesPerInsn: v.Stats.MaxStatesPerInsn, Time: v.Took,
 		},
-		prog: ip, visits: v.Visits,
+		Visits: v.Visits, Facts: v.Result, Trace: v.Trace, prog: ip,
 	}
 	if len(v.Stats.StackDepth) > 0 {
 		p.Stats.StackDepth = slices.Max(v.Stats.StackDepth)
@@ -198,7 +206,7 @@ func (p *Program) Hot(n int) []Hot {
 	var list []Hot
 	index := map[key]int{}
 	var total uint64
-	for slot, visits := range p.visits {
+	for slot, visits := range p.Visits {
 		if visits == 0 {
 			continue
 		}

@@ -323,10 +323,18 @@ func refineConst(a *scalar, v uint64, op isa.Opcode, sub bool) {
 	}
 }
 
+// leave keeps a path to be followed later.
+func (e *env) leave(st *state, to, from int) {
+	e.pending = append(e.pending, pendingPath{st: st, insn: to, prev: from, logPos: e.pos()})
+	if e.trace != nil {
+		e.trace.fork(e.insnProcessed - 1)
+	}
+}
+
 // pushPath makes a branch that continues at instruction to, to be followed later (push_stack).
 func (e *env) pushPath(to, from int) (*state, *Error) {
 	st := e.clone(e.st)
-	e.pending = append(e.pending, pendingPath{st: st, insn: to, prev: from, logPos: e.pos()})
+	e.leave(st, to, from)
 	if len(e.pending) > maxJmpSeq {
 		return nil, e.refuse(errno.EFAULT, "The sequence of %d jumps is too complex.", len(e.pending))
 	}

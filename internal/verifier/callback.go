@@ -132,7 +132,7 @@ func (e *env) pushAsync(sub int, sleepable bool, args func(caller, callee *frame
 	e.initFrame(st.frames[0], noCallSite, 0, sub)
 	st.frames[0].asyncEntry = caller.asyncEntry + 1
 	st.first, st.last = int32(s.start), int32(e.insn)
-	e.pending = append(e.pending, pendingPath{st: st, insn: s.start, prev: e.insn, logPos: e.pos()})
+	e.leave(st, s.start, e.insn)
 	if len(e.pending) > maxJmpSeq {
 		return e.refuse(errno.EFAULT, "The sequence of %d jumps is too complex for async cb.", len(e.pending))
 	}

@@ -64,6 +64,7 @@ type env struct {
 	seenException bool
 	changesPkt    bool
 	recorder      *recorder
+	trace         *tracer
 }
 
 // insnAux is what is known of one instruction (struct bpf_insn_aux_data).
@@ -127,31 +128,52 @@ type pendingPath struct {
 
 // Verify decides whether p may run. A refusal is an *Error.
 func Verify(p *Program, o Options) (*Result, error) {
-	r, err := verify(p, o)
+	r, err := verifyTraced(p, o)
 	if o.States && errors.Is(err, errno.E2BIG) {
 		// Recording prunes less: what needs too much of it goes unrecorded.
 		o.States = false
-		r, err = verify(p, o)
+		r, err = verifyTraced(p, o)
 	}
 	return r, err
 }
 
-func verify(p *Program, o Options) (*Result, error) {
+// verifyTraced verifies p a second time where the first showed that it takes
+// more steps than the trace may have, now that it is known which are wanted.
+func verifyTraced(p *Program, o Options) (*Result, error) {
+	var tr *tracer
+	if o.Trace > 0 {
+		tr = newTracer(len(p.Insns), o.Trace, nil)
+	}
+	r, err := verify(p, o, tr)
+	if tr != nil && tr.t.Processed > o.Trace {
+		r, err = verify(p, o, newTracer(len(p.Insns), o.Trace, tr.choose()))
+	}
+	return r, err
+}
+
+func verify(p *Program, o Options, tr *tracer) (*Result, error) {
 	if o.InsnLimit == 0 {
 		o.InsnLimit = maxInsns
 	}
-	e := &env{p: p, o: o, insns: p.Insns, priv: !o.Unprivileged, capable: !o.Unprivileged || o.CapBPF}
+	e := &env{p: p, o: o, trace: tr, insns: p.Insns, priv: !o.Unprivileged, capable: !o.Unprivileged || o.CapBPF}
 	e.logger.init(e, o.LogLevel)
 	if o.States {
 		e.recorder = newRecorder(len(p.Insns))
 	}
 	err := e.verify()
 	e.logStats()
+	var trace *Trace
+	if tr != nil {
+		trace = tr.finish(e, err != nil)
+	}
 	if err != nil {
 		e.explain(err)
+		err.Trace = trace
 		return nil, err
 	}
-	return e.result(), nil
+	r := e.result()
+	r.Trace = trace
+	return r, nil
 }
 
 // verify runs the stages of bpf_check, in its order: what is wrong in several
@@ -258,6 +280,9 @@ func (e *env) checkFunc(sub int) *Error {
 	st.first, st.last = int32(e.subs[sub].start), -1
 	e.st = st
 	e.insn = e.subs[sub].start
+	if e.trace != nil {
+		e.trace.begin(e.insnProcessed)
+	}
 	if err := e.initArgs(sub); err != nil {
 		return err
 	}

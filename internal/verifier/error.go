@@ -24,6 +24,7 @@ type Error struct {
 
 	Stats  Stats    // as far as it came
 	Visits []uint32 // as in Result
+	Trace  *Trace   // as in Result
 }
 
 // Error returns one line: slot, source position and reason.

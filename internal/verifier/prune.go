@@ -120,6 +120,9 @@ func (e *env) standsFor(old, cur *state, insn int, force bool, add *bool) (hit, 
 
 // prunedBy ends the current path at old: what old's future depended on, the path depends on too.
 func (e *env) prunedBy(old *state, loop bool) *Error {
+	if e.trace != nil {
+		e.trace.pruned(old)
+	}
 	if e.aux[e.insn].jmpPoint {
 		e.pushHist(0, nil)
 	}
@@ -150,6 +153,9 @@ func (e *env) remember(list *[]*state, insn int) *Error {
 		return e.silent(errno.ENOMEM)
 	}
 	st.insn = int32(insn)
+	if e.trace != nil {
+		e.trace.remembered(st, e.insnProcessed-1)
+	}
 	e.enterSCC(st)
 	cur.parent = st
 	cur.first = int32(insn)

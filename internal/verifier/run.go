@@ -27,6 +27,9 @@ func (e *env) run() *Error {
 		st := e.st
 		st.last = int32(prev)
 		st.insn = int32(e.insn)
+		if e.trace != nil {
+			e.trace.step(e)
+		}
 		if a.prune {
 			done, err := e.visited(e.insn)
 			if err != nil {
@@ -109,6 +112,9 @@ func (e *env) nextPath(prev *int) (bool, *Error) {
 	}
 	e.freeState(st)
 	e.live.cur = nil
+	if e.trace != nil {
+		e.trace.next(e.insnProcessed)
+	}
 	n := len(e.pending)
 	if n == 0 {
 		e.st = nil

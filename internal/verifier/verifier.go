@@ -68,6 +68,9 @@ type Options struct {
 	States bool
 	// Visits asks for Result.Visits.
 	Visits bool
+	// Trace asks for Result.Trace, with at most so many steps kept, and one for
+	// each slot reached; 0: none. What takes more steps is verified twice.
+	Trace int
 	// CPUs is the number of possible processors, which bounds what
 	// bpf_get_smp_processor_id returns; 0: not known.
 	CPUs int
@@ -84,6 +87,7 @@ type Result struct {
 	States   *States // nil unless asked for
 	// Visits counts for each slot how often it was processed on all paths; nil unless asked for.
 	Visits []uint32
+	Trace  *Trace // nil unless asked for
 }
 
 // Stats are the figures of the log's last line.
