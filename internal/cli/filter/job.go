@@ -28,7 +28,8 @@ type job struct {
 	links   map[uint32]*classic.VM // compiled, by LINKTYPE_*
 	packets uint64
 	matched uint64
-	begun   bool // the output knows of the current file
+	dropped *uint64 // by the kernel, of an interface's packets; nil where nobody counts
+	begun   bool    // the output knows of the current file
 	aux     classic.Aux
 	rec     record         // that matches
 	sweeper *sweep.Sweeper // of the current file, nil where it is swept in Go
@@ -328,6 +329,9 @@ func (j *job) finish() error {
 	}
 	took := time.Since(j.start)
 	line := fmt.Sprintf("%s of %s packets match", ui.Count(j.matched), ui.Count(j.packets))
+	if j.dropped != nil {
+		line += fmt.Sprintf("; %s dropped by the kernel", ui.Count(*j.dropped))
+	}
 	if n := j.before.Load(); n > 0 {
 		line += fmt.Sprintf("; %s in %v, %s", ui.Bytes(n), took.Round(10*time.Microsecond), rate(n, took))
 	}

@@ -3,7 +3,6 @@ package filter
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -21,22 +20,24 @@ const (
 	linkSLL2 = 276
 )
 
+// idle is how long a sniffer waits before it lets its job look around.
+const idle = 100 * time.Millisecond
+
 // sniffer is a packet socket on one interface or on all of them.
 type sniffer struct {
 	fd     int
+	ring   *ring
 	link   uint32
 	any    bool
 	inside bool // the kernel runs the filter
 	vm     *classic.VM
-	buf    []byte
-	oob    []byte
 
 	sec, nsec int64 // of the packet last read
 }
 
 // live reads packets from an interface until the context or the limit ends it.
 func (j *job) live(ctx context.Context) error {
-	sn := &sniffer{link: linkEthernet, any: j.o.Interface == "any", buf: make([]byte, maxSnaplen+sll2Header), oob: make([]byte, 512)}
+	sn := &sniffer{link: linkEthernet, any: j.o.Interface == "any"}
 	index := 0
 	if sn.any {
 		sn.link = linkSLL2
@@ -64,12 +65,17 @@ func (j *job) live(ctx context.Context) error {
 	if err := sn.open(index, prog); err != nil {
 		return fmt.Errorf("%s: packet socket: %w", j.o.Interface, err)
 	}
-	defer unix.Close(sn.fd)
+	defer sn.close()
 	if j.out != nil {
 		if err := j.out.begin(sn, sn.link); err != nil {
 			return err
 		}
 	}
+	defer func() {
+		if n, err := sn.ring.dropped(); err == nil {
+			j.dropped = &n
+		}
+	}()
 	var r record
 	for ctx.Err() == nil {
 		ok, err := sn.read(&r)
@@ -112,25 +118,24 @@ func (sn *sniffer) open(index int, prog []classic.Instruction) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			unix.Close(sn.fd)
+			sn.close()
 		}
 	}()
 	if !sn.any && classic.Check(prog, classic.Socket) == nil {
 		fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: (*unix.SockFilter)(unsafe.Pointer(&prog[0]))} // the same layout
 		sn.inside = unix.SetsockoptSockFprog(sn.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &fprog) == nil
 	}
-	if err := unix.SetsockoptInt(sn.fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1); err != nil {
-		return err
-	}
-	if err := unix.SetsockoptInt(sn.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
-		return err
-	}
-	_ = unix.SetsockoptInt(sn.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20) // for bursts; it works without
-	wait := unix.NsecToTimeval(int64(100 * time.Millisecond))
-	if err := unix.SetsockoptTimeval(sn.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
+	if sn.ring, err = newRing(sn.fd); err != nil {
 		return err
 	}
 	return unix.Bind(sn.fd, &unix.SockaddrLinklayer{Protocol: swap16(unix.ETH_P_ALL), Ifindex: index})
+}
+
+func (sn *sniffer) close() {
+	if sn.ring != nil {
+		_ = sn.ring.close() // nobody looks at it any more
+	}
+	unix.Close(sn.fd)
 }
 
 func swap16(v uint16) uint16 {
@@ -144,32 +149,30 @@ const (
 	addressesLen = 12 // of an Ethernet header
 )
 
-// read reads a packet; ok is false where none came for a while.
+// read reads a packet; ok is false where none came for a while. A VLAN tag that
+// was taken off is put back, and the cooked header put before what has none: both
+// into the room the ring keeps.
 func (sn *sniffer) read(r *record) (ok bool, err error) {
-	// Room in front for a VLAN tag put back, or the cooked header.
-	const room = sll2Header
-	n, oobn, _, from, err := unix.Recvmsg(sn.fd, sn.buf[room:], sn.oob, unix.MSG_TRUNC)
-	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
-		return false, nil
-	}
-	if err != nil {
+	h, buf, err := sn.ring.next(idle)
+	if h == nil {
 		return false, err
 	}
-	wire := n
-	data := sn.buf[room : room+min(n, len(sn.buf)-room)]
-	tag, tpid := sn.control(sn.oob[:oobn], &wire)
+	sn.sec, sn.nsec = int64(h.Sec), int64(h.Nsec)
+	data, wire := buf[ringRoom:], int(h.Len)
 	switch {
 	case sn.any:
-		data = sn.buf[:room+len(data)]
-		if a, ok := from.(*unix.SockaddrLinklayer); ok {
-			cook(data, a)
-		}
+		data = buf[ringRoom-sll2Header:]
+		cook(data, sender(h))
 		wire += sll2Header
-	case tpid != 0 && sn.link == linkEthernet && len(data) >= addressesLen:
-		copy(sn.buf[room-vlanTag:], data[:addressesLen])
-		data = sn.buf[room-vlanTag : room+len(data)]
+	case h.Status&unix.TP_STATUS_VLAN_VALID != 0 && sn.link == linkEthernet && len(data) >= addressesLen:
+		tpid := uint16(unix.ETH_P_8021Q)
+		if h.Status&unix.TP_STATUS_VLAN_TPID_VALID != 0 {
+			tpid = h.Hv1.Vlan_tpid
+		}
+		data = buf[ringRoom-vlanTag:]
+		copy(data, data[vlanTag:][:addressesLen])
 		binary.BigEndian.PutUint16(data[addressesLen:], tpid)
-		binary.BigEndian.PutUint16(data[addressesLen+2:], tag)
+		binary.BigEndian.PutUint16(data[addressesLen+2:], uint16(h.Hv1.Vlan_tci))
 		wire += vlanTag
 	}
 	*r = record{data: data, wire: max(wire, len(data)), link: sn.link}
@@ -183,40 +186,13 @@ func (sn *sniffer) read(r *record) (ok bool, err error) {
 //	│ protocol │ reserved │ interface  │ hardware │ type │ address  │ address, 8  │
 //	│          │          │            │ type     │      │ length   │ bytes       │
 //	└──────────┴──────────┴────────────┴──────────┴──────┴──────────┴─────────────┘
-func cook(b []byte, a *unix.SockaddrLinklayer) {
+func cook(b []byte, a *unix.RawSockaddrLinklayer) {
 	clear(b[:sll2Header])
 	binary.BigEndian.PutUint16(b, swap16(a.Protocol))
 	binary.BigEndian.PutUint32(b[4:], uint32(a.Ifindex))
 	binary.BigEndian.PutUint16(b[8:], a.Hatype)
 	b[10], b[11] = a.Pkttype, a.Halen
 	copy(b[12:20], a.Addr[:])
-}
-
-// control reads what comes beside a packet: its time, its length on the wire
-// and the VLAN tag that was taken off it.
-func (sn *sniffer) control(oob []byte, wire *int) (tag, tpid uint16) {
-	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return 0, 0
-	}
-	for _, m := range messages {
-		switch {
-		case m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SO_TIMESTAMPNS && len(m.Data) >= 16:
-			sn.sec = int64(binary.NativeEndian.Uint64(m.Data))
-			sn.nsec = int64(binary.NativeEndian.Uint64(m.Data[8:]))
-		case m.Header.Level == unix.SOL_PACKET && m.Header.Type == unix.PACKET_AUXDATA && len(m.Data) >= 20:
-			// struct tpacket_auxdata: status, len, snaplen, mac, net, tci, tpid.
-			status := binary.NativeEndian.Uint32(m.Data)
-			*wire = int(binary.NativeEndian.Uint32(m.Data[4:]))
-			if status&unix.TP_STATUS_VLAN_VALID != 0 {
-				tag, tpid = binary.NativeEndian.Uint16(m.Data[16:]), unix.ETH_P_8021Q
-				if status&unix.TP_STATUS_VLAN_TPID_VALID != 0 {
-					tpid = binary.NativeEndian.Uint16(m.Data[18:])
-				}
-			}
-		}
-	}
-	return tag, tpid
 }
 
 // A sniffer is the source of its packets, whose records do not exist yet.
