@@ -14,66 +14,76 @@ const (
 	atomA    = c.MemWords
 	atomX    = c.MemWords + 1
 	numAtoms = c.MemWords + 2
-	atomNone = -1
+
+	setA = atoms(1) << atomA
+	setX = atoms(1) << atomX
 )
 
-func (a atoms) has(i int) bool { return a>>i&1 != 0 }
-
 // first returns the first atom of a set that is not empty.
-func (a atoms) first() int { return bits.TrailingZeros32(uint32(a)) % numAtoms }
+func (a atoms) first() int { return bits.TrailingZeros32(uint32(a)) }
+
+// effect is what instructions of one code do to atoms. The optimiser asks so
+// often that the answer has no branches.
+type effect struct {
+	reads, writes         atoms // registers
+	readsSlot, writesSlot atoms // 1: the slot the instruction names
+}
+
+// effects are those of all codes; the last of them stands for nop.
+var effects = func() (t [256]effect) {
+	for code := range t {
+		t[code] = effectOf(uint16(code))
+	}
+	t[uint8(nop&0xff)] = effect{}
+	return t
+}()
 
 // reads returns the atoms an instruction reads.
 func reads(code int32, k uint32) atoms {
-	const a, x = 1 << atomA, 1 << atomX
-	if code == nop {
-		return 0
-	}
-	switch code & c.ClassMask {
-	case c.LD, c.LDX:
-		switch code & c.ModeMask {
-		case c.IND:
-			return x
-		case c.MEM:
-			return 1 << k
-		}
-		return 0
-	case c.ST:
-		return a
-	case c.STX:
-		return x
-	case c.JMP, c.ALU:
-		if code&c.SrcMask == c.X {
-			return a | x
-		}
-		return a
-	case c.MISC:
-		if code&c.MiscMask == c.TXA {
-			return x
-		}
-		return a
-	}
-	return 0 // filters return constants
+	e := &effects[uint8(code)]
+	return e.reads | e.readsSlot<<(k%32)
 }
 
-// defines returns the atom an instruction writes.
-func defines(code int32, k uint32) int {
-	if code == nop {
-		return atomNone
-	}
+// writes returns the set of the one atom an instruction writes, or the empty set.
+func writes(code int32, k uint32) atoms {
+	e := &effects[uint8(code)]
+	return e.writes | e.writesSlot<<(k%32)
+}
+
+func effectOf(code uint16) (e effect) {
 	switch code & c.ClassMask {
-	case c.LD, c.ALU:
-		return atomA
-	case c.LDX:
-		return atomX
-	case c.ST, c.STX:
-		return int(k)
-	case c.MISC:
-		if code&c.MiscMask == c.TAX {
-			return atomX
+	case c.LD, c.LDX:
+		e.writes = setA
+		if code&c.ClassMask == c.LDX {
+			e.writes = setX
 		}
-		return atomA
+		switch code & c.ModeMask {
+		case c.IND:
+			e.reads = setX
+		case c.MEM:
+			e.readsSlot = 1
+		}
+	case c.ST:
+		e.reads, e.writesSlot = setA, 1
+	case c.STX:
+		e.reads, e.writesSlot = setX, 1
+	case c.ALU:
+		e.reads, e.writes = setA, setA
+		if code&c.SrcMask == c.X {
+			e.reads |= setX
+		}
+	case c.JMP:
+		e.reads = setA
+		if code&c.SrcMask == c.X {
+			e.reads |= setX
+		}
+	case c.MISC:
+		e.reads, e.writes = setA, setX
+		if code&c.MiscMask == c.TXA {
+			e.reads, e.writes = setX, setA
+		}
 	}
-	return atomNone
+	return e // filters return constants
 }
 
 // findLevels puts the blocks into lists by their longest way to a return.
@@ -183,12 +193,9 @@ func (b *block) findUses() {
 	var def, use, kill atoms
 	for s := b.stmts.head; s != nil; s = s.next {
 		use |= reads(s.code, s.k) &^ def
-		if atom := defines(s.code, s.k); atom != atomNone {
-			if !use.has(atom) {
-				kill |= 1 << atom
-			}
-			def |= 1 << atom
-		}
+		w := writes(s.code, s.k)
+		kill |= w &^ use
+		def |= w
 	}
 	use |= reads(b.code, b.k) &^ def
 	b.kill, b.inUse = kill, use

@@ -67,7 +67,7 @@ func (o *optimiser) peepStatements(b *block) (last *stmt) {
 			next.code = c.MISC | c.TXA
 			o.changed()
 		}
-		if s.code == c.LD|c.IMM && !b.outUse.has(atomX) {
+		if s.code == c.LD|c.IMM && b.outUse&setX == 0 {
 			o.peepIndex(s, next)
 		}
 		s = skipNops(next)
@@ -103,7 +103,7 @@ func (o *optimiser) peepIndex(s, next *stmt) {
 // peepCompare does away with the arithmetic, last, before a test for zero,
 // where nobody reads its result later.
 func (o *optimiser) peepCompare(b *block, last *stmt) {
-	if b.code != jeq || b.outUse.has(atomA) {
+	if b.code != jeq || b.outUse&setA != 0 {
 		return
 	}
 	switch last.code {
@@ -146,13 +146,14 @@ func (o *optimiser) deadStores(b *block) {
 	var pending atoms        // written, and not yet read
 	for s := b.stmts.head; s != nil; s = s.next {
 		pending &^= reads(s.code, s.k)
-		if atom := defines(s.code, s.k); atom != atomNone {
-			if pending.has(atom) {
+		if w := writes(s.code, s.k); w != 0 {
+			atom := w.first()
+			if pending&w != 0 {
 				last[atom].code = nop
 				o.changed()
 			}
 			last[atom] = s
-			pending |= 1 << atom
+			pending |= w
 		}
 	}
 	pending &^= reads(b.code, b.k) | b.outUse

@@ -133,15 +133,13 @@ func (o *optimiser) number() {
 	s.dom = o.space[:n*s.words]
 	s.edgeDom = rest
 	stmts := 0
-	o.touched = 1<<atomA | 1<<atomX
+	o.touched = setA | setX
 	for i, b := range o.blocks {
 		b.t.dom, b.f.dom = take(s.edgeWords), take(s.edgeWords)
 		b.t.id, b.f.id = int32(i), int32(n+i)
 		o.edges[i], o.edges[n+i] = &b.t, &b.f
 		for s := b.stmts.head; s != nil; s = s.next {
-			if atom := defines(s.code, s.k); atom != atomNone {
-				o.touched |= 1 << atom
-			}
+			o.touched |= writes(s.code, s.k)
 			stmts++
 		}
 		stmts++
