@@ -107,7 +107,7 @@ func (a *assembler) line(n int, text string) error {
 	case m.tokens[0].text == ".insn":
 		return a.raw(n, &m)
 	}
-	row, r, ok := m.match(assembly, 0, reading{})
+	row, r, ok := m.match(assembly(), 0, reading{})
 	if !ok {
 		msg, pos := m.complaint()
 		return a.errorf(n, pos, "%s", msg)

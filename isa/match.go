@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // grammar is a tree of all templates of all rows: a path from its root is the
@@ -35,7 +36,9 @@ type ending struct {
 	hinted bool
 }
 
-var assembly = func() *grammar {
+// assembly is the grammar of all rows, made when first asked for: programs that
+// only run others never do.
+var assembly = sync.OnceValue(func() *grammar {
 	root := new(grammar)
 	for _, rows := range [][]Row{Table, Rewritten, foreign} {
 		for i := range rows {
@@ -45,7 +48,7 @@ var assembly = func() *grammar {
 		}
 	}
 	return root
-}()
+})
 
 func (g *grammar) add(r *Row, d Dialect) {
 	for _, p := range r.text[d] {
