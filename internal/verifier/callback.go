@@ -93,7 +93,7 @@ func (e *env) leaveFunc() *Error {
 			return err
 		}
 		if r0.smin < int64(callee.ret.Min) || r0.smax > int64(callee.ret.Max) {
-			return e.refuse(errno.EINVAL, "%s", badRange(r0, callee.ret, "At callback return", "R0"))
+			return e.badRange(r0, callee.ret, "At callback return", "R0")
 		}
 		e.insn = int(callee.callSite)
 	} else {

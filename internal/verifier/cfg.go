@@ -253,7 +253,7 @@ func (e *env) checkCFG() *Error {
 		case isa.Ja:
 			if ins.Op.UsesReg() {
 				e.insn = t
-				return false, e.silent(errno.EINVAL)
+				return false, e.silent(errno.EINVAL, "a jump with a register for its target")
 			}
 			w := t + ins.JumpOffset() + 1
 			on, err := push(t, w, fallThru)

@@ -142,7 +142,7 @@ func (e *env) makeDynptr(r *reg, kind dynKind, cloneRef uint32) *Error {
 		}
 	}
 	if kind == dynInvalid {
-		return e.silent(errno.EINVAL)
+		return e.silent(errno.EINVAL, "a dynptr of a kind that is not known")
 	}
 	id := e.newID()
 	var ref uint32

@@ -65,6 +65,7 @@ type env struct {
 	changesPkt    bool
 	recorder      *recorder
 	trace         *tracer
+	history       *historian
 }
 
 // insnAux is what is known of one instruction (struct bpf_insn_aux_data).
@@ -151,12 +152,18 @@ func verifyTraced(p *Program, o Options) (*Result, error) {
 	return r, err
 }
 
-func verify(p *Program, o Options, tr *tracer) (*Result, error) {
+func newEnv(p *Program, o Options) *env {
 	if o.InsnLimit == 0 {
 		o.InsnLimit = maxInsns
 	}
-	e := &env{p: p, o: o, trace: tr, insns: p.Insns, priv: !o.Unprivileged, capable: !o.Unprivileged || o.CapBPF}
+	e := &env{p: p, o: o, insns: p.Insns, priv: !o.Unprivileged, capable: !o.Unprivileged || o.CapBPF}
 	e.logger.init(e, o.LogLevel)
+	return e
+}
+
+func verify(p *Program, o Options, tr *tracer) (*Result, error) {
+	e := newEnv(p, o)
+	e.trace = tr
 	if o.States {
 		e.recorder = newRecorder(len(p.Insns))
 	}
@@ -181,7 +188,7 @@ func verify(p *Program, o Options, tr *tracer) (*Result, error) {
 func (e *env) verify() *Error {
 	e.insn = -1
 	if n := len(e.insns); n == 0 || n > maxInsns || (!e.capable && n > 4096) {
-		return e.silent(errno.E2BIG)
+		return e.silent(errno.E2BIG, "the program has no instructions, or more than may be loaded")
 	}
 	e.aux = make([]insnAux, len(e.insns))
 	if e.o.Visits {

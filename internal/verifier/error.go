@@ -13,6 +13,9 @@ type Error struct {
 	Errno errno.Errno // what bpf(2) would return
 	Slot  int         // the instruction, or -1 where none is to blame
 	Msg   string      // the reason, one line, in the kernel's words
+	// Reason is Msg before its values were filled in, or what is wrong in our
+	// own words where the kernel has none. Package explain knows refusals by it.
+	Reason string
 	// Lines are all lines the kernel says about the refusal, Msg first.
 	Lines []string
 	// State is the abstract state of the current function at the refusal, as
@@ -63,7 +66,7 @@ func (e *Error) Format(s fmt.State, verb rune) {
 func (e *env) refuse(no errno.Errno, format string, args ...any) *Error {
 	msg := fmt.Sprintf(format, args...)
 	e.logf("%s\n", msg)
-	err := &Error{Errno: no, Slot: e.insn, Msg: msg}
+	err := &Error{Errno: no, Slot: e.insn, Msg: msg, Reason: format}
 	err.Lines = strings.Split(msg, "\n")
 	err.Msg = err.Lines[0]
 	return err
@@ -77,10 +80,15 @@ func (e *env) also(err *Error, format string, args ...any) *Error {
 	return err
 }
 
-// silent is a refusal the kernel gives no words for.
-func (e *env) silent(no errno.Errno) *Error { return &Error{Errno: no, Slot: e.insn} }
+// silent is a refusal the kernel gives no words for; why is for those who ask.
+func (e *env) silent(no errno.Errno, why string) *Error {
+	return &Error{Errno: no, Slot: e.insn, Reason: why}
+}
+
+// Unsupported begins the message where this verifier has no model of what a program does.
+const Unsupported = "not supported by this verifier: "
 
 // unsupported refuses what this verifier has no model of.
 func (e *env) unsupported(what string, args ...any) *Error {
-	return e.refuse(errno.ENOTSUPP, "not supported by this verifier: "+what, args...)
+	return e.refuse(errno.ENOTSUPP, Unsupported+what, args...)
 }

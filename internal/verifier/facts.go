@@ -32,7 +32,7 @@ func (h *helperRow) args() int {
 func (e *env) loadFacts() *Error {
 	e.facts.kind = catalog.ProgKindByType(e.p.Type)
 	if e.facts.kind == nil {
-		return e.silent(errno.EINVAL)
+		return e.silent(errno.EINVAL, "no such program type")
 	}
 	switch e.p.Type {
 	case catalog.ProgKprobe, catalog.ProgTracepoint, catalog.ProgPerfEvent, catalog.ProgRawTracepoint:

@@ -254,7 +254,7 @@ func (e *env) checkLoop(meta *callMeta) *Error {
 func (e *env) checkSnprintf() *Error {
 	regs := e.regs()
 	if regs[isa.R5].bits.value%8 != 0 {
-		return e.silent(errno.EINVAL)
+		return e.silent(errno.EINVAL, "the size of the arguments of bpf_snprintf is no multiple of 8")
 	}
 	format, err := e.constStr(isa.R3, &regs[isa.R3])
 	if err != nil {

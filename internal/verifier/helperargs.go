@@ -404,7 +404,7 @@ func (e *env) checkMem(n isa.Register, size int, write, zeroOK bool, meta *callM
 				if zeroOK {
 					return nil
 				}
-				return e.silent(errno.EACCES)
+				return e.silent(errno.EACCES, "no bytes of the context are passed where some are needed")
 			}
 			return e.checkAccess(access{ptr: n, off: size - 1, size: 1, write: write, val: noReg})
 		}
@@ -458,7 +458,7 @@ func (e *env) checkConstStr(n isa.Register, r *reg) *Error {
 func (e *env) constStr(n isa.Register, r *reg) (string, *Error) {
 	m := r.m
 	if r.typ != ptrToMapValue {
-		return "", e.silent(errno.EINVAL)
+		return "", e.silent(errno.EINVAL, "a string must lie in a map, as string constants do")
 	}
 	if m.Flags&catalog.FlagRdonlyProg == 0 || m.ReadConst == nil {
 		return "", e.refuse(errno.EACCES, "R%d does not point to a readonly map'", n)

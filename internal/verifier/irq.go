@@ -113,7 +113,7 @@ func (e *env) restoreIRQ(id uint32) *Error {
 		}
 		before = st.refs[i].id
 	}
-	return e.silent(errno.EINVAL)
+	return e.silent(errno.EINVAL, "these interrupt flags are not saved now")
 }
 
 // kfuncResLock takes or gives back a resilient spin lock.

@@ -103,7 +103,7 @@ type kfuncMeta struct {
 func (e *env) checkKfunc(ins isa.Instruction) *Error {
 	k := e.aux[e.insn].kfunc
 	if k == nil {
-		return e.silent(errno.EINVAL)
+		return e.silent(errno.EINVAL, "no kernel function of that number")
 	}
 	if !k.allowed {
 		return e.refuse(errno.EACCES, "calling kernel function %s is not allowed", k.name)
@@ -420,7 +420,7 @@ func (e *env) kfuncMap(i int, n isa.Register, r *reg, meta *kfuncMeta) *Error {
 	if t := e.kernelStruct("bpf_map"); t != nil {
 		return e.kfuncStruct(i, n, r, t.typ, meta)
 	}
-	return e.silent(errno.EINVAL)
+	return e.silent(errno.EINVAL, "the kernel's BTF has no struct bpf_map")
 }
 
 // kfuncMapField checks the work queue or task work in a map value.
@@ -674,7 +674,7 @@ func (e *env) kfuncResult(meta *kfuncMeta) *Error {
 	case resultCtx:
 		t := e.kernelCtx()
 		if t == nil {
-			return e.silent(errno.EINVAL)
+			return e.silent(errno.EINVAL, "the kernel's BTF does not have the struct behind the context")
 		}
 		r0.setPtr(ptrToBTF | trusted)
 		r0.btf = t

@@ -57,7 +57,7 @@ func (e *env) accessKptr(a access, f *catalog.SpecialField) *Error {
 	}
 	t := e.pointee(f)
 	if t == nil {
-		return e.silent(errno.EFAULT)
+		return e.silent(errno.EFAULT, "the type that a kptr points to is not known")
 	}
 	switch cls {
 	case isa.ClassLDX:
@@ -154,7 +154,7 @@ func (e *env) checkKptrDest(n isa.Register, r *reg, meta *callMeta) *Error {
 		}
 		meta.kptr, meta.kptrType = f, e.pointee(f)
 		if meta.kptrType == nil {
-			return e.silent(errno.EFAULT)
+			return e.silent(errno.EFAULT, "the type that a kptr points to is not known")
 		}
 		return nil
 	}

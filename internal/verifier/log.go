@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/isa"
 )
 
@@ -391,8 +392,8 @@ func invariantLine(r *reg, ctx, what string) string {
 		uint32(r.s32min), uint32(r.s32max), r.bits.value, r.bits.mask)
 }
 
-// badRange words a return value outside its range (verbose_invalid_scalar).
-func badRange(r *reg, want catalog.Range, ctx, name string) string {
+// badRange refuses a return value outside its range (verbose_invalid_scalar).
+func (e *env) badRange(r *reg, want catalog.Range, ctx, name string) *Error {
 	s := fmt.Sprintf("%s the register %s has", ctx, name)
 	if r.smin == math.MinInt64 && r.smax == math.MaxInt64 {
 		s += " unknown scalar value"
@@ -403,7 +404,7 @@ func badRange(r *reg, want catalog.Range, ctx, name string) string {
 	if r.smax < math.MaxInt64 {
 		s += fmt.Sprintf(" smax=%d", r.smax)
 	}
-	return s + fmt.Sprintf(" should have been in [%d, %d]", want.Min, want.Max)
+	return e.refuse(errno.EINVAL, "%s should have been in [%d, %d]", s, want.Min, want.Max)
 }
 
 func (e *env) logLiveRegs() {

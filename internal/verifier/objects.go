@@ -192,11 +192,11 @@ func (e *env) kfuncNode(n isa.Register, r *reg, rootKind, kind catalog.SpecialKi
 		return e.refuse(errno.EINVAL, "%s not found at offset=%d", name, off)
 	}
 	if meta.root == nil {
-		return e.silent(errno.EINVAL)
+		return e.silent(errno.EINVAL, "a node without the list or tree it belongs to")
 	}
 	want, at := e.nodeOf(meta.root)
 	if want == nil {
-		return e.silent(errno.EFAULT)
+		return e.silent(errno.EFAULT, "the element type of a list or tree is not known")
 	}
 	if !e.structMatches(r.btf, 0, want, true) {
 		return e.refuse(errno.EINVAL, "operation on %s expects arg#1 %s at offset=%d in struct %s, but arg is at offset=%d in struct %s",
@@ -228,7 +228,7 @@ func (e *env) inTreeCallback() bool {
 func (e *env) setNode(r *reg, root *catalog.SpecialField) *Error {
 	t, off := e.nodeOf(root)
 	if t == nil {
-		return e.silent(errno.EFAULT)
+		return e.silent(errno.EFAULT, "the element type of a list or tree is not known")
 	}
 	r.setPtr(ptrToBTF | allocMem)
 	r.btf, r.off = t, int32(off)

@@ -150,7 +150,7 @@ func (e *env) remember(list *[]*state, insn int) *Error {
 	}
 	st := e.clone(cur)
 	if e.pool.bytes += st.size(); e.pool.bytes > maxStateBytes {
-		return e.silent(errno.ENOMEM)
+		return e.silent(errno.ENOMEM, "the states to remember take too much memory")
 	}
 	st.insn = int32(insn)
 	if e.trace != nil {

@@ -48,7 +48,7 @@ func (e *env) checkReturn(n isa.Register, name string) *Error {
 		lo, hi = int64(r.s32min), int64(r.s32max) // hooks return an int
 	}
 	if lo < int64(want.Min) || hi > int64(want.Max) {
-		err := e.refuse(errno.EINVAL, "%s", badRange(r, want, ctx, name))
+		err := e.badRange(r, want, ctx, name)
 		if e.p.Attach == catalog.AttachLSMCGroup && !sub && isVoid(e.target.proto.Return) {
 			err = e.also(err, "Note, BPF_LSM_CGROUP that attach to void LSM hooks can't modify return value!")
 		}

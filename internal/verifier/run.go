@@ -18,6 +18,9 @@ func (e *env) run() *Error {
 		}
 		ins := e.insns[e.insn]
 		a := &e.aux[e.insn]
+		if e.history != nil {
+			e.history.step(e)
+		}
 		if e.insnProcessed++; e.insnProcessed > e.o.InsnLimit {
 			return e.refuse(errno.E2BIG, "BPF program is too large. Processed %d insn", e.insnProcessed)
 		}

@@ -163,6 +163,7 @@ type state struct {
 	last     int32 // instruction before the current one
 	hist     *histEntry
 	histLen  int
+	recorded int32 // the historian's step it is at, counted from 1; 0: none
 
 	dfsDepth      int
 	mayGotoDepth  int

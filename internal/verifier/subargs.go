@@ -25,7 +25,7 @@ func (e *env) readArgs(sub int) *Error {
 		return nil
 	}
 	if s.fn == nil {
-		return e.silent(errno.EINVAL)
+		return e.silent(errno.EINVAL, "a function whose parameters are not known")
 	}
 	proto := s.fn.Type.(*btf.FuncProto)
 	if len(proto.Params) > 5 {
@@ -108,7 +108,7 @@ func (e *env) readArg(s *subprog, i int, p btf.FuncParam) (subArg, *Error) {
 		return subArg{kind: catalog.ArgArena}, nil
 	}
 	if !s.global {
-		return subArg{}, e.silent(errno.EINVAL)
+		return subArg{}, e.silent(errno.EINVAL, "a static function is verified where it is called")
 	}
 	size, err := btf.Sizeof(target)
 	if err != nil {
@@ -253,7 +253,7 @@ func (e *env) checkCallArgs(sub int, regs *[isa.RFP + 1]reg) *Error {
 		return nil
 	}
 	if s.unreliable {
-		return e.silent(errno.EINVAL)
+		return e.silent(errno.EINVAL, "the BTF of this function cannot be relied on")
 	}
 	err := e.readArgs(sub)
 	for i := 0; err == nil && i < len(s.args); i++ {

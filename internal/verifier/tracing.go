@@ -47,7 +47,7 @@ func (e *env) findTarget() *Error {
 	case e.p.Attach == catalog.AttachTraceFEntry, e.p.Attach == catalog.AttachTraceFExit, e.p.Attach == catalog.AttachModifyReturn:
 		return e.findTraced(t)
 	}
-	return e.silent(errno.EINVAL)
+	return e.silent(errno.EINVAL, "this program type does not attach in that way")
 }
 
 // kernelProto returns the type of a kernel function, or nil.
@@ -81,7 +81,7 @@ func (e *env) findTracepoint(t *target) *Error {
 		t.proto, _ = p.Target.(*btf.FuncProto)
 	}
 	if t.proto == nil {
-		return e.silent(errno.EINVAL)
+		return e.silent(errno.EINVAL, "the tracepoint has no prototype in BTF")
 	}
 	t.named = t.proto
 	// The typedef has no names of arguments; the function that calls the programs has.
@@ -94,7 +94,7 @@ func (e *env) findTracepoint(t *target) *Error {
 func (e *env) findIter(t *target) *Error {
 	var ok bool
 	if t.special, ok = iterArgs[t.hook]; !ok {
-		return e.silent(errno.EINVAL)
+		return e.silent(errno.EINVAL, "no iterator of that name")
 	}
 	t.trusted = true
 	return e.findFunc(t, "bpf_iter_"+t.hook)
