@@ -33,6 +33,7 @@ type Program struct {
 
 	text  *exec.Text
 	base  uint64
+	main  uint64 // where runs begin
 	sites []code.Site
 	// functions are the indices of functions by their first slot, which is their
 	// callbacks' token.
@@ -64,6 +65,7 @@ func Compile(p *rewrite.Program, o Options) (*Program, error) {
 		return nil, fmt.Errorf("jit: %w", err)
 	}
 	out := &Program{Program: p, Object: obj, text: text, base: text.Addr(), sites: obj.Sites, functions: map[uint64]int{0: 0}}
+	out.main = out.base + uint64(obj.Entries[0])
 	for i, s := range p.Subprogs {
 		out.functions[uint64(s.Start)] = i
 	}

@@ -86,7 +86,7 @@ func New(s Services, cpu int) (*VM, error) {
 	}
 	// Sound: the block is zeroed, aligned, lives as long as the VM, and Context holds no pointers.
 	v := &VM{services: s, stack: stack, ctx: (*exec.Context)(mem.Ptr(stack.Addr() + stackSize))}
-	v.ctx.Init(cpu)
+	v.ctx.Init(cpu, stack.Addr()+stackSize)
 	return v, nil
 }
 
@@ -95,7 +95,20 @@ func (v *VM) Close() { v.stack.Free() }
 
 // Run runs a program from its start with r1 in R1 and returns R0.
 func (v *VM) Run(p *Program, r1 uint64, l Limits) (uint64, error) {
-	return v.start(p, p.base+uint64(p.Object.Entries[0]), [3]uint64{r1}, l)
+	r0, left := v.Start(p, r1)
+	if left {
+		return v.Serve(p, l)
+	}
+	return r0, nil
+}
+
+// Start begins a run. What is only of use to programs that leave native code is
+// not set up before they do: if left, the run goes on in Serve.
+func (v *VM) Start(p *Program, r1 uint64) (r0 uint64, left bool) {
+	c := v.ctx
+	c.Fuel, c.ProbeLen = 0, 0
+	exec.Start(c, p.main, r1)
+	return c.R[0], c.Site != exec.SiteFinish
 }
 
 // RunCallback runs a subprogram as a run of its own, as timers do. fn is the
@@ -105,18 +118,23 @@ func (v *VM) RunCallback(p *Program, fn uint64, args [3]uint64, l Limits) (uint6
 	if err != nil {
 		return 0, err
 	}
-	return v.start(p, addr, args, l)
+	c := v.ctx
+	c.Fuel, c.ProbeLen = 0, 0
+	c.SP = c.Top
+	v.prepare(addr, args[0], args[1], args[2], 0, 0)
+	exec.Enter(c)
+	return v.Serve(p, l)
 }
 
-func (v *VM) start(p *Program, addr uint64, args [3]uint64, l Limits) (uint64, error) {
+// Serve goes on with a run of p that has just left native code for the first time.
+func (v *VM) Serve(p *Program, l Limits) (uint64, error) {
+	v.code = p
 	v.tailCalls, v.depth, v.unwind = 0, 0, nil
 	v.budget, v.done = l.Budget, l.Done
 	if v.budget == 0 {
 		v.budget = math.MaxInt64
 	}
-	v.ctx.Fuel, v.ctx.ProbeLo, v.ctx.ProbeLen = 0, 0, 0
-	v.ctx.SP = v.stack.Addr() + stackSize
-	r0 := v.enter(p, addr, args[0], args[1], args[2], 0, 0)
+	r0 := v.loop()
 	switch {
 	case v.unwind == nil:
 		return r0, nil
@@ -139,7 +157,7 @@ func (v *VM) caught(p *Program) (uint64, error) {
 			return 0, err
 		}
 		v.depth = 0
-		v.ctx.SP = v.stack.Addr() + stackSize
+		v.ctx.SP = v.ctx.Top
 		r0 := v.enter(p, addr, v.cookie, 0, 0, 0, 0)
 		return r0, v.unwind
 	}
@@ -184,14 +202,20 @@ func (v *VM) resume(p *Program) {
 
 // enter runs a function from addr, below the current native stack pointer.
 func (v *VM) enter(p *Program, addr, r1, r2, r3, r4, r5 uint64) uint64 {
-	c := v.ctx
 	if !v.room() {
 		return 0
 	}
+	v.prepare(addr, r1, r2, r3, r4, r5)
+	v.code = p
+	exec.Enter(v.ctx)
+	return v.loop()
+}
+
+// prepare lets the next Enter call the function at addr.
+func (v *VM) prepare(addr, r1, r2, r3, r4, r5 uint64) {
+	c := v.ctx
 	c.Call(addr, exec.Finish)
 	c.R[1], c.R[2], c.R[3], c.R[4], c.R[5] = r1, r2, r3, r4, r5
-	v.code = p
-	return v.loop()
 }
 
 // room makes sure that the stack takes one more chain of calls.
@@ -203,12 +227,11 @@ func (v *VM) room() bool {
 	return true
 }
 
-// loop enters native code, and serves it, until the function Go entered
-// returns, with its R0, or the run is being left.
+// loop serves native code that has left, and enters it again, until the function
+// Go entered returns, with its R0, or the run is being left.
 func (v *VM) loop() uint64 {
 	c := v.ctx
-	for {
-		exec.Enter(c)
+	for ; ; exec.Enter(c) {
 		p := v.code
 		s := &p.sites[c.Site]
 		c.PC = p.base + uint64(s.Resume)

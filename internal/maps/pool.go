@@ -33,7 +33,7 @@ type pool struct {
 }
 
 // reclaimBatch is how many elements wait before get looks whether they have waited long enough.
-const reclaimBatch = 64
+const reclaimBatch = 256
 
 // newPool makes a pool of n elements; all are fresh.
 func newPool(base, elemSize, linkOff uint64, n uint32, epoch *mem.Epoch) pool {
@@ -82,7 +82,7 @@ func (p *pool) put(i uint32) {
 func (p *pool) advance() {
 	for range 2 {
 		if p.old.first != none {
-			if p.epoch.Oldest() < p.oldStamp {
+			if !p.epoch.Passed(p.oldStamp) {
 				return
 			}
 			for p.old.first != none {

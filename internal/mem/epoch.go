@@ -19,8 +19,12 @@ import (
 //	reclaim                             ↑ the last run that could know it is over
 //
 // Holders only store to a word of their own; nobody waits for a lock on the
-// path of a run.
+// path of a run. The store must be seen before anything is read, or else memory
+// could be reclaimed under a reader. Where the system can make all threads pass a
+// barrier (membarrier(2)), those who reclaim ask for that, as they are rare, and a
+// run's entry is a plain store; elsewhere it is an exchange, which waits some 10 ns.
 type Epoch struct {
+	fence bool          // reclaiming makes everyone pass a barrier, see fenceAll
 	now   atomic.Uint64 // counts retirements; starts at 1, so that 0 can mean "outside"
 	slots []epochSlot   // one per vCPU, then those of Pin
 	cpus  int
@@ -59,7 +63,7 @@ const (
 
 // NewEpoch makes an epoch for vCPUs 0 to cpus-1.
 func NewEpoch(cpus int) *Epoch {
-	e := &Epoch{slots: make([]epochSlot, cpus+pinSlots), cpus: cpus}
+	e := &Epoch{fence: canFence(), slots: make([]epochSlot, cpus+pinSlots), cpus: cpus}
 	e.now.Store(1)
 	return e
 }
@@ -68,7 +72,13 @@ func NewEpoch(cpus int) *Epoch {
 //
 // A retirement between the load of now and the store is harmless: its element
 // was unlinked before, so this run, which looks only after the store, cannot find it.
-func (e *Epoch) Enter(cpu int) { e.slots[cpu].since.Store(e.now.Load()) }
+func (e *Epoch) Enter(cpu int) {
+	if e.fence {
+		StoreRelease(&e.slots[cpu].since, e.now.Load())
+		return
+	}
+	e.slots[cpu].since.Store(e.now.Load())
+}
 
 // Leave says that vCPU cpu holds no address any more.
 //
@@ -118,15 +128,30 @@ func (e *Epoch) RetireAddr(r Reclaimer, addr uint64) {
 }
 
 // Stamp marks this moment, for users who keep a queue of their own instead of
-// calling RetireAddr: what they unlinked before it may be used again once
-// Oldest has reached the stamp.
+// calling RetireAddr: what they unlinked before it may be used again once it has Passed.
 func (e *Epoch) Stamp() uint64 { return e.now.Add(1) }
 
-// Oldest returns the latest stamp that everyone inside now came in after.
-func (e *Epoch) Oldest() uint64 {
+// Passed reports whether everyone inside now came in after the stamp.
+func (e *Epoch) Passed(stamp uint64) bool {
+	if e.oldest(true) < stamp { // mostly so where it is: no need to disturb others
+		return false
+	}
+	if e.fence {
+		fenceAll()
+	}
+	return e.oldest(true) >= stamp
+}
+
+// oldest returns the latest stamp that everyone seen inside came in after. Who
+// enters at this moment may not be seen, unless fenceAll comes first.
+func (e *Epoch) oldest(pinned bool) uint64 {
 	oldest := e.now.Load()
-	for i := range e.slots {
-		if s := e.slots[i].since.Load(); s != 0 && s < oldest {
+	slots := e.slots
+	if !pinned {
+		slots = slots[:e.cpus]
+	}
+	for i := range slots {
+		if s := slots[i].since.Load(); s != 0 && s < oldest {
 			oldest = s
 		}
 	}
@@ -162,16 +187,15 @@ func (e *Epoch) reclaim() {
 	if !e.mu.TryLock() {
 		return
 	}
-	oldest := e.now.Load() + 1
-	slots := e.slots
-	if e.pins.Load() == 0 { // who pins from now on finds nothing that was retired
-		slots = slots[:e.cpus]
+	pinned := e.pins.Load() != 0 // who pins from now on finds nothing that was retired
+	if len(e.queue) == 0 || e.oldest(pinned) < e.queue[0].epoch {
+		e.mu.Unlock()
+		return
 	}
-	for i := range slots {
-		if s := slots[i].since.Load(); s != 0 && s < oldest {
-			oldest = s
-		}
+	if e.fence {
+		fenceAll()
 	}
+	oldest := e.oldest(e.pins.Load() != 0)
 	n := 0
 	for n < len(e.queue) && e.queue[n].epoch <= oldest {
 		n++

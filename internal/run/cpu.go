@@ -6,6 +6,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/helpers"
+	"github.com/skep-bpf/skep/internal/jit"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/packet"
 )
@@ -19,11 +20,13 @@ type CPU struct {
 	id     int
 	m      *Machine
 	vm     vm
+	native *jit.VM // what is behind vm, where that is native code
 	env    helpers.Env
 	random *rand.Rand
 	pkt    *packet.Packet
 	prog   *Program // the one running
 	ctx    uint64   // what the run began with in R1
+	spent  bool     // the last run left in env what begin has to reset
 	lent   region   // map value a timer callback is given
 
 	scratch *mem.Block // a few bytes programs may be pointed at
@@ -36,6 +39,9 @@ func newCPU(m *Machine, id int) (*CPU, error) {
 		return nil, err
 	}
 	c.vm = vm
+	if n, ok := vm.(*nativeVM); ok {
+		c.native = n.vm
+	}
 	if c.pkt, err = packet.New(); err != nil {
 		vm.close()
 		return nil, err
@@ -125,7 +131,23 @@ func (c *CPU) Retval() int32 { return c.env.Retval }
 // helpers work on, nil for program types without one. Errors are faults of
 // skep, or the machine's budget; a program by itself cannot fail.
 func (c *CPU) Run(p *Program, ctx uint64, pkt *packet.Packet) (uint64, error) {
-	return c.RunUntil(nil, p, ctx, pkt)
+	if p != c.prog || pkt != c.env.Pkt || c.spent || c.native == nil || c.m.stats.Load() {
+		return c.RunUntil(nil, p, ctx, pkt)
+	}
+	// The way of small programs, where each call on the way counts: the same program
+	// as last time, on the same packet, and nothing to reset.
+	var err error
+	c.ctx = ctx
+	c.m.Epoch.Enter(c.id)
+	code := p.native
+	r0, left := c.native.Start(code, ctx)
+	if left {
+		r0, err = c.native.Serve(code, jit.Limits{Budget: c.m.opts.Budget})
+		c.spent = c.used()
+	}
+	p.count(c.id)
+	c.m.Epoch.Leave(c.id)
+	return r0, err
 }
 
 // RunUntil is [CPU.Run] that gives up with [ErrInterrupted] once done is closed.
@@ -160,7 +182,9 @@ func (c *CPU) begin(p *Program, ctx uint64, pkt *packet.Packet) (start int64) {
 	c.env.Pkt = pkt
 	c.running(p)
 	c.env.TailCall, c.env.Retval = nil, 0
-	c.env.Redirect = helpers.Redirect{}
+	if c.env.Redirect.Kind != helpers.RedirectNone {
+		c.env.Redirect = helpers.Redirect{}
+	}
 	if c.m.stats.Load() {
 		start = nanotime()
 	}
@@ -174,9 +198,14 @@ func (c *CPU) running(p *Program) {
 }
 
 func (c *CPU) end(p *Program, start int64) {
-	s := &p.stats[c.id]
-	mem.StoreRelease(&s.runs, s.runs.Load()+1) // nobody else writes it
+	p.count(c.id)
 	if start != 0 {
-		s.time.Add(nanotime() - start)
+		p.stats[c.id].time.Add(nanotime() - start)
 	}
+	c.spent = c.used()
+}
+
+// used reports whether a run has left something in env that belongs to it alone.
+func (c *CPU) used() bool {
+	return c.env.TailCall != nil || c.env.Retval != 0 || c.env.Redirect.Kind != helpers.RedirectNone
 }

@@ -12,7 +12,9 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/helpers"
+	"github.com/skep-bpf/skep/internal/jit"
 	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/rewrite"
 	"github.com/skep-bpf/skep/isa"
 )
@@ -26,6 +28,7 @@ type Program struct {
 
 	m      *Machine
 	code   code
+	native *jit.Program // code, where that is native
 	kfuncs map[kfuncKey]kfunc
 	maps   []maps.Map
 	frags  bool
@@ -83,6 +86,7 @@ func (m *Machine) NewProgram(rw *rewrite.Program, used []maps.Map) (*Program, er
 	if p.code, err = m.engine.compile(rw, p); err != nil {
 		return nil, fmt.Errorf("program %q: %w", src.Name, err)
 	}
+	p.native, _ = p.code.(*jit.Program)
 	for _, mp := range used {
 		mp.Acquire()
 		p.maps = append(p.maps, mp)
@@ -208,6 +212,12 @@ func (p *Program) Close() {
 		p.m.Epoch.Retire(func() { p.m.engine.free(p.code) })
 		p.m.Epoch.Reclaim()
 	}
+}
+
+// count notes a run on a vCPU, whose holder alone writes the figure.
+func (p *Program) count(cpu int) {
+	s := &p.stats[cpu]
+	mem.StoreRelease(&s.runs, s.runs.Load()+1)
 }
 
 // Stats returns how often the program ran and, as far as [Machine.CountTime]

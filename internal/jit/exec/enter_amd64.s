@@ -16,6 +16,7 @@
 #define r4 80
 #define r5 88
 #define ax 96
+#define top 144
 
 // func enter(c *Context)
 //
@@ -43,6 +44,20 @@ TEXT ·enter(SB), NOSPLIT|NOFRAME, $0-8
 	LEAQ 40(SP), SP
 	JMP  CX
 
+// func start(c *Context, pc, arg uint64)
+//
+// A function's start needs less than enter: nothing is taken up again.
+TEXT ·start(SB), NOSPLIT|NOFRAME, $0-24
+	MOVQ c+0(FP), R12
+	MOVQ pc+8(FP), CX
+	MOVQ arg+16(FP), DI
+	MOVQ BP, goBP(R12)
+	MOVQ SP, goSP(R12)
+	MOVQ top(R12), SP
+	LEAQ ·finish(SB), AX
+	PUSHQ AX
+	JMP  CX
+
 // leave is where native code jumps to get out, with the number of the exit in
 // CX and an operand in DX. Its RET is that of enter, so that the processor's
 // guess of where returns go stays right.
@@ -67,10 +82,17 @@ TEXT ·leave(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ goSP(R12), SP
 	RET
 
-// finish is the return address of functions that Go entered.
+// finish is the return address of functions that Go entered. Of their registers
+// none but R0 is of use to anyone.
 TEXT ·finish(SB), NOSPLIT|NOFRAME, $0-0
-	XORL CX, CX // SiteFinish
-	JMP  ·leave(SB)
+	MOVQ AX, r0(R12)
+	MOVQ $0, site(R12) // SiteFinish
+	JMP  back          // what follows looks to vet as if it forgot to save BP
+
+back:
+	MOVQ goBP(R12), BP
+	MOVQ goSP(R12), SP
+	RET
 
 // returned is the return address of programs tail-called in a subprogram.
 TEXT ·returned(SB), NOSPLIT|NOFRAME, $0-0

@@ -9,6 +9,9 @@ import (
 //go:noescape
 func enter(c *Context)
 
+//go:noescape
+func start(c *Context, pc, arg uint64)
+
 func stubs() (leave, finish, returned uint64)
 
 func cpuid1() (ecx uint32)
@@ -27,7 +30,10 @@ func Host() Features {
 func Available() error { return allowed() }
 
 // Init prepares a context for its first use.
-func (c *Context) Init(cpu int) { *c = Context{exit: leaveStub, CPU: uint64(cpu)} }
+// Its native stack ends at top.
+func (c *Context) Init(cpu int, top uint64) {
+	*c = Context{exit: leaveStub, CPU: uint64(cpu), Top: top}
+}
 
 // Call makes the next Enter call the function at addr, on the stack below c.SP.
 // It finds whatever is there in R6 to R9, which functions that Go enters do not keep.
@@ -46,3 +52,7 @@ func (c *Context) Call(addr, ret uint64) {
 // Enter runs native code from c.PC until it leaves. The goroutine cannot be
 // preempted meanwhile; whoever loops around Enter passes a call that can be.
 func Enter(c *Context) { enter(c) }
+
+// Start runs the function at pc from its beginning, with r1 in R1 and the whole
+// stack to itself, until it leaves. Else it is like Enter.
+func Start(c *Context, pc, r1 uint64) { start(c, pc, r1) }

@@ -41,6 +41,8 @@ type Context struct {
 	// ProbeLo and ProbeLen bound the block probing loads found last: addresses
 	// with at least 8 readable bytes are those less than ProbeLen from ProbeLo.
 	ProbeLo, ProbeLen uint64
+
+	Top uint64 // the native stack's upper end, where Start begins
 }
 
 // Saved is what lies at [Context].SP while native code is left: the registers

@@ -27,6 +27,7 @@ func TestLayout(t *testing.T) {
 		{"exit", unsafe.Offsetof(c.exit), OffExit}, {"Fuel", unsafe.Offsetof(c.Fuel), OffFuel},
 		{"CPU", unsafe.Offsetof(c.CPU), OffCPU},
 		{"ProbeLo", unsafe.Offsetof(c.ProbeLo), OffProbeLo}, {"ProbeLen", unsafe.Offsetof(c.ProbeLen), OffProbeLen},
+		{"Top", unsafe.Offsetof(c.Top), 144},
 	} {
 		if f.at != f.want {
 			t.Errorf("Context.%s lies at %d, the assembly says %d", f.name, f.at, f.want)
@@ -62,11 +63,10 @@ func TestEnter(t *testing.T) {
 	}
 	defer stack.Free()
 	c := new(Context)
-	c.Init(3)
-	c.SP = stack.Addr() + 4096
+	c.Init(3, stack.Addr()+4096)
+	c.SP = c.Top
 	c.Call(text.Addr(), Finish)
 	*(*Saved)(mem.Ptr(c.SP)) = Saved{R6: 100, R9: 1000}
-	top := c.SP
 	c.R[1] = 5
 	Enter(c)
 	if c.Site != 7 || c.X != 105 {
@@ -74,8 +74,8 @@ func TestEnter(t *testing.T) {
 	}
 	c.PC, c.X = text.Addr()+19, 10000
 	Enter(c)
-	if c.Site != SiteFinish || c.R[0] != 11005 || c.SP != top+8 {
-		t.Errorf("finished at site %d with %d, stack off by %d", c.Site, c.R[0], c.SP-top-8)
+	if c.Site != SiteFinish || c.R[0] != 11005 {
+		t.Errorf("finished at site %d with %d", c.Site, c.R[0])
 	}
 }
 
@@ -183,11 +183,6 @@ func bench(t testing.TB, text *Text) (*Context, func()) {
 	}
 	t.Cleanup(stack.Free)
 	c := new(Context)
-	c.Init(0)
-	top := stack.Addr() + 4096 - 8 - uint64(SavedSize)
-	return c, func() {
-		mem.Store64(top+uint64(SavedSize), Finish)
-		c.SP, c.PC = top, text.Addr()
-		Enter(c)
-	}
+	c.Init(0, stack.Addr()+4096)
+	return c, func() { Start(c, text.Addr(), 0) }
 }

@@ -20,7 +20,7 @@ func Available() error {
 }
 
 // Init prepares a context for its first use.
-func (c *Context) Init(int) {}
+func (c *Context) Init(int, uint64) {}
 
 // Call cannot be reached, either.
 func (c *Context) Call(addr, ret uint64) {
@@ -29,6 +29,9 @@ func (c *Context) Call(addr, ret uint64) {
 
 // Enter cannot be reached, as no code can be installed.
 func Enter(*Context) { panic("BUG: native code entered where there is none") }
+
+// Start is Enter at a function's beginning.
+func Start(*Context, uint64, uint64) { Enter(nil) }
 
 // Text is installed code.
 type Text struct{}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package mem
+
+func canFence() bool { return false }
+
+func fenceAll() {}
