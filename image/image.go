@@ -55,7 +55,9 @@ type Program struct {
 
 	Type   catalog.ProgType // ProgUnspec when the section name says nothing
 	Attach catalog.AttachType
-	// AttachTo is what follows the "/" of the section name: a kernel function, a hook, a tracepoint.
+	// AttachTo is what follows the "/" of the section name: a kernel function, a hook,
+	// a tracepoint. Of struct_ops programs it is the member that a struct_ops map
+	// points to them from, "tcp_congestion_ops:ssthresh"; "": none does.
 	AttachTo string
 	// Flags are the BPF_F_* load flags the section name stands for (BPF_F_SLEEPABLE, BPF_F_XDP_HAS_FRAGS).
 	Flags uint32

@@ -24,7 +24,7 @@ func (p *Program) classify() {
 	if row.Frags {
 		p.Flags |= catalog.LoadXDPHasFrags
 	}
-	if row.Extras {
+	if row.Extras && p.Type != catalog.ProgStructOps { // whose maps say what they implement
 		_, p.AttachTo, _ = strings.Cut(p.Section, row.Name+"/")
 	}
 }

@@ -122,6 +122,12 @@ func (l *linker) linkOp(s *structOpsValue, off uint32, sym *symbol, programs map
 	if prog.Type != catalog.ProgStructOps {
 		return at(s.sec.Name, s.m.Name, ErrBadReloc, "member %s: program %s is not of type struct_ops", member.Name, prog.Name)
 	}
+	name, _, _ := strings.Cut(s.m.StructOps.Type.Name, "___") // a flavor of the kernel's
+	to := name + ":" + member.Name
+	if prog.AttachTo != "" && prog.AttachTo != to {
+		return at(s.sec.Name, s.m.Name, ErrBadReloc, "member %s: program %s already implements %s", member.Name, prog.Name, prog.AttachTo)
+	}
+	prog.AttachTo = to
 	s.m.StructOps.Members = append(s.m.StructOps.Members, StructOpsMember{member.Name, off, prog})
 	return nil
 }

@@ -7,6 +7,7 @@ type Kfunc struct {
 	Flags  KfuncFlag
 	Progs  ProgSet   // program types that may call it; 0: all
 	Attach AttachSet // expected attach types it is limited to; 0: any
+	Ops    []string  // members struct_ops programs must implement to call it, "Qdisc_ops:init"; nil: any
 	Since  string    // first Linux release
 	Doc    string    // one line
 }

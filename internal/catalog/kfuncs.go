@@ -1,7 +1,7 @@
 package catalog
 
-// kfuncs are the kernel functions programs may call, by family. Those of tests, of
-// kernel modules and of single congestion control algorithms are left out.
+// kfuncs are the kernel functions programs may call, by family. Those of kernel
+// modules are left out.
 var kfuncs = [...]Kfunc{
 	// Objects of the program's own types, lists and trees of them.
 	{Name: "bpf_obj_new_impl", Since: "6.2", Progs: kfGeneric, Flags: KfAcquire | KfRetNull,
@@ -348,6 +348,64 @@ var kfuncs = [...]Kfunc{
 		Doc: "Grows the congestion window as Reno does."},
 	{Name: "tcp_reno_undo_cwnd", Since: "5.13", Progs: inStructOps,
 		Doc: "Undoes a loss as Reno does."},
+	{Name: "cubictcp_init", Since: "5.13", Progs: inStructOps,
+		Doc: "Begins as CUBIC does."},
+	{Name: "cubictcp_recalc_ssthresh", Since: "5.13", Progs: inStructOps,
+		Doc: "Computes the slow start threshold as CUBIC does."},
+	{Name: "cubictcp_cong_avoid", Since: "5.13", Progs: inStructOps,
+		Doc: "Grows the congestion window as CUBIC does."},
+	{Name: "cubictcp_state", Since: "5.13", Progs: inStructOps,
+		Doc: "Sees a change of state as CUBIC does."},
+	{Name: "cubictcp_cwnd_event", Since: "5.13", Progs: inStructOps,
+		Doc: "Sees an event as CUBIC does."},
+	{Name: "cubictcp_acked", Since: "5.13", Progs: inStructOps,
+		Doc: "Sees an acknowledgement as CUBIC does."},
+	{Name: "dctcp_init", Since: "5.13", Progs: inStructOps,
+		Doc: "Begins as DCTCP does."},
+	{Name: "dctcp_update_alpha", Since: "5.13", Progs: inStructOps,
+		Doc: "Sees an acknowledgement as DCTCP does."},
+	{Name: "dctcp_cwnd_event", Since: "5.13", Progs: inStructOps,
+		Doc: "Sees an event as DCTCP does."},
+	{Name: "dctcp_ssthresh", Since: "5.13", Progs: inStructOps,
+		Doc: "Computes the slow start threshold as DCTCP does."},
+	{Name: "dctcp_cwnd_undo", Since: "5.13", Progs: inStructOps,
+		Doc: "Undoes a loss as DCTCP does."},
+	{Name: "dctcp_state", Since: "5.13", Progs: inStructOps,
+		Doc: "Sees a change of state as DCTCP does."},
+	{Name: "bbr_init", Since: "5.13", Progs: inStructOps,
+		Doc: "Begins as BBR does."},
+	{Name: "bbr_main", Since: "5.13", Progs: inStructOps,
+		Doc: "Sets window and pacing as BBR does."},
+	{Name: "bbr_sndbuf_expand", Since: "5.13", Progs: inStructOps,
+		Doc: "Says how much more to buffer as BBR does."},
+	{Name: "bbr_undo_cwnd", Since: "5.13", Progs: inStructOps,
+		Doc: "Undoes a loss as BBR does."},
+	{Name: "bbr_cwnd_event", Since: "5.13", Progs: inStructOps,
+		Doc: "Sees an event as BBR does."},
+	{Name: "bbr_ssthresh", Since: "5.13", Progs: inStructOps,
+		Doc: "Computes the slow start threshold as BBR does."},
+	{Name: "bbr_min_tso_segs", Since: "5.13", Progs: inStructOps,
+		Doc: "Says the least segments to send at once as BBR does."},
+	{Name: "bbr_set_state", Since: "5.13", Progs: inStructOps,
+		Doc: "Sees a change of state as BBR does."},
+
+	// Queueing disciplines.
+	{Name: "bpf_skb_get_hash", Since: "6.16", Progs: inStructOps, Ops: qdiscOps("enqueue", "dequeue", "init", "reset", "destroy"), Flags: KfTrustedArgs,
+		Doc: "Returns the hash of a packet's flow."},
+	{Name: "bpf_kfree_skb", Since: "6.16", Progs: inStructOps, Ops: qdiscOps("enqueue", "dequeue", "init", "reset", "destroy"), Flags: KfRelease,
+		Doc: "Frees a packet."},
+	{Name: "bpf_qdisc_skb_drop", Since: "6.16", Progs: inStructOps, Ops: qdiscOps("enqueue"), Flags: KfRelease,
+		Doc: "Leaves a packet to be freed soon."},
+	{Name: "bpf_qdisc_watchdog_schedule", Since: "6.16", Progs: inStructOps, Ops: qdiscOps("enqueue", "dequeue"), Flags: KfTrustedArgs,
+		Doc: "Has the discipline asked again at a time."},
+	{Name: "bpf_qdisc_bstats_update", Since: "6.16", Progs: inStructOps, Ops: qdiscOps("dequeue"), Flags: KfTrustedArgs,
+		Doc: "Counts a packet in the discipline's statistics."},
+
+	// Of the kernel's own tests.
+	{Name: "bpf_kfunc_call_test_release", Since: "5.18", Progs: kfTracing | inSchedCls | inSyscall, Flags: KfRelease,
+		Doc: "Gives up a reference of an object for tests."},
+	{Name: "bpf_kfunc_call_memb_release", Since: "5.19", Progs: kfTracing | inSchedCls | inSyscall, Flags: KfRelease,
+		Doc: "Gives up a reference of a member for tests."},
 
 	// Ciphers, keys, statistics.
 	{Name: "bpf_crypto_ctx_create", Since: "6.10", Progs: inSyscall, Flags: KfAcquire | KfRetNull | KfSleepable,
@@ -390,4 +448,12 @@ var kfuncs = [...]Kfunc{
 		Doc: "Returns the address of a word kept from a probe's entry to its return."},
 	{Name: "bpf_session_is_return", Since: "6.10", Progs: inKprobe, Attach: 1<<AttachTraceKprobeSession | 1<<AttachTraceUprobeSession,
 		Doc: "Says whether the probe runs at the return."},
+}
+
+// qdiscOps names members of struct Qdisc_ops.
+func qdiscOps(members ...string) []string {
+	for i := range members {
+		members[i] = "Qdisc_ops:" + members[i]
+	}
+	return members
 }

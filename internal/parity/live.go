@@ -12,7 +12,6 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/image"
-	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/linux"
 )
 
@@ -68,29 +67,6 @@ func (l *liveObject) close() {
 	}
 }
 
-// attachPrefixes are what the names of types have in front that programs attach
-// to by BTF id: the functions of iterators and LSM hooks, tracepoints' types.
-var attachPrefixes = map[catalog.AttachType]string{
-	catalog.AttachTraceRawTp: "btf_trace_", catalog.AttachTraceIter: "bpf_iter_",
-	catalog.AttachLSMMAC: "bpf_lsm_", catalog.AttachLSMCGroup: "bpf_lsm_",
-}
-
-// attachID finds what a program attaches to in the kernel's BTF, 0 if nothing.
-func attachID(p *image.Program, kernel *btf.Spec) uint32 {
-	if p.Type != catalog.ProgTracing && p.Type != catalog.ProgLSM {
-		return 0
-	}
-	types, _ := kernel.AnyTypesByName(attachPrefixes[p.Attach] + p.AttachTo)
-	for _, t := range types {
-		switch t.(type) {
-		case *btf.Func, *btf.Typedef:
-			id, _ := kernel.TypeID(t)
-			return uint32(id)
-		}
-	}
-	return 0
-}
-
 var processed = regexp.MustCompile(`(?m)^processed (\d+) insns`)
 
 // load asks the kernel about a program. The time is of a second load, without a log.
@@ -100,9 +76,10 @@ func (l *liveObject) load(p *image.Program, flags uint32) (answer, error) {
 	}
 	lp := &linux.Prog{
 		Name: p.Name, Type: p.Type, Attach: p.Attach, Flags: p.Flags | flags, Insns: p.Insns,
-		License: l.o.img.License, Maps: l.maps, BTF: l.btf, LogLevel: 1 | 4, AttachBTFID: attachID(p, l.kernel),
+		License: l.o.img.License, Maps: l.maps, BTF: l.btf, LogLevel: 1 | 4,
 		FuncInfo: p.FuncInfoRecords(binary.LittleEndian), LineInfo: p.LineInfoRecords(binary.LittleEndian),
 	}
+	lp.AttachTo(l.kernel, p.AttachTo)
 	k, err := linux.Load(lp)
 	if err == nil {
 		k.Close()

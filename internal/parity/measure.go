@@ -9,7 +9,6 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 
-	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/verifier"
 )
 
@@ -83,7 +82,7 @@ func (m *measurer) measure(r row) (f finding, ok bool) {
 		f.wanted = o.messages[r.program]
 	}
 	f.ours = verify(o.program(p, m.kernel), p.Err, r.mode != "priv", m.cpus)
-	if m.live && r.mode == "priv" && p.Err == nil && p.Type != catalog.ProgStructOps {
+	if m.live && r.mode == "priv" && p.Err == nil {
 		if m.liveObject == nil {
 			m.liveObject = newLiveObject(o, m.kernel)
 		}

@@ -378,6 +378,9 @@ var safeFields = map[string]map[string]fieldSafety{
 
 // accessKernelStore checks a store into a kernel struct, which few program types may make.
 func (e *env) accessKernelStore(a access, r *reg, off int) *Error {
+	if e.ops != nil && len(e.ops.row.Writes) > 0 {
+		return e.storeOps(a, r, off)
+	}
 	switch e.p.Type {
 	case catalog.ProgXDP, catalog.ProgSchedCls, catalog.ProgSchedAct:
 		if t := e.kernelStruct("nf_conn"); t != nil && (r.btf == t || r.btf.name == "nf_conn___init") {

@@ -57,7 +57,8 @@ type env struct {
 	special   map[*btfType][]catalog.SpecialField
 	kfuncs    map[kfuncKey]*kfunc
 
-	target *target // what a typed program attaches to, else nil
+	target *target    // what a typed program attaches to, else nil
+	ops    *opsMember // of struct_ops programs
 
 	endless       map[int32]bool // loops on paths that ended where they had been before
 	exceptionCB   int            // subprogram, 0: none

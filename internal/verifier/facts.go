@@ -61,7 +61,11 @@ func (e *env) helperRow(id int32) *helperRow {
 		return h
 	}
 	var h *helperRow
-	if row := e.facts.kind.Helper(catalog.HelperID(id), e.p.Attach); row != nil {
+	row := e.facts.kind.Helper(catalog.HelperID(id), e.p.Attach)
+	if e.ops != nil {
+		row = e.ops.helper(catalog.HelperID(id), row)
+	}
+	if row != nil {
 		h = &helperRow{row}
 		if !e.priv && row.Needs > catalog.NeedBPF || !e.capable && row.Needs > catalog.NeedNothing {
 			h = nil

@@ -7,7 +7,6 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 
-	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/linux"
 )
 
@@ -39,7 +38,7 @@ func loadAs(t testing.TB, c *testCase, level uint32) (*linux.LoadedProg, error) 
 		License: c.license, LogLevel: level,
 	}
 	if c.prog.AttachTo != "" {
-		p.AttachBTFID = attachID(c)
+		p.AttachTo(kernelBTF(), c.prog.AttachTo)
 	}
 	if c.btf != nil {
 		c.loadTypes(t, p)
@@ -77,22 +76,4 @@ func loadAs(t testing.TB, c *testCase, level uint32) (*linux.LoadedProg, error) 
 		p.BTF = obj
 	}
 	return linux.Load(p)
-}
-
-// attachID finds what a case attaches to in the kernel's BTF.
-func attachID(c *testCase) uint32 {
-	prefix := map[catalog.AttachType]string{
-		catalog.AttachTraceRawTp: "btf_trace_", catalog.AttachTraceIter: "bpf_iter_",
-		catalog.AttachLSMMAC: "bpf_lsm_", catalog.AttachLSMCGroup: "bpf_lsm_",
-	}[c.prog.Attach]
-	spec := kernelBTF()
-	types, _ := spec.AnyTypesByName(prefix + c.prog.AttachTo)
-	for _, t := range types {
-		switch t.(type) {
-		case *btf.Func, *btf.Typedef:
-			id, _ := spec.TypeID(t)
-			return uint32(id)
-		}
-	}
-	return 0
 }

@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
@@ -23,6 +24,7 @@ type kfunc struct {
 	proto    *btf.FuncProto
 	allowed  bool
 	modelled bool
+	ops      []string // members that may call it; nil: all
 }
 
 // addKfunc looks a called kernel function up (add_kfunc_call).
@@ -67,7 +69,7 @@ func (e *env) addKfunc(ins isa.Instruction) *Error {
 	}
 	k.modelled = !unmodelled[fn.Name]
 	if row := catalog.KfuncByName(fn.Name); row != nil {
-		k.flags, k.allowed = row.Flags, row.Allows(e.p.Type, e.p.Attach)
+		k.flags, k.allowed, k.ops = row.Flags, row.Allows(e.p.Type, e.p.Attach), row.Ops
 	}
 	if e.kfuncs == nil {
 		e.kfuncs = make(map[kfuncKey]*kfunc)
@@ -105,7 +107,7 @@ func (e *env) checkKfunc(ins isa.Instruction) *Error {
 	if k == nil {
 		return e.silent(errno.EINVAL, "no kernel function of that number")
 	}
-	if !k.allowed {
+	if !k.allowed || k.ops != nil && !slices.Contains(k.ops, e.ops.row.Name+":"+e.ops.name) {
 		return e.refuse(errno.EACCES, "calling kernel function %s is not allowed", k.name)
 	}
 	if !k.modelled {

@@ -26,6 +26,16 @@ func (s *state) dropRef(id uint32) bool {
 	return false
 }
 
+// hasRef reports whether a reference is held.
+func (s *state) hasRef(id uint32) bool {
+	for i := range s.refs {
+		if s.refs[i].kind == refPtr && s.refs[i].id == id {
+			return true
+		}
+	}
+	return false
+}
+
 // release gives a reference back: whatever points to the object no longer does.
 func (e *env) release(id uint32) bool {
 	if !e.st.dropRef(id) {
@@ -71,8 +81,8 @@ func (e *env) checkResources(exception, locksToo bool, what string) *Error {
 		var err *Error
 		for i := range e.st.refs {
 			r := &e.st.refs[i]
-			if r.kind != refPtr {
-				continue
+			if r.kind != refPtr || !exception && e.ops != nil && e.regs()[isa.R0].ref == r.id {
+				continue // struct_ops programs may return an object: see checkReturn
 			}
 			if err == nil {
 				err = e.refuse(errno.EINVAL, "Unreleased reference id=%d alloc_insn=%d", r.id, r.insn)

@@ -249,7 +249,7 @@ func (e *env) checkAttach() *Error {
 	}
 	switch e.p.Type {
 	case catalog.ProgStructOps:
-		return e.unsupported("members of kernel structs")
+		return e.findMember()
 	case catalog.ProgExt:
 		return e.unsupported("replacing functions of other programs")
 	case catalog.ProgTracing, catalog.ProgLSM:

@@ -11,8 +11,13 @@ import (
 func (e *env) checkReturn(n isa.Register, name string) *Error {
 	f := e.st.frames[0]
 	sub := f.subprog != 0
-	if (!sub || f.inException) && e.returnsVoid() {
-		return nil
+	if !sub || f.inException {
+		if e.returnsVoid() {
+			return nil
+		}
+		if r := &e.regs()[n]; !f.inException && e.returnedObject(r) {
+			return e.checkFixedOff(r, n, false)
+		}
 	}
 	if err := e.readReg(n); err != nil {
 		return err
@@ -67,11 +72,14 @@ func (e *env) returnRange() (catalog.Range, bool) {
 		return catalog.Range{Min: 0, Max: 1}, true
 	case e.p.Type == catalog.ProgLSM:
 		return e.hookRange()
+	case e.ops != nil:
+		return catalog.Range{}, e.memberReturns() != nil // NULL, if no object
 	}
 	return e.facts.kind.Return(e.p.Attach)
 }
 
 // returnsVoid reports whether the function attached to returns nothing, so that R0 does not matter.
 func (e *env) returnsVoid() bool {
-	return e.p.Type == catalog.ProgLSM && e.p.Attach != catalog.AttachLSMCGroup && isVoid(e.target.proto.Return)
+	lsm := e.p.Type == catalog.ProgLSM && e.p.Attach != catalog.AttachLSMCGroup
+	return (lsm || e.ops != nil) && isVoid(e.target.proto.Return)
 }

@@ -211,6 +211,9 @@ func (e *env) initArgs(sub int) *Error {
 			}
 		}
 		regs[isa.R1].setPtr(ptrToCtx)
+		if e.ops != nil {
+			e.acquireArgs()
+		}
 		return nil
 	}
 	e.logf("Validating %s() func#%d...\n", s.name, sub)

@@ -236,6 +236,11 @@ func (e *env) accessTypedCtx(a access, off int) *Error {
 	if off < 0 || off >= regSize*funcArgs || a.write || off%a.size != 0 {
 		return bad()
 	}
+	if e.ops != nil {
+		if done := e.loadOpsArg(a, off); done {
+			return nil
+		}
+	}
 	if off%regSize != 0 {
 		return explained("func '%s' offset %d is not multiple of 8", t.name, off)
 	}
@@ -348,6 +353,9 @@ func (e *env) accessTypedCtx(a access, off int) *Error {
 	dst.btf = bt
 	if typeFlags&mayBeNull != 0 {
 		dst.id = e.newID()
+	}
+	if e.ops != nil {
+		return e.castArg(arg, dst, off)
 	}
 	return nil
 }

@@ -31,7 +31,9 @@ type Program struct {
 
 	// KernelBTF is the Machine's kernel BTF; nil when there is none.
 	KernelBTF *btf.Spec
-	// AttachTo is the kernel function, member or hook that tracing, LSM and struct_ops programs attach to.
+	// AttachTo is the kernel function or hook that tracing and LSM programs attach
+	// to. Of struct_ops programs it is the structure, whose member Attach counts, or
+	// "structure:member".
 	AttachTo string
 }
 

@@ -14,6 +14,7 @@ var pages = map[string]func() string{
 	"kfuncs.md":        kfuncs,
 	"program-types.md": programTypes,
 	"map-types.md":     mapTypes,
+	"struct-ops.md":    structOps,
 	"since.md":         since,
 }
 
@@ -93,11 +94,60 @@ func kfuncs() string {
 		if k.Attach != 0 {
 			p.line("- Attach types: %s", attachNames(k.Attach))
 		}
+		if k.Ops != nil {
+			p.line("- Only in members: %s", strings.Join(k.Ops, ", "))
+		}
 		if words := k.Flags.Words(); words != nil {
 			p.line("- %s", strings.Join(words, "; "))
 		}
 	}
 	return p.String()
+}
+
+func structOps() string {
+	var p page
+	p.WriteString(generated)
+	p.line("# Kernel structures that programs implement\n")
+	p.line("The structures of function pointers whose members programs of type struct_ops implement.")
+	p.line("Their members and arguments are in the kernel's BTF. Structures without a row here are")
+	p.line("taken too: nothing that their arguments point to can be written.")
+	for _, s := range catalog.StructOpsRows() {
+		p.line("\n## %s\n", s.Name)
+		p.line("%s Since Linux %s.\n", s.Doc, s.Since)
+		p.line("- Members: %s", orElse(s.Members, "every function pointer"))
+		if s.OnlySleepable {
+			p.line("- Sleepable: %s", orElse(s.Sleepable, "none"))
+		} else {
+			p.line("- Sleepable: all")
+		}
+		switch {
+		case s.NoHelpers:
+			p.line("- Helpers: none")
+		default:
+			names := []string{"the base set"}
+			for _, id := range s.Helpers {
+				if not := s.NotIn[id]; not != "" {
+					names = append(names, fmt.Sprintf("%v (not in %s)", id, not))
+				} else {
+					names = append(names, id.String())
+				}
+			}
+			p.line("- Helpers: %s", strings.Join(names, ", "))
+		}
+		var fields []string
+		for _, f := range s.Writes {
+			fields = append(fields, f.Struct+"."+f.Path)
+		}
+		p.line("- May write: %s", orElse(fields, "nothing"))
+	}
+	return p.String()
+}
+
+func orElse(words []string, none string) string {
+	if len(words) == 0 {
+		return none
+	}
+	return strings.Join(words, ", ")
 }
 
 func progNames(set catalog.ProgSet) string {
