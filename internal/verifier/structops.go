@@ -34,7 +34,7 @@ func (e *env) findMember() *Error {
 		return e.refuse(errno.EINVAL, "struct ops programs must have a GPL compatible license")
 	}
 	if e.p.AttachTo == "" {
-		return e.silent(errno.ENOTSUPP)
+		return e.silent(errno.ENOTSUPP, "the program implements no member of a kernel structure")
 	}
 	if e.p.KernelBTF == nil {
 		return e.unsupported("members of kernel structs without kernel BTF")
@@ -147,7 +147,7 @@ func (e *env) storeOps(a access, r *reg, off int) *Error {
 	row := e.ops.row
 	say := func(format string, end uint32) *Error {
 		if row.Silent {
-			return e.silent(errno.EACCES)
+			return e.silent(errno.EACCES, "the program may not write this field")
 		}
 		if !strings.Contains(format, "%") {
 			return e.refuse(errno.EACCES, "%s", format)
