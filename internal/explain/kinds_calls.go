@@ -24,6 +24,7 @@ var callKinds = []*Kind{
 		Reasons: []string{
 			"cannot call GPL-restricted function from non-GPL compatible program", "cannot call kernel function from non-GPL compatible program",
 			"Cannot access kernel 'struct %s' from non-GPL compatible program", "LSM programs must have a GPL compatible license",
+			"struct ops programs must have a GPL compatible license",
 		},
 	},
 	{

@@ -156,6 +156,7 @@ var memoryKinds = []*Kind{
 		Reasons: []string{
 			"R%d cannot write into %s", "%s() may write into memory pointed by R%d type=%s", "only read is supported", "only read from %s is supported",
 			"write access at off %d with size %d beyond the member of nf_conn ended at %d", "no write support to nf_conn at off %d",
+			"the program may not write this field",
 		},
 	},
 	{
@@ -172,7 +173,7 @@ var memoryKinds = []*Kind{
 		Requires: "The context is read field by field, whole and at its own size, and which fields there are depends on the program type and attach type.",
 		How:      "The parameter has the wrong type (__sk_buff in an XDP program), a field is not available here, or only a part of it is read.",
 		Fix:      "Use the context type of the program's section, and fields it has: docs/reference/contexts.md.",
-		Reasons:  []string{"invalid bpf_context access off=%d size=%d", "no bytes of the context are passed where some are needed"},
+		Reasons:  []string{"invalid bpf_context access off=%d size=%d", "invalid bpf_context access off=%d. Reference may already be released", "no bytes of the context are passed where some are needed"},
 	},
 	{
 		ID: "ctx-write", Title: "This field of the context cannot be written",

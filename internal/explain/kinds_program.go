@@ -51,6 +51,7 @@ var flowKinds = []*Kind{
 		Reasons: []string{
 			"tail_call is not allowed in subprogs without BTF", "tail_call is only allowed in functions that return 'int'.",
 			"cannot tail call within exception cb", "tail_call abusing map_ptr",
+			"program with __ref argument cannot tail call",
 		},
 	},
 	{
@@ -160,6 +161,9 @@ var programKinds = []*Kind{
 			"The function %s with variable args is unsupported.", "The function %s arg%d type %s is unsupported.",
 			"The function %s has malformed void argument.", "this program type does not attach in that way",
 			"the tracepoint has no prototype in BTF", "no iterator of that name",
+			"the program implements no member of a kernel structure", "attach_btf_id %d is not a supported struct",
+			"attach to invalid member idx %d of struct %s", "attach to invalid member %s(@idx %d) of struct %s",
+			"attach to unsupported member %s of struct %s",
 		},
 	},
 	{

@@ -149,10 +149,13 @@ func (e *env) storeOps(a access, r *reg, off int) *Error {
 		if row.Silent {
 			return e.silent(errno.EACCES, "the program may not write this field")
 		}
-		if !strings.Contains(format, "%") {
-			return e.refuse(errno.EACCES, "%s", format)
+		words := format
+		if strings.Contains(format, "%") {
+			words = fmt.Sprintf(format, off, a.size, r.btf.name, end)
 		}
-		return e.refuse(errno.EACCES, "%s", fmt.Sprintf(format, off, a.size, r.btf.name, end))
+		err := e.refuse(errno.EACCES, "%s", words)
+		err.Reason = "only read is supported" // as other stores into kernel structs
+		return err
 	}
 	known := false
 	for _, w := range e.ops.writes {
