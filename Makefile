@@ -1,15 +1,19 @@
 # What takes longer than a test run should.
 
-PROGRAMS ?= 100000
+PROGRAMS ?= 1000000
+KERNEL   ?= 100000
 SEED     ?= 1
 FILTERS  ?= 300000
 
 .PHONY: soak
 
-# soak draws random programs and compares every engine with every other, and
-# random filter expressions, whose code it compares with libpcap's.
+# soak draws PROGRAMS random programs and compares interpreter and native code,
+# KERNEL more and compares every engine with every other and with the kernel, and
+# FILTERS random filter expressions, whose code it compares with libpcap's.
+# Then programs that watch themselves run for a minute while everything moves.
 soak:
-	go test ./internal/difftest -run TestRandomPrograms -timeout 0 -programs $(PROGRAMS) -seed $(SEED)
+	GOGC=400 go test ./internal/difftest -run TestRandomPrograms -v -timeout 0 -programs $(PROGRAMS) -seed $(SEED) -engines interp,jit-inline
+	GOGC=400 go test ./internal/difftest -run TestRandomPrograms -v -timeout 0 -programs $(KERNEL) -seed $$(($(SEED)+$(PROGRAMS)))
 	go test ./lang/pcap -run TestRandomParity -timeout 0 -v -parity.n $(FILTERS) -parity.seed $(SEED)
 	SKEP_STRESS=60s go test ./internal/run -run NativeStress -count 1 -timeout 0
 

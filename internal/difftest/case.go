@@ -48,7 +48,8 @@ type Case struct {
 	// Part says that the case is only there for others' @tail.
 	Part bool
 
-	regs []isa.Register // those @regs fills, in the order of its values
+	verdict *verdict       // kept for the next engine
+	regs    []isa.Register // those @regs fills, in the order of its values
 }
 
 // Map is a map of a case. Keys and values are bytes as programs see them; a

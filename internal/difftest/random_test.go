@@ -28,16 +28,14 @@ const kernelBug = "verifier bug: No program to jit"
 // and every byte of memory the program leaves.
 func TestRandomPrograms(t *testing.T) {
 	t.Run("kernel", func(t *testing.T) { oracle.Need(t, "bpf(2)", kernel{}.Available()) })
+	engines := chosen(t)
 	var accepted, refused, stricter, bugs int
 	for seed := *firstSeed; seed < *firstSeed+uint64(*programs); seed++ {
 		c := Generate(seed)
 		var outcomes []*Outcome
 		var names []string
 		var verdicts []error
-		for _, e := range Engines() {
-			if e.Available() != nil || *only != "" && !slices.Contains(strings.Split(*only, ","), e.Name()) {
-				continue
-			}
+		for _, e := range engines {
 			o, err := e.Run(c)
 			if r := (*Refusal)(nil); err != nil && !errors.As(err, &r) {
 				t.Fatalf("seed %d: %s: %v\n%s", seed, e.Name(), err, listing(c))
@@ -69,12 +67,39 @@ func TestRandomPrograms(t *testing.T) {
 		for _, o := range outcomes {
 			o.Close()
 		}
+		if n := seed - *firstSeed + 1; n%50000 == 0 {
+			t.Logf("%d programs", n)
+		}
 	}
 	t.Logf("%d programs run on all engines, %d refused by all, %d by skep alone, %d broke the kernel's verifier",
 		accepted, refused, stricter, bugs)
 	if accepted < *programs/2 {
 		t.Errorf("only %d of %d programs ran: the generator draws too much that is refused", accepted, *programs)
 	}
+}
+
+// chosen are the engines to compare. Each of skep's has one machine for all
+// programs, whose memory is given back and taken again as in a long life.
+func chosen(t *testing.T) (engines []Engine) {
+	for _, e := range Engines() {
+		if e.Available() != nil || *only != "" && !slices.Contains(strings.Split(*only, ","), e.Name()) {
+			continue
+		}
+		if o, ok := e.(ours); ok {
+			m, err := o.newMachine()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(m.Close)
+			o.machine = m
+			e = o
+		}
+		engines = append(engines, e)
+	}
+	if len(engines) < 2 {
+		t.Fatalf("-engines %s leaves %d to compare", *only, len(engines))
+	}
+	return engines
 }
 
 // differ says in what two outcomes of a case differ.

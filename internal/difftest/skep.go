@@ -3,6 +3,7 @@ package difftest
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/jit"
@@ -23,6 +24,8 @@ type ours struct {
 	checked bool
 	inline  bool // with the rewriter's inlined lookups
 	blind   bool // with constants blinded
+	// machine is the one all cases run on; nil: one of its own for each.
+	machine *run.Machine
 }
 
 func (e ours) Name() string {
@@ -49,18 +52,26 @@ func (e ours) Available() error {
 	return nil
 }
 
-// Run verifies, rewrites and runs the case on a machine of its own.
-func (e ours) Run(c *Case) (_ *Outcome, err error) {
+// newMachine makes a machine for the engine.
+func (e ours) newMachine() (*run.Machine, error) {
 	opts := run.Options{CPUs: cpus, Checked: e.checked, JIT: run.JITOff}
 	if e.native {
 		opts.JIT = run.JITOn
 	}
-	m, err := run.New(opts)
-	if err != nil {
-		return nil, err
-	}
+	return run.New(opts)
+}
+
+// Run verifies, rewrites and runs the case.
+func (e ours) Run(c *Case) (_ *Outcome, err error) {
 	o := &Outcome{Bits: 64}
-	open := []func(){m.Close}
+	var open []func()
+	m := e.machine
+	if m == nil {
+		if m, err = e.newMachine(); err != nil {
+			return nil, err
+		}
+		open = append(open, m.Close)
+	}
 	o.Close = func() {
 		for i := len(open) - 1; i >= 0; i-- {
 			open[i]()
@@ -156,13 +167,60 @@ func (e ours) compile(c *Case, used []maps.Map, ro rewrite.Options) (*rewrite.Pr
 			return nil, err
 		}
 	}
-	res, err := verifier.Verify(vp, verifier.Options{LogLevel: 1, States: e.checked, CPUs: cpus})
-	if e := (*verifier.Error)(nil); errors.As(err, &e) {
-		return nil, &Refusal{Log: e.Log}
-	} else if err != nil {
+	res, err := e.verify(c, vp, used)
+	if err != nil {
 		return nil, err
 	}
 	return ro.Rewrite(vp, res)
+}
+
+// verdict is what the verifier said of a case, whose maps had these definitions.
+type verdict struct {
+	res  *verifier.Result
+	err  error
+	defs []*catalog.MapDef
+}
+
+// verify asks the verifier, which takes most of a case's time: once for all
+// engines that need no states, as nothing but the maps' addresses differs.
+func (e ours) verify(c *Case, vp *verifier.Program, used []maps.Map) (*verifier.Result, error) {
+	if c.verdict != nil && !e.checked {
+		return c.verdict.on(used)
+	}
+	res, err := verifier.Verify(vp, verifier.Options{States: e.checked, CPUs: cpus})
+	if e := (*verifier.Error)(nil); errors.As(err, &e) {
+		log := e.Error()
+		if c.Refused != "" { // whole logs take as long as all the rest
+			_, err = verifier.Verify(vp, verifier.Options{LogLevel: 1, CPUs: cpus})
+			errors.As(err, &e)
+			log = e.Log
+		}
+		err = &Refusal{Log: log}
+	}
+	v := &verdict{res: res, err: err}
+	for _, m := range used {
+		v.defs = append(v.defs, m.Def())
+	}
+	if !e.checked {
+		c.verdict = v
+	}
+	return res, err
+}
+
+// on is the verdict for the same program on other maps of the same kinds.
+func (v *verdict) on(used []maps.Map) (*verifier.Result, error) {
+	if v.err != nil {
+		return nil, v.err
+	}
+	res := *v.res
+	res.Insns = slices.Clone(res.Insns)
+	for i := range res.Insns {
+		f := &res.Insns[i]
+		if at := slices.Index(v.defs, f.Map); f.Map != nil && at >= 0 {
+			f.Map = used[at].Def()
+		}
+	}
+	return &res, nil
 }
 
 // fill sets the packet up as PROG_TEST_RUN would.

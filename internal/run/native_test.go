@@ -138,9 +138,9 @@ func TestCollectorBesideEndlessProgram(t *testing.T) {
 // TestNativeStress runs native code on every vCPU, in and out of it all the
 // time, with its registers and stack watched by the program itself, while
 // signals storm, the profiler samples, the collector runs, stacks grow and maps
-// change. SKEP_STRESS sets how long ("60s").
+// change. SKEP_STRESS sets how long ("60s"), else five seconds.
 func TestNativeStress(t *testing.T) {
-	d := 2 * time.Second
+	d := 5 * time.Second
 	if testing.Short() {
 		d = 200 * time.Millisecond
 	}
