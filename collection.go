@@ -11,7 +11,7 @@ import (
 	"github.com/skep-bpf/skep/image"
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/maps"
-	"github.com/skep-bpf/skep/internal/rewrite"
+	"github.com/skep-bpf/skep/internal/run"
 	"github.com/skep-bpf/skep/internal/verifier"
 	"github.com/skep-bpf/skep/isa"
 )
@@ -144,7 +144,7 @@ func (l *loader) load() error {
 
 // createMaps makes all maps of the image and puts them into those that hold maps.
 func (l *loader) createMaps() error {
-	l.gpl = gplCompatible(l.img.License)
+	l.gpl = run.GPLCompatible(l.img.License)
 	for _, im := range l.img.Maps {
 		if err := l.createMap(im); err != nil {
 			return fmt.Errorf("map %s: %w", im.Name, err)
@@ -247,17 +247,13 @@ func (l *loader) loadProgram(ip *image.Program) (*Program, error) {
 		return nil, err
 	}
 	vp := l.verifierProgram(ip)
-	res, err := verifier.Verify(vp, verifier.Options{
-		LogLevel: l.opts.LogLevel, Unprivileged: l.m.opts.Unprivileged, States: l.m.opts.Checked,
+	p, res, err := l.m.m.Load(vp, run.LoadOptions{
+		Verifier: verifier.Options{
+			LogLevel: l.opts.LogLevel, Unprivileged: l.m.opts.Unprivileged, States: l.m.opts.Checked,
+		},
+		Blind: l.m.blind(),
+		Maps:  func() []maps.Map { return l.mapsOf(ip) },
 	})
-	if err != nil {
-		return nil, err
-	}
-	rp, err := rewrite.Options{Inline: l.m.m.Native(), Blind: l.m.blind()}.Rewrite(vp, res)
-	if err != nil {
-		return nil, err
-	}
-	p, err := l.m.m.NewProgram(rp, l.mapsOf(ip))
 	if err != nil {
 		return nil, err
 	}
@@ -301,13 +297,4 @@ func (l *loader) verifierProgram(ip *image.Program) *verifier.Program {
 		})
 	}
 	return vp
-}
-
-// gplCompatible follows license_is_gpl_compatible (include/linux/license.h).
-func gplCompatible(license string) bool {
-	switch license {
-	case "GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL":
-		return true
-	}
-	return false
 }

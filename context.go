@@ -4,162 +4,46 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/marshal"
-	"github.com/skep-bpf/skep/internal/packet"
+	"github.com/skep-bpf/skep/internal/testrun"
 )
 
-// XDPMd is struct xdp_md, the context of XDP programs, as [RunOptions.Context]
-// and [RunOptions.ContextOut] take it. Data, DataEnd and DataMeta are offsets
-// into the data handed in: bytes before Data are metadata.
-type XDPMd struct {
-	Data, DataEnd, DataMeta                     uint32
-	IngressIfindex, RxQueueIndex, EgressIfindex uint32
-}
-
-// SKBuff is struct __sk_buff, the context of tc programs and socket filters.
-// A test run takes Mark, Priority, IngressIfindex, Ifindex, CB, Tstamp, WireLen, GSOSegs, GSOSize
-// and HWTstamp; every other field must be zero going in.
-type SKBuff struct {
-	Len, PktType, Mark, QueueMapping           uint32
-	Protocol, VLANPresent, VLANTCI, VLANProto  uint32
-	Priority, IngressIfindex, Ifindex, TCIndex uint32
-	CB                                         [5]uint32
-	Hash, TCClassID, Data, DataEnd             uint32
-	NAPIID, Family, RemoteIP4, LocalIP4        uint32
-	RemoteIP6, LocalIP6                        [4]uint32
-	RemotePort, LocalPort, DataMeta            uint32
-	FlowKeys, Tstamp                           uint64
-	WireLen, GSOSegs                           uint32
-	SK                                         uint64
-	GSOSize                                    uint32
-	TstampType                                 uint8
-	_                                          [3]byte
-	HWTstamp                                   uint64
-}
-
-// Limits of net/bpf/test_run.c.
-const (
-	gsoMaxSegs = 65535
-	gsoMaxSize = 65536
+// XDPMd is struct xdp_md, the context of XDP programs, and SKBuff struct
+// __sk_buff, that of tc programs and socket filters, as [RunOptions.Context] and
+// [RunOptions.ContextOut] take them.
+type (
+	XDPMd  = testrun.XDPMd
+	SKBuff = testrun.SKBuff
 )
 
-// encodeContext turns a context of any size into that of the uapi: what it
-// lacks is zero, what it has more must be zero (bpf_check_uarg_tail_zero).
-func encodeContext(ctx any, size int) ([]byte, error) {
-	n := binary.Size(ctx)
+// contextBytes turns a context into bytes.
+func contextBytes(ctx any) ([]byte, error) {
 	if b, ok := ctx.([]byte); ok {
-		n = len(b)
+		return b, nil
 	}
+	n := binary.Size(ctx)
 	if n < 0 {
 		return nil, fmt.Errorf("context: %T has no fixed layout", ctx)
 	}
-	b, err := marshal.Append(make([]byte, 0, max(size, n)), ctx, n)
+	b, err := marshal.Append(nil, ctx, n)
 	if err != nil {
 		return nil, fmt.Errorf("context: %w", err)
 	}
-	for _, c := range b[min(size, len(b)):] {
-		if c != 0 {
-			return nil, fmt.Errorf("context: %d bytes, the program's has %d: %w", n, size, errno.E2BIG)
-		}
-	}
-	return b[:size], nil
+	return b, nil
 }
 
-// loadXDP sets up a packet for a test run of an XDP program (bpf_prog_test_run_xdp).
-func loadXDP(p *packet.Packet, data []byte, ctx any, linear int) error {
-	o := packet.XDPOptions{Linear: linear}
-	if ctx != nil {
-		var md XDPMd
-		b, err := encodeContext(ctx, binary.Size(md))
-		if err != nil {
-			return err
+// storeContext hands a context out: into a pointer to its own type, or as bytes.
+func storeContext(dst any, b []byte) error {
+	if s, ok := dst.([]byte); ok {
+		if len(s) < len(b) {
+			return fmt.Errorf("context of %d bytes does not fit ContextOut: %w", len(b), errno.ENOSPC)
 		}
-		binary.Decode(b, binary.NativeEndian, &md)
-		switch {
-		case md.DataMeta != 0, md.EgressIfindex != 0,
-			md.DataEnd > uint32(len(data)), md.Data > md.DataEnd,
-			md.IngressIfindex == 0 && md.RxQueueIndex != 0:
-			return fmt.Errorf("context: xdp_md does not fit %d bytes of data: %w", len(data), errno.EINVAL)
-		}
-		o.Meta, o.Linear = int(md.Data), int(md.DataEnd)
-		o.RxIfindex, o.RxQueue = md.IngressIfindex, md.RxQueueIndex
+		copy(s, b)
+		return nil
 	}
-	return p.SetXDP(data, o)
-}
-
-// storeXDP is the xdp_md of a packet after a test run (xdp_convert_buff_to_md).
-func storeXDP(p *packet.Packet, in any) XDPMd {
-	var md XDPMd
-	if in != nil {
-		b, _ := encodeContext(in, binary.Size(md))
-		binary.Decode(b, binary.NativeEndian, &md)
+	if err := marshal.Decode(dst, b); err != nil {
+		return fmt.Errorf("ContextOut: %w", err)
 	}
-	md.Data = uint32(p.Data - p.DataMeta)
-	md.DataEnd = uint32(p.DataEnd - p.DataMeta)
-	return md
-}
-
-// loadSKB sets up a packet for a test run of a program over an sk_buff
-// (bpf_prog_test_run_skb, convert___skb_to_skb).
-func loadSKB(p *packet.Packet, data []byte, ctx any, o packet.SKBOptions) error {
-	o.OwnSock = true
-	if ctx != nil {
-		var skb SKBuff
-		b, err := encodeContext(ctx, binary.Size(skb))
-		if err != nil {
-			return err
-		}
-		binary.Decode(b, binary.NativeEndian, &skb)
-		if skb.GSOSegs > gsoMaxSegs || skb.WireLen > gsoMaxSize {
-			return fmt.Errorf("context: gso_segs %d, wire_len %d: %w", skb.GSOSegs, skb.WireLen, errno.EINVAL)
-		}
-		o.Mark, o.Priority, o.IngressIfindex = skb.Mark, skb.Priority, skb.IngressIfindex
-		o.Dev.Ifindex = skb.Ifindex
-		o.CB, o.Tstamp, o.HWTstamp = skb.CB, skb.Tstamp, skb.HWTstamp
-		o.WireLen, o.GSOSegs, o.GSOSize = skb.WireLen, skb.GSOSegs, skb.GSOSize
-		if o.WireLen == 0 {
-			o.WireLen = packet.OwnLen
-		}
-		rest := skb
-		rest.Mark, rest.Priority, rest.IngressIfindex, rest.Ifindex = 0, 0, 0, 0
-		rest.CB, rest.Tstamp, rest.HWTstamp = [5]uint32{}, 0, 0
-		rest.WireLen, rest.GSOSegs, rest.GSOSize = 0, 0, 0
-		if rest != (SKBuff{}) {
-			return fmt.Errorf("context: __sk_buff has a field set that a run does not take: %w", errno.EINVAL)
-		}
-	}
-	return p.SetSKB(data, o)
-}
-
-// storeSKB is the __sk_buff of a packet after a test run (convert_skb_to___skb).
-func storeSKB(p *packet.Packet, in any) SKBuff {
-	var skb SKBuff
-	if in != nil {
-		b, _ := encodeContext(in, binary.Size(skb))
-		binary.Decode(b, binary.NativeEndian, &skb)
-	}
-	skb.Mark, skb.Priority, skb.IngressIfindex, skb.Ifindex = p.Mark, p.Priority, p.IngressIfindex, p.Ifindex
-	skb.CB, skb.Tstamp, skb.HWTstamp = p.CB, p.Tstamp, p.HWTstamp
-	skb.WireLen, skb.GSOSegs = p.WireLen, p.GSOSegs
-	return skb
-}
-
-// hasPacket reports whether programs of type t run over a packet.Frame.
-func hasPacket(t catalog.ProgType) bool {
-	switch t {
-	case catalog.ProgXDP, catalog.ProgSchedCls, catalog.ProgSchedAct, catalog.ProgSocketFilter,
-		catalog.ProgCGroupSKB, catalog.ProgLWTIn, catalog.ProgLWTOut, catalog.ProgLWTXmit, catalog.ProgLWTSeg6Local:
-		return true
-	}
-	return false
-}
-
-// ctxSize is the size of a context as its Go type has it, in bytes.
-func ctxSize(ctx any) int {
-	if b, ok := ctx.([]byte); ok {
-		return len(b)
-	}
-	return max(binary.Size(ctx), 0)
+	return nil
 }

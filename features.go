@@ -6,6 +6,7 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/helpers"
 	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/testrun"
 )
 
 // HaveMapType says whether maps of a type can be made: nil, or an error that
@@ -20,7 +21,7 @@ func HaveMapType(t MapType) error {
 // HaveProgramType says whether programs of a type can be run, by a test run or
 // a hook: nil, or an error that wraps [ErrNotSupported]. All types can be verified.
 func HaveProgramType(t ProgramType) error {
-	if _, memory := memoryContexts[t]; memory || hasPacket(t) {
+	if testrun.Can(t) {
 		return nil
 	}
 	return fmt.Errorf("programs of type %v cannot be run by themselves: %w", t, ErrNotSupported)

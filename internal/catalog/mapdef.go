@@ -14,6 +14,7 @@ type MapDef struct {
 	Extra      uint64 // map_extra: bloom hashes, arena address
 
 	Key, Value btf.Type       // nil without BTF
+	BTF        *MapBTF        // where these types came from; nil where nobody asks
 	Special    []SpecialField // special fields of Value, by offset
 	Inner      *MapDef        // template of map-in-map types
 
@@ -37,3 +38,16 @@ func (d *MapDef) PerCPU() bool {
 // Stride is the distance from one CPU's value to the next, in bytes: the value's
 // size rounded up to 8 (bpf_map_value_size).
 func (d *MapDef) Stride() int { return (int(d.ValueSize) + 7) &^ 7 }
+
+// MapBTF names a map's types by their ids in a BTF object, to which it is a reference.
+type MapBTF struct {
+	ID, Key, Value uint32 // of the object, of the types in it
+	Release        func()
+}
+
+// Drop gives the reference back. On nil it does nothing.
+func (b *MapBTF) Drop() {
+	if b != nil {
+		b.Release()
+	}
+}

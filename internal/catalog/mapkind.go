@@ -1,5 +1,11 @@
 package catalog
 
+import (
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/internal/errno"
+)
+
 // MapOp is a set of operations a map type offers to the control side.
 type MapOp uint32
 
@@ -30,6 +36,9 @@ type MapKind struct {
 	MustFlags  uint32 // map_flags that must be set
 	Ops        MapOp  // what the control side can do
 	Traits     MapTrait
+	Needs      MapNeeds
+	Holds      MapHolds
+	Types      MapTypes
 	// Helpers lists the helpers that may be called with such a map; nil means
 	// every helper whose row does not name other types. [ProgKind.HelperTakesMap] asks both.
 	Helpers []HelperID
@@ -48,7 +57,72 @@ const (
 	ForEach                             // bpf_for_each_map_elem walks it
 	SleepableProgs                      // sleepable programs may use it (check_map_prog_compatibility)
 	NeedsBTF                            // must be created with key and value types
+	CheckedLate                         // sizes are looked at after capabilities (no map_alloc_check)
 )
+
+// MapNeeds is the capability that making a map of a type needs (map_create).
+type MapNeeds uint8
+
+// Capabilities.
+const (
+	NeedsNothing MapNeeds = iota // none where the system lets unprivileged users in
+	NeedsBPF
+	NeedsNet // CAP_NET_ADMIN
+)
+
+// MapHolds says what values name by descriptor.
+type MapHolds uint8
+
+// What values hold.
+const (
+	HoldsNothing MapHolds = iota
+	HoldsProgs
+	HoldsMaps
+	HoldsProgBehind // a program, in bytes 4 to 7 where the value has them (bpf_devmap_val, bpf_cpumap_val)
+)
+
+// MapTypes says what BTF may tell of a type's keys and values (map_check_btf).
+type MapTypes uint8
+
+// Rules for BTF types.
+const (
+	AnyTypes   MapTypes = iota // sizes have to fit; there has to be a key's type
+	NoTypes                    // none
+	IndexTypes                 // the key is an int; a global section may have a key of type void
+	TrieTypes                  // the key is a struct
+	NoKeyTypes                 // the key is void
+)
+
+// Allow checks the types of a definition, the sizes of which fit.
+func (t MapTypes) Allow(d *MapDef) errno.Errno {
+	switch t {
+	case NoTypes:
+		return errno.ENOTSUPP
+	case IndexTypes:
+		if d.Key == nil {
+			if _, ok := d.Value.(*btf.Datasec); !ok || d.MaxEntries != 1 {
+				return errno.EINVAL
+			}
+			return 0
+		}
+		if n, ok := btf.UnderlyingType(d.Key).(*btf.Int); !ok || n.Size != 4 {
+			return errno.EINVAL
+		}
+	case TrieTypes:
+		if _, ok := d.Key.(*btf.Struct); !ok {
+			return errno.EINVAL
+		}
+	case NoKeyTypes:
+		if d.Key != nil {
+			return errno.EINVAL
+		}
+	case AnyTypes:
+		if d.Key == nil {
+			return errno.EINVAL
+		}
+	}
+	return 0
+}
 
 // SizeRule bounds a key size, value size or number of entries. The zero rule
 // allows 0 alone; otherwise a Max of 0 means no upper bound but the kernel's general one.

@@ -12,8 +12,10 @@ type ProgKind struct {
 	Ctx      *Context
 	Returns  []Return
 	Flags    ProgFlag
-	Since    string // first Linux release
-	Doc      string // one line
+	// MaxContext is the most bytes of context a test run takes, where the context is plain memory; else 0.
+	MaxContext int
+	Since      string // first Linux release
+	Doc        string // one line
 }
 
 // ProgFlag says what programs of a type may do.
@@ -33,6 +35,8 @@ const (
 	Tracing                        // runs where locks may be held (is_tracing_prog_type)
 	// RetByTarget: what R0 may be follows from the function or member attached to.
 	RetByTarget
+	// HasPacket: the context is a packet's (packet.Frame).
+	HasPacket
 )
 
 // Section is an ELF section name that selects a program type, by libbpf's rules.
@@ -59,7 +63,7 @@ var progRows = [...]ProgKind{
 		Type: ProgSocketFilter, Name: "socket_filter", Since: "3.19",
 		Doc:      "Filters packets of a socket: the result is how many bytes to keep.",
 		Sections: []Section{{Name: "socket"}},
-		Ctx:      &skBuff, Flags: LDAbs | Unpriv,
+		Ctx:      &skBuff, Flags: LDAbs | Unpriv | HasPacket,
 	},
 	ProgKprobe: {
 		Type: ProgKprobe, Name: "kprobe", Since: "4.1",
@@ -85,9 +89,10 @@ var progRows = [...]ProgKind{
 			{Name: "usdt", Extras: true},
 			{Name: "usdt.s", Extras: true, Sleepable: true},
 		},
-		Ctx:     &ptRegs,
-		Returns: []Return{{Attach: 1<<AttachTraceKprobeSession | 1<<AttachTraceUprobeSession, Range: Range{0, 1}}},
-		Flags:   Perfmon | Tracing | Sleepable,
+		Ctx:        &ptRegs,
+		Returns:    []Return{{Attach: 1<<AttachTraceKprobeSession | 1<<AttachTraceUprobeSession, Range: Range{0, 1}}},
+		Flags:      Perfmon | Tracing | Sleepable,
+		MaxContext: 512,
 	},
 	ProgSchedCls: {
 		Type: ProgSchedCls, Name: "sched_cls", Since: "4.1",
@@ -102,19 +107,20 @@ var progRows = [...]ProgKind{
 			{Name: "netkit/primary", Attach: AttachNetkitPrimary},
 			{Name: "netkit/peer", Attach: AttachNetkitPeer},
 		},
-		Ctx: &skBuff, Flags: LDAbs | PktArg | PktWrite | NetAdmin,
+		Ctx: &skBuff, Flags: LDAbs | PktArg | PktWrite | NetAdmin | HasPacket,
 	},
 	ProgSchedAct: {
 		Type: ProgSchedAct, Name: "sched_act", Since: "4.1",
 		Doc:      "Acts on packets that a traffic control classifier chose.",
 		Sections: []Section{{Name: "action"}},
-		Ctx:      &skBuff, Flags: LDAbs | PktArg | PktWrite | NetAdmin,
+		Ctx:      &skBuff, Flags: LDAbs | PktArg | PktWrite | NetAdmin | HasPacket,
 	},
 	ProgTracepoint: {
 		Type: ProgTracepoint, Name: "tracepoint", Since: "4.7",
 		Doc:      "Runs at kernel tracepoints, with the event's record.",
 		Sections: []Section{{Name: "tracepoint", Extras: true}, {Name: "tp", Extras: true}},
 		Ctx:      &tracepointEntry, Flags: Perfmon | Tracing,
+		MaxContext: 64 << 10,
 	},
 	ProgXDP: {
 		Type: ProgXDP, Name: "xdp", Since: "4.8",
@@ -127,7 +133,7 @@ var progRows = [...]ProgKind{
 			{Name: "xdp.frags", Attach: AttachXDP, Frags: true},
 			{Name: "xdp", Attach: AttachXDP},
 		},
-		Ctx: &xdpMD, Flags: PktArg | PktWrite | NetAdmin,
+		Ctx: &xdpMD, Flags: PktArg | PktWrite | NetAdmin | HasPacket,
 	},
 	ProgPerfEvent: {
 		Type: ProgPerfEvent, Name: "perf_event", Since: "4.9",
@@ -146,7 +152,7 @@ var progRows = [...]ProgKind{
 		Attaches: 1<<AttachCGroupInetIngress | 1<<AttachCGroupInetEgress,
 		Ctx:      &skBuff,
 		Returns:  []Return{{Attach: 1 << AttachCGroupInetEgress, Range: Range{0, 3}}, {Range: Range{0, 1}}},
-		Flags:    PktArg | Unpriv,
+		Flags:    PktArg | Unpriv | HasPacket,
 	},
 	ProgCGroupSock: {
 		Type: ProgCGroupSock, Name: "cgroup_sock", Since: "4.10",
@@ -165,19 +171,19 @@ var progRows = [...]ProgKind{
 		Type: ProgLWTIn, Name: "lwt_in", Since: "4.10",
 		Doc:      "Runs on packets received over a light-weight tunnel route.",
 		Sections: []Section{{Name: "lwt_in"}},
-		Ctx:      &skBuff, Flags: PktArg | NetAdmin,
+		Ctx:      &skBuff, Flags: PktArg | NetAdmin | HasPacket,
 	},
 	ProgLWTOut: {
 		Type: ProgLWTOut, Name: "lwt_out", Since: "4.10",
 		Doc:      "Runs on packets sent by this host over a light-weight tunnel route.",
 		Sections: []Section{{Name: "lwt_out"}},
-		Ctx:      &skBuff, Flags: PktArg | NetAdmin,
+		Ctx:      &skBuff, Flags: PktArg | NetAdmin | HasPacket,
 	},
 	ProgLWTXmit: {
 		Type: ProgLWTXmit, Name: "lwt_xmit", Since: "4.10",
 		Doc:      "Runs on packets about to leave over a light-weight tunnel route and may rewrite them.",
 		Sections: []Section{{Name: "lwt_xmit"}},
-		Ctx:      &skBuff, Flags: PktArg | PktWrite | NetAdmin,
+		Ctx:      &skBuff, Flags: PktArg | PktWrite | NetAdmin | HasPacket,
 	},
 	ProgSockOps: {
 		Type: ProgSockOps, Name: "sock_ops", Since: "4.13",
@@ -213,6 +219,7 @@ var progRows = [...]ProgKind{
 		Doc:      "Runs at kernel tracepoints, with their raw arguments.",
 		Sections: []Section{{Name: "raw_tracepoint", Extras: true}, {Name: "raw_tp", Extras: true}},
 		Ctx:      &rawTracepointArgs, Flags: Perfmon | Tracing,
+		MaxContext: 12 * 8,
 	},
 	ProgCGroupSockAddr: {
 		Type: ProgCGroupSockAddr, Name: "cgroup_sock_addr", Since: "4.17",
@@ -249,7 +256,7 @@ var progRows = [...]ProgKind{
 		Type: ProgLWTSeg6Local, Name: "lwt_seg6local", Since: "4.18",
 		Doc:      "Acts on segment-routed packets at an End.BPF segment.",
 		Sections: []Section{{Name: "lwt_seg6local"}},
-		Ctx:      &skBuff, Flags: PktArg | NetAdmin,
+		Ctx:      &skBuff, Flags: PktArg | NetAdmin | HasPacket,
 	},
 	ProgLircMode2: {
 		Type: ProgLircMode2, Name: "lirc_mode2", Since: "4.18",
@@ -284,6 +291,7 @@ var progRows = [...]ProgKind{
 		Doc:      "Runs at kernel tracepoints that offer a buffer to write.",
 		Sections: []Section{{Name: "raw_tracepoint.w", Extras: true}, {Name: "raw_tp.w", Extras: true}},
 		Ctx:      &rawTracepointWritableArgs, Flags: Perfmon | Tracing,
+		MaxContext: 12 * 8,
 	},
 	ProgCGroupSockopt: {
 		Type: ProgCGroupSockopt, Name: "cgroup_sockopt", Since: "5.3",
@@ -355,6 +363,7 @@ var progRows = [...]ProgKind{
 		Sections: []Section{{Name: "syscall", Sleepable: true}},
 		Attaches: 1,
 		Ctx:      &userCtx, Flags: Sleepable,
+		MaxContext: 64<<10 - 1,
 	},
 	ProgNetfilter: {
 		Type: ProgNetfilter, Name: "netfilter", Since: "6.4",

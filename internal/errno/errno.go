@@ -40,6 +40,7 @@ const (
 	ENODATA         Errno = 61
 	EPROTO          Errno = 71
 	EBADMSG         Errno = 74
+	EBADFD          Errno = 77
 	EOVERFLOW       Errno = 75
 	EMSGSIZE        Errno = 90
 	EPROTOTYPE      Errno = 91
@@ -55,6 +56,8 @@ const (
 	ETIMEDOUT       Errno = 110
 	EHOSTUNREACH    Errno = 113
 	EALREADY        Errno = 114
+	ESTALE          Errno = 116
+	ENOLINK         Errno = 67
 	EINPROGRESS     Errno = 115
 	ENOTSUPP        Errno = 524 // the kernel's internal "not supported"; bpf(2) lets it out
 )
@@ -75,7 +78,7 @@ var words = map[Errno]struct{ name, text string }{
 	ENOTDIR: {"ENOTDIR", "not a directory"}, EISDIR: {"EISDIR", "is a directory"},
 	ENOTEMPTY: {"ENOTEMPTY", "directory not empty"},
 	ELOOP:     {"ELOOP", "too many levels of symbolic links"}, ENODATA: {"ENODATA", "no data available"},
-	EPROTO: {"EPROTO", "protocol error"}, EBADMSG: {"EBADMSG", "bad message"},
+	EPROTO: {"EPROTO", "protocol error"}, EBADMSG: {"EBADMSG", "bad message"}, EBADFD: {"EBADFD", "file descriptor in bad state"},
 	EOVERFLOW: {"EOVERFLOW", "value too large for defined data type"},
 	EMSGSIZE:  {"EMSGSIZE", "message too long"}, EPROTOTYPE: {"EPROTOTYPE", "protocol wrong type for socket"},
 	ENOPROTOOPT: {"ENOPROTOOPT", "protocol not available"}, EPROTONOSUPPORT: {"EPROTONOSUPPORT", "protocol not supported"},
@@ -84,6 +87,7 @@ var words = map[Errno]struct{ name, text string }{
 	ENETUNREACH: {"ENETUNREACH", "network is unreachable"}, ENETDOWN: {"ENETDOWN", "network is down"},
 	ENOBUFS: {"ENOBUFS", "no buffer space available"}, ETIMEDOUT: {"ETIMEDOUT", "connection timed out"},
 	EHOSTUNREACH: {"EHOSTUNREACH", "no route to host"}, EALREADY: {"EALREADY", "operation already in progress"},
+	ESTALE: {"ESTALE", "stale file handle"}, ENOLINK: {"ENOLINK", "link has been severed"},
 	EINPROGRESS: {"EINPROGRESS", "operation now in progress"}, ENOTSUPP: {"ENOTSUPP", "operation not supported by the kernel"},
 }
 

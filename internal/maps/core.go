@@ -103,6 +103,7 @@ func (c *core) Close() {
 			c.reg.dropPtr(c)
 		}
 		c.impl.free()
+		c.def.BTF.Drop()
 		if c.ownHeader {
 			headers.Put(c.def.Ptr)
 		}

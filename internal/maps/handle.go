@@ -36,6 +36,9 @@ func Unwrap(m Map) Map {
 	return m
 }
 
+// Allows reports whether the descriptor may read, write, or both.
+func (h *Handle) Allows(read, write bool) bool { return (!read || h.read) && (!write || h.write) }
+
 // Lookup needs a readable descriptor.
 func (h *Handle) Lookup(key, value []byte, flags uint64) error {
 	if flags&^catalog.UpdateLock != 0 {

@@ -58,7 +58,7 @@ func New(cfg *Config, def catalog.MapDef) (Map, error) {
 	}
 	if def.Inner != nil {
 		inner := *def.Inner
-		inner.Ptr, inner.ValueBase, inner.ReadConst = 0, 0, nil // of the map it was taken from
+		inner.Ptr, inner.ValueBase, inner.ReadConst, inner.BTF = 0, 0, nil, nil // of the map it was taken from
 		if e := settle(cfg, &inner); e != 0 {
 			return nil, e
 		}
@@ -76,6 +76,30 @@ func New(cfg *Config, def catalog.MapDef) (Map, error) {
 	}
 	c.setHeader()
 	return Open(m, access)
+}
+
+// Check refuses sizes and flags as a type's map_alloc_check does, which comes
+// before capabilities and descriptors are looked at. ENOTSUPP says that skep lacks the type.
+func Check(def *catalog.MapDef) errno.Errno {
+	k := kinds[def.Type]
+	if k == nil {
+		return errno.ENOTSUPP
+	}
+	row := catalog.MapKindByType(def.Type)
+	if row.Holds == catalog.HoldsMaps { // whose inner map is looked at later
+		return rowAllows(row, def)
+	}
+	return k.refuse(row, def)
+}
+
+// Lockable reports whether a map's values have a bpf_spin_lock.
+func Lockable(def *catalog.MapDef) bool {
+	for _, f := range def.Special {
+		if f.Kind == catalog.SpecialSpinLock {
+			return true
+		}
+	}
+	return false
 }
 
 // flagsFD are the flags of a descriptor, which a map does not keep.

@@ -176,13 +176,27 @@ func (m *Machine) Secret() uint32 {
 	return uint32(m.secrets.Uint64())
 }
 
+// What stands in a value for a descriptor that names nothing, or something of another kind.
+const (
+	NoDescriptor    uint32 = 0
+	OtherDescriptor uint32 = 1<<32 - 1
+)
+
+// byFD is why no object has the id.
+func byFD(fd uint32) errno.Errno {
+	if fd == OtherDescriptor {
+		return errno.EINVAL
+	}
+	return errno.EBADF
+}
+
 // mapByFD and progByFD resolve what user code writes into maps of maps and
 // program arrays: in one process an id is descriptor enough.
 func (m *Machine) mapByFD(fd uint32) (maps.Map, error) {
 	if mp := m.Maps.Get(fd); mp != nil {
 		return mp, nil
 	}
-	return nil, errno.EBADF
+	return nil, byFD(fd)
 }
 
 func (m *Machine) progByFD(fd uint32) (maps.Prog, error) {
@@ -192,7 +206,7 @@ func (m *Machine) progByFD(fd uint32) (maps.Prog, error) {
 		p.Acquire()
 		return p, nil
 	}
-	return nil, errno.EBADF
+	return nil, byFD(fd)
 }
 
 func (m *Machine) freeField(f catalog.SpecialField, addr uint64) {
@@ -247,6 +261,11 @@ func (m *Machine) Trace(cpu int, prog *helpers.Prog, line []byte) {
 
 // Net is the network around packets.
 func (m *Machine) Net() packet.Net { return m.opts.Net }
+
+// HasDevice reports whether the network has a device with the index.
+func (m *Machine) HasDevice(ifindex uint32) bool {
+	return m.config.Device != nil && m.config.Device(ifindex)
+}
 
 // Timers keeps the machine's bpf_timer objects.
 func (m *Machine) Timers() helpers.Timers { return m.timers }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,8 @@ type Program struct {
 	Info helpers.Prog
 	// Rewritten is what the engine runs.
 	Rewritten *rewrite.Program
+	// About is what was said of it when it was loaded.
+	About About
 
 	m      *Machine
 	code   code
@@ -73,10 +76,14 @@ func (e *UnsupportedError) Is(target error) bool { return target == errors.ErrUn
 // NewProgram makes a rewritten program ready and gives it an id. The program
 // holds a reference to each of the maps until it is freed.
 func (m *Machine) NewProgram(rw *rewrite.Program, used []maps.Map) (*Program, error) {
+	return m.newProgram(rw, used, About{})
+}
+
+func (m *Machine) newProgram(rw *rewrite.Program, used []maps.Map, about About) (*Program, error) {
 	src := rw.Source
 	p := &Program{
 		Info:      helpers.Prog{Name: src.Name, Type: src.Type, Attach: src.Attach},
-		Rewritten: rw, m: m, frags: src.Flags&catalog.LoadXDPHasFrags != 0,
+		Rewritten: rw, About: about, m: m, frags: src.Flags&catalog.LoadXDPHasFrags != 0,
 		stats: make([]progStats, m.opts.CPUs), kfuncs: map[kfuncKey]kfunc{},
 	}
 	if err := p.bind(); err != nil {
@@ -188,7 +195,21 @@ func (p *Program) Owner() maps.ProgOwner {
 }
 
 // Maps are the maps the program uses; they stay the program's.
-func (p *Program) Maps() []maps.Map { return p.maps }
+func (p *Program) Maps() []maps.Map {
+	p.m.mu.Lock()
+	defer p.m.mu.Unlock()
+	return p.maps
+}
+
+// Bind makes the program keep another map, which it may have already (BPF_PROG_BIND_MAP).
+func (p *Program) Bind(mp maps.Map) {
+	p.m.mu.Lock()
+	defer p.m.mu.Unlock()
+	if !slices.Contains(p.maps, mp) {
+		mp.Acquire()
+		p.maps = append(slices.Clip(p.maps), mp)
+	}
+}
 
 // Acquire takes another reference.
 func (p *Program) Acquire() { p.refs.Add(1) }
@@ -207,6 +228,9 @@ func (p *Program) Close() {
 	if left == 0 {
 		for _, mp := range p.maps {
 			mp.Close()
+		}
+		if p.About.Freed != nil {
+			p.About.Freed()
 		}
 		// A run that began before may be in the code still.
 		p.m.Epoch.Retire(func() { p.m.engine.free(p.code) })

@@ -63,3 +63,13 @@ func (m *Machine) CloseMap(mp maps.Map) {
 	}
 	mp.Close()
 }
+
+// MapByID returns the map with an id, with a handle for the caller, or nil.
+func (m *Machine) MapByID(id uint32) maps.Map {
+	mp := m.Maps.Get(id)
+	if mp != nil {
+		m.ShareMap(mp)
+		mp.Close() // Get's
+	}
+	return mp
+}

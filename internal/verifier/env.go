@@ -237,7 +237,7 @@ func (e *env) explain(err *Error) {
 			err.Path[i], err.Path[j] = err.Path[j], err.Path[i]
 		}
 	}
-	err.Log = e.logger.String()
+	err.Log, err.LogMost = e.logger.String(), max(e.most, e.pos())
 	err.Stats, err.Visits = e.figures(), e.visits
 }
 

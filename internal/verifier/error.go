@@ -24,6 +24,8 @@ type Error struct {
 	Path  []int
 	Line  *LineInfo // source, nil without BTF
 	Log   string    // as far as LogLevel asked for one
+	// LogMost is described at [Result].
+	LogMost int
 
 	Stats  Stats    // as far as it came
 	Visits []uint32 // as in Result

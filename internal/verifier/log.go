@@ -27,6 +27,7 @@ type logger struct {
 
 	buf  []byte
 	base int // position of buf[0]
+	most int // the furthest position truncate has seen
 
 	prevLine         *LineInfo
 	prevPos, prevLen int // of the instruction printed last, to append its state to
@@ -64,6 +65,7 @@ func (l *logger) logf(format string, args ...any) {
 // truncate forgets what was written from position pos on: at level 1 a path
 // that turned out safe leaves no trace.
 func (l *logger) truncate(pos int) {
+	l.most = max(l.most, l.pos())
 	l.buf = l.buf[:max(0, min(pos-l.base, len(l.buf)))]
 }
 

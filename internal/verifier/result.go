@@ -5,7 +5,7 @@ import "github.com/skep-bpf/skep/isa"
 // result collects what the passes after the verifier need to know.
 func (e *env) result() *Result {
 	r := &Result{
-		Log:    e.logger.String(),
+		Log: e.logger.String(), LogMost: max(e.most, e.pos()),
 		Insns:  make([]InsnFacts, len(e.insns)),
 		Stats:  e.figures(),
 		Visits: e.visits,

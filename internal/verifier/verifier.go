@@ -80,8 +80,10 @@ type Options struct {
 
 // Result is what the verifier learned about an accepted program, for the passes and engines after it.
 type Result struct {
-	Log   string
-	Stats Stats
+	Log string
+	// LogMost is the most bytes the log had at a time, before what safe paths said was forgotten.
+	LogMost int
+	Stats   Stats
 	// Insns has one element per slot of Program.Insns.
 	Insns []InsnFacts
 	// Subprogs lists the functions by first slot; element 0 is the main program.

@@ -1,0 +1,362 @@
+package bpfsys
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/run"
+)
+
+// numaNode is what numa_node says for "anywhere" (NUMA_NO_NODE).
+const numaNone = ^uint32(0)
+
+// mapCreate follows map_create.
+func (c *call) mapCreate() (int32, errno.Errno) {
+	a := as[mapCreate](&c.attr)
+	token := a.MapFlags&catalog.FlagTokenFD != 0
+	a.MapFlags &^= catalog.FlagTokenFD
+	t := catalog.MapType(a.MapType)
+	row := catalog.MapKindByType(t)
+	const access = catalog.FlagRdonly | catalog.FlagWronly
+	switch {
+	case a.BtfVmlinuxValueTypeId != 0 && (t != catalog.MapStructOps || a.BtfKeyTypeId != 0 || a.BtfValueTypeId != 0),
+		a.BtfVmlinuxValueTypeId == 0 && a.BtfKeyTypeId != 0 && a.BtfValueTypeId == 0,
+		a.MapExtra != 0 && t != catalog.MapBloomFilter && t != catalog.MapArena,
+		a.MapFlags&access == access,
+		a.MapFlags&catalog.FlagNUMANode != 0 && a.NumaNode != numaNone && a.NumaNode != 0,
+		row == nil:
+		return 0, errno.EINVAL
+	}
+	def := catalog.MapDef{
+		Type: t, KeySize: a.KeySize, ValueSize: a.ValueSize, MaxEntries: a.MaxEntries,
+		Flags: a.MapFlags, Extra: a.MapExtra,
+	}
+	late := row.Traits&catalog.CheckedLate != 0
+	if !late {
+		if e := c.s.checkMap(&def); e != 0 {
+			return 0, e
+		}
+	}
+	if a.MapIfindex != 0 {
+		if t != catalog.MapHash && t != catalog.MapArray {
+			return 0, errno.EINVAL
+		}
+		return 0, c.offload(a.MapIfindex)
+	}
+	if token {
+		return 0, c.token(a.MapTokenFd)
+	}
+	if c.s.o.UnprivilegedDisabled != 0 && !c.who.can(CapBPF) || row.Needs == catalog.NeedsBPF && !c.who.can(CapBPF) ||
+		row.Needs == catalog.NeedsNet && !c.who.can(CapNetAdmin) {
+		return 0, errno.EPERM
+	}
+	if late {
+		if e := c.s.checkMap(&def); e != 0 {
+			return 0, e
+		}
+	}
+	if t == catalog.MapArrayOfMaps || t == catalog.MapHashOfMaps {
+		inner, f, e := open[Map](c, a.InnerMapFd)
+		if e != 0 {
+			return 0, e
+		}
+		def.Inner = inner.Def()
+		defer f.Put()
+	}
+	var ok bool
+	if def.Name, ok = objName(a.MapName); !ok {
+		return 0, errno.EINVAL
+	}
+	if e := c.mapBTF(a, row, &def); e != 0 {
+		return 0, e
+	}
+	if a.ExclProgHash != 0 || a.ExclProgHashSize != 0 {
+		def.BTF.Drop()
+		return 0, errno.EINVAL
+	}
+	m, err := c.s.m.NewMap(def)
+	if err != nil {
+		def.BTF.Drop()
+		return 0, numberOf(err)
+	}
+	return c.install(Map{m, c.s.m})
+}
+
+// checkMap checks sizes and flags by the map's type.
+func (s *System) checkMap(def *catalog.MapDef) errno.Errno {
+	e := maps.Check(def)
+	if e == errno.ENOTSUPP {
+		s.unserved("", "making a %s map", def.Type)
+		return errno.EINVAL
+	}
+	return e
+}
+
+// mapBTF looks up the types of keys and values (map_check_btf).
+func (c *call) mapBTF(a *mapCreate, row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
+	if a.BtfKeyTypeId == 0 && a.BtfValueTypeId == 0 && a.BtfVmlinuxValueTypeId == 0 {
+		if row.Traits&catalog.NeedsBTF != 0 {
+			return errno.EINVAL
+		}
+		return 0
+	}
+	types, f, e := open[*BTF](c, a.BtfFd)
+	if e != 0 {
+		return e
+	}
+	defer f.Put()
+	if types.kernel {
+		return errno.EACCES
+	}
+	if a.BtfVmlinuxValueTypeId != 0 {
+		return errno.EINVAL
+	}
+	sized := func(id, size uint32) (btf.Type, bool) {
+		t, err := types.spec.TypeByID(btf.TypeID(id))
+		if err != nil {
+			return nil, false
+		}
+		n, err := btf.Sizeof(t)
+		return t, err == nil && uint32(n) == size
+	}
+	var ok bool
+	if a.BtfKeyTypeId != 0 {
+		if def.Key, ok = sized(a.BtfKeyTypeId, def.KeySize); !ok {
+			return errno.EINVAL
+		}
+	} else if row.Types != catalog.IndexTypes && row.Types != catalog.NoKeyTypes && row.Types != catalog.NoTypes {
+		return errno.EINVAL
+	}
+	if def.Value, ok = sized(a.BtfValueTypeId, def.ValueSize); !ok {
+		return errno.EINVAL
+	}
+	if e := row.Types.Allow(def); e != 0 {
+		return e
+	}
+	types.Acquire()
+	def.BTF = &catalog.MapBTF{ID: types.id, Key: a.BtfKeyTypeId, Value: a.BtfValueTypeId, Release: types.Close}
+	return 0
+}
+
+// numberOf is the number an error of the layers below stands for. What skep
+// cannot do is what a kernel without it does not know.
+func numberOf(err error) errno.Errno {
+	if e := errno.Errno(0); errors.As(err, &e) {
+		return e
+	}
+	return errno.EINVAL
+}
+
+// key copies a key from the caller (__bpf_copy_key): a map without keys takes none.
+func (c *call) key(m maps.Map, addr uint64) ([]byte, errno.Errno) {
+	n := int(m.Def().KeySize)
+	if n == 0 {
+		if addr != 0 {
+			return nil, errno.EINVAL
+		}
+		return nil, 0
+	}
+	return c.read(addr, n)
+}
+
+// access checks a descriptor's rights: it is a [maps.Handle] where they are not all there.
+func access(m maps.Map, read, write bool) errno.Errno {
+	if h, ok := m.(*maps.Handle); ok && !h.Allows(read, write) {
+		return errno.EPERM
+	}
+	return 0
+}
+
+// mapLookup follows map_lookup_elem.
+func (c *call) mapLookup() (int32, errno.Errno) {
+	a := as[mapElem](&c.attr)
+	if a.Flags&^catalog.UpdateLock != 0 {
+		return 0, errno.EINVAL
+	}
+	m, f, e := open[Map](c, a.MapFd)
+	if e != 0 {
+		return 0, e
+	}
+	defer f.Put()
+	if e := access(m.Map, true, false); e != 0 {
+		return 0, e
+	}
+	if a.Flags&catalog.UpdateLock != 0 && !maps.Lockable(m.Def()) {
+		return 0, errno.EINVAL
+	}
+	k, e := c.key(m, a.Key)
+	if e != 0 {
+		return 0, e
+	}
+	v := make([]byte, m.ValueSize())
+	if m.Def().Type == catalog.MapBloomFilter {
+		if v, e = c.read(a.Value, m.ValueSize()); e != 0 {
+			return 0, e
+		}
+		return 0, asNumber(m.Lookup(k, v, a.Flags))
+	}
+	if err := m.Lookup(k, v, a.Flags); err != nil {
+		return 0, asNumber(err)
+	}
+	return 0, c.write(a.Value, v)
+}
+
+func asNumber(err error) errno.Errno {
+	if err == nil {
+		return 0
+	}
+	return numberOf(err)
+}
+
+// mapUpdate follows map_update_elem.
+func (c *call) mapUpdate() (int32, errno.Errno) {
+	a := as[mapElem](&c.attr)
+	m, f, e := open[Map](c, a.MapFd)
+	if e != 0 {
+		return 0, e
+	}
+	defer f.Put()
+	switch {
+	case access(m.Map, false, true) != 0, m.Frozen():
+		return 0, errno.EPERM
+	case a.Flags&catalog.UpdateLock != 0 && !maps.Lockable(m.Def()):
+		return 0, errno.EINVAL
+	}
+	k, e := c.key(m, a.Key)
+	if e != 0 {
+		return 0, e
+	}
+	v, e := c.read(a.Value, m.ValueSize())
+	if e != 0 {
+		return 0, e
+	}
+	done := c.toIDs(m.Def(), v)
+	defer done()
+	return 0, asNumber(m.Update(k, v, a.Flags))
+}
+
+// toIDs replaces the descriptor in a value, for types whose values hold one, by
+// the id that the machine knows the object by. done gives back what kept it alive.
+func (c *call) toIDs(def *catalog.MapDef, v []byte) (done func()) {
+	done = func() {}
+	row := catalog.MapKindByType(def.Type)
+	at := 0
+	switch row.Holds {
+	case catalog.HoldsNothing:
+		return done
+	case catalog.HoldsProgBehind: // bpf_devmap_val, bpf_cpumap_val
+		if at = 4; len(v) < 8 {
+			return done
+		}
+	}
+	fd := int32(binary.NativeEndian.Uint32(v[at:]))
+	if at != 0 && fd <= 0 {
+		return done // none
+	}
+	id := run.NoDescriptor
+	switch f, e := c.who.Files.File(fd); {
+	case e != 0:
+	case f == nil:
+		id = run.OtherDescriptor
+	default:
+		id, done = run.OtherDescriptor, f.Put
+		switch o := f.object.(type) {
+		case Map:
+			if row.Holds == catalog.HoldsMaps {
+				id = o.Def().ID
+			}
+		case *run.Program:
+			if row.Holds != catalog.HoldsMaps {
+				id = o.ID()
+			}
+		}
+	}
+	binary.NativeEndian.PutUint32(v[at:], id)
+	return done
+}
+
+// mapDelete follows map_delete_elem.
+func (c *call) mapDelete() (int32, errno.Errno) {
+	a := as[mapElem](&c.attr)
+	m, f, e := open[Map](c, a.MapFd)
+	if e != 0 {
+		return 0, e
+	}
+	defer f.Put()
+	if access(m.Map, false, true) != 0 || m.Frozen() {
+		return 0, errno.EPERM
+	}
+	k, e := c.key(m, a.Key)
+	if e != 0 {
+		return 0, e
+	}
+	return 0, asNumber(m.Delete(k))
+}
+
+// mapNextKey follows map_get_next_key.
+func (c *call) mapNextKey() (int32, errno.Errno) {
+	a := as[mapElem](&c.attr)
+	m, f, e := open[Map](c, a.MapFd)
+	if e != 0 {
+		return 0, e
+	}
+	defer f.Put()
+	if e := access(m.Map, true, false); e != 0 {
+		return 0, e
+	}
+	var k []byte
+	if a.Key != 0 {
+		if k, e = c.key(m, a.Key); e != 0 {
+			return 0, e
+		}
+	}
+	next := make([]byte, m.Def().KeySize)
+	if err := m.NextKey(k, next); err != nil {
+		return 0, asNumber(err)
+	}
+	return 0, c.write(a.Value, next)
+}
+
+// mapLookupAndDelete follows map_lookup_and_delete_elem.
+func (c *call) mapLookupAndDelete() (int32, errno.Errno) {
+	a := as[mapElem](&c.attr)
+	if a.Flags&^catalog.UpdateLock != 0 {
+		return 0, errno.EINVAL
+	}
+	m, f, e := open[Map](c, a.MapFd)
+	if e != 0 {
+		return 0, e
+	}
+	defer f.Put()
+	if access(m.Map, true, true) != 0 || m.Frozen() {
+		return 0, errno.EPERM
+	}
+	if a.Flags != 0 && (m.Def().Type == catalog.MapQueue || m.Def().Type == catalog.MapStack) ||
+		a.Flags&catalog.UpdateLock != 0 && !maps.Lockable(m.Def()) {
+		return 0, errno.EINVAL
+	}
+	k, e := c.key(m, a.Key)
+	if e != 0 {
+		return 0, e
+	}
+	v := make([]byte, m.ValueSize())
+	if err := m.LookupAndDelete(k, v, a.Flags); err != nil {
+		return 0, asNumber(err)
+	}
+	return 0, c.write(a.Value, v)
+}
+
+// mapFreeze follows map_freeze.
+func (c *call) mapFreeze() (int32, errno.Errno) {
+	m, f, e := open[Map](c, as[mapElem](&c.attr).MapFd)
+	if e != 0 {
+		return 0, e
+	}
+	defer f.Put()
+	return 0, asNumber(m.Freeze())
+}

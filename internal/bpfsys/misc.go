@@ -1,0 +1,137 @@
+package bpfsys
+
+import (
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/run"
+)
+
+// statsFile measures run times as long as it is open.
+type statsFile struct{ s *System }
+
+// Acquire is not for files of this kind: nothing shares them but descriptors.
+func (f *statsFile) Acquire() { f.s.countTime(1) }
+
+// Close ends the measurement.
+func (f *statsFile) Close() { f.s.countTime(-1) }
+
+func (s *System) countTime(n int32) { s.m.CountTime(s.stats.Add(n) > 0) }
+
+// enableStats follows bpf_enable_stats.
+func (c *call) enableStats() (int32, errno.Errno) {
+	if !c.who.can(CapSysAdmin) {
+		return 0, errno.EPERM
+	}
+	if as[enableStats](&c.attr).Type != 0 { // BPF_STATS_RUN_TIME
+		return 0, errno.EINVAL
+	}
+	c.s.countTime(1)
+	return c.install(&statsFile{c.s})
+}
+
+// tokenCreate follows bpf_token_create: there is no file system that delegates.
+func (c *call) tokenCreate() (int32, errno.Errno) {
+	a := as[tokenCreate](&c.attr)
+	if a.Flags != 0 {
+		return 0, errno.EINVAL
+	}
+	f, e := c.who.Files.File(a.BpffsFd)
+	if e != 0 {
+		return 0, e
+	}
+	if f != nil {
+		f.Put()
+	}
+	return 0, errno.EINVAL
+}
+
+// taskFDQuery follows bpf_task_fd_query: nothing here is a perf event.
+func (c *call) taskFDQuery() (int32, errno.Errno) {
+	a := as[taskFDQuery](&c.attr)
+	if !c.who.can(CapSysAdmin) {
+		return 0, errno.EPERM
+	}
+	if a.Flags != 0 {
+		return 0, errno.EINVAL
+	}
+	return 0, errno.ENOENT
+}
+
+// streamRead follows prog_stream_read: nothing prints to streams.
+func (c *call) streamRead() (int32, errno.Errno) {
+	a := as[streamRead](&c.attr)
+	p, f, e := open[*run.Program](c, a.ProgFd)
+	if e != 0 {
+		return 0, e
+	}
+	defer f.Put()
+	_ = p
+	if a.StreamId != 1 && a.StreamId != 2 { // BPF_STDOUT, BPF_STDERR
+		return 0, errno.ENOENT
+	}
+	return 0, 0
+}
+
+// Iter is an open walk of an iterator program.
+type Iter struct{ l *Link }
+
+// Acquire takes another reference to the link walked by.
+func (i *Iter) Acquire() { i.l.Acquire() }
+
+// Close ends the walk.
+func (i *Iter) Close() { i.l.Close() }
+
+// linkIter follows bpf_iter_link_attach.
+func (c *call) linkIter(a *linkCreate, p *run.Program) (int32, errno.Errno) {
+	if a.TargetFd != 0 || a.Flags != 0 {
+		return 0, errno.EINVAL
+	}
+	l := &Link{typ: LinkIter, attach: p.Info.Attach, name: p.Rewritten.Source.AttachTo, iter: &iterTarget{}}
+	if l.name == "bpf_map_elem" {
+		addr, n := u64at(a.Extra[:], 0), u32at(a.Extra[:], 8)
+		if n < 4 {
+			return 0, errno.EBADF
+		}
+		b, e := c.read(addr, 4)
+		if e != 0 {
+			return 0, e
+		}
+		m, f, e := open[Map](c, int32(u32at(b, 0)))
+		if e != 0 {
+			return 0, e
+		}
+		m.Acquire()
+		f.Put()
+		l.iter.m = m
+	}
+	if e := c.s.newLink(l, p); e != 0 {
+		l.iter.close()
+		return 0, e
+	}
+	return c.install(l)
+}
+
+// iterCreate follows bpf_iter_create.
+func (c *call) iterCreate() (int32, errno.Errno) {
+	a := as[iterCreate](&c.attr)
+	if a.Flags != 0 {
+		return 0, errno.EINVAL
+	}
+	l, f, e := open[*Link](c, a.LinkFd)
+	if e != 0 {
+		return 0, e
+	}
+	defer f.Put()
+	if l.typ != LinkIter {
+		return 0, errno.EINVAL
+	}
+	c.s.unserved("", "reading iterator %q", l.name)
+	return 0, errno.EOPNOTSUPP
+}
+
+// offload says why no device takes programs or maps.
+func (c *call) offload(ifindex uint32) errno.Errno {
+	if c.s.device(ifindex) {
+		return errno.EOPNOTSUPP
+	}
+	return errno.EINVAL
+}

@@ -1,0 +1,197 @@
+package bpfsys
+
+import (
+	"errors"
+	"math"
+	"unsafe"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/packet"
+	"github.com/skep-bpf/skep/internal/run"
+	"github.com/skep-bpf/skep/internal/testrun"
+)
+
+// testFlagXDPLive is BPF_F_TEST_XDP_LIVE_FRAMES: the packets really leave.
+const testFlagXDPLive = 1 << 1
+
+// outSlack is how much longer than its input a packet can come out, in bytes.
+const outSlack = 64 << 10
+
+// progTestRun follows bpf_prog_test_run.
+func (c *call) progTestRun() (int32, errno.Errno) {
+	a := as[testRun](&c.attr)
+	if (a.CtxSizeIn != 0) != (a.CtxIn != 0) || (a.CtxSizeOut != 0) != (a.CtxOut != 0) {
+		return 0, errno.EINVAL
+	}
+	p, f, e := open[*run.Program](c, a.ProgFd)
+	if e != 0 {
+		return 0, e
+	}
+	defer f.Put()
+	row := catalog.ProgKindByType(p.Info.Type)
+	switch {
+	case row.Flags&catalog.HasPacket != 0:
+		return 0, c.runPacket(a, p)
+	case p.Info.Type == catalog.ProgSyscall:
+		return 0, c.runSyscall(a, p)
+	case p.Info.Type == catalog.ProgRawTracepoint:
+		return 0, c.runRawTracepoint(a, p)
+	}
+	return 0, errno.ENOTSUPP
+}
+
+// runPacket runs a program over a packet (bpf_prog_test_run_xdp, _skb).
+func (c *call) runPacket(a *testRun, p *run.Program) errno.Errno {
+	isXDP := p.Info.Type == catalog.ProgXDP
+	if isXDP {
+		if a.Flags&testFlagXDPLive != 0 {
+			c.s.unserved("", "BPF_F_TEST_XDP_LIVE_FRAMES")
+			return errno.EINVAL
+		}
+		if a.Flags != 0 || a.BatchSize != 0 {
+			return errno.EINVAL
+		}
+	} else if a.Flags&^testrun.ChecksumComplete != 0 || a.Cpu != 0 || a.BatchSize != 0 {
+		return errno.EINVAL
+	}
+	in := testrun.Input{Repeat: a.Repeat, Flags: a.Flags, CtxOut: a.CtxOut != 0}
+	ctxSize, limit := skbSize, uint32(maxSKB)
+	if isXDP {
+		ctxSize, limit = xdpSize, maxXDP
+	}
+	var e errno.Errno
+	readCtx := func() errno.Errno {
+		if a.CtxIn == 0 {
+			return 0
+		}
+		if e := c.zeroFrom(a.CtxIn, ctxSize, a.CtxSizeIn); e != 0 {
+			return e
+		}
+		in.Ctx, e = c.read(a.CtxIn, int(min(a.CtxSizeIn, ctxSize)))
+		return e
+	}
+	readData := func() errno.Errno {
+		if a.DataSizeIn < ethHeader {
+			return errno.EINVAL
+		}
+		if a.DataSizeIn > limit {
+			if _, e := c.read(a.DataIn, packet.XDPFrameLen); isXDP && e == 0 {
+				return errno.ENOMEM
+			} else if isXDP {
+				return e
+			}
+			return errno.EINVAL
+		}
+		in.Data, e = c.read(a.DataIn, int(a.DataSizeIn))
+		return e
+	}
+	order := []func() errno.Errno{readData, readCtx}
+	if isXDP {
+		order = []func() errno.Errno{readCtx, readData}
+	}
+	for _, f := range order {
+		if e := f(); e != 0 {
+			return e
+		}
+	}
+	if a.DataOut != 0 {
+		in.DataOut = make([]byte, len(in.Data)+outSlack)
+	}
+	out, err := testrun.Run(c.s.m, p, &in)
+	if err != nil {
+		return numberOf(err)
+	}
+	return c.finishRun(a, &in, &out)
+}
+
+// Sizes of contexts and of what a test run takes, in bytes.
+const (
+	ethHeader = 14
+	maxSKB    = 4096 - 64 - 320 // a page without NET_SKB_PAD and struct skb_shared_info
+	maxXDP    = 18 * packet.XDPFrameLen
+)
+
+var (
+	xdpSize = uint32(unsafe.Sizeof(testrun.XDPMd{}))
+	skbSize = uint32(192) // struct __sk_buff
+)
+
+// finishRun hands results out (bpf_test_finish, bpf_ctx_finish): what does not
+// fit is cut, and the call ends with ENOSPC.
+func (c *call) finishRun(a *testRun, in *testrun.Input, out *testrun.Output) (e errno.Errno) {
+	if a.DataOut != 0 {
+		n := out.DataLen
+		if a.DataSizeOut != 0 && n > int(a.DataSizeOut) {
+			n, e = int(a.DataSizeOut), errno.ENOSPC
+		}
+		if w := c.write(a.DataOut, in.DataOut[:min(n, len(in.DataOut))]); w != 0 {
+			return w
+		}
+	}
+	took := uint32(min(out.Duration.Nanoseconds(), math.MaxUint32))
+	for _, f := range []struct {
+		off uintptr
+		v   uint32
+	}{
+		{unsafe.Offsetof(a.DataSizeOut), uint32(out.DataLen)},
+		{unsafe.Offsetof(a.Retval), out.Ret},
+		{unsafe.Offsetof(a.Duration), took},
+	} {
+		if w := c.put(f.off, u32bytes(f.v)); w != 0 {
+			return w
+		}
+	}
+	if e != 0 || a.CtxOut == 0 {
+		return e
+	}
+	n := len(out.Ctx)
+	if uint32(n) > a.CtxSizeOut {
+		n, e = int(a.CtxSizeOut), errno.ENOSPC
+	}
+	if w := c.write(a.CtxOut, out.Ctx[:n]); w != 0 {
+		return w
+	}
+	if w := c.put(unsafe.Offsetof(a.CtxSizeOut), u32bytes(uint32(len(out.Ctx)))); w != 0 {
+		return w
+	}
+	return e
+}
+
+// runSyscall follows bpf_prog_test_run_syscall: the context comes back where it came from.
+func (c *call) runSyscall(a *testRun, p *run.Program) errno.Errno {
+	if a.DataIn|a.DataOut|a.CtxOut != 0 || a.Duration|a.Repeat|a.Flags|a.BatchSize != 0 ||
+		int(a.CtxSizeIn) < testrun.ContextReach(p) || a.CtxSizeIn > math.MaxUint16 {
+		return errno.EINVAL
+	}
+	return c.runMemory(a, p, &testrun.Input{CtxOut: true})
+}
+
+// runRawTracepoint follows bpf_prog_test_run_raw_tp.
+func (c *call) runRawTracepoint(a *testRun, p *run.Program) errno.Errno {
+	if a.DataIn|a.DataOut|a.CtxOut != 0 || a.Duration|a.Repeat|a.BatchSize != 0 ||
+		int(a.CtxSizeIn) < testrun.ContextReach(p) || a.CtxSizeIn > 12*8 ||
+		a.Flags&testrun.OnCPU == 0 && a.Cpu != 0 {
+		return errno.EINVAL
+	}
+	return c.runMemory(a, p, &testrun.Input{Flags: a.Flags & testrun.OnCPU, CPU: a.Cpu})
+}
+
+func (c *call) runMemory(a *testRun, p *run.Program, in *testrun.Input) (e errno.Errno) {
+	if in.Ctx, e = c.read(a.CtxIn, int(a.CtxSizeIn)); e != 0 {
+		return e
+	}
+	out, err := testrun.Run(c.s.m, p, in)
+	if errors.Is(err, testrun.ErrNoTestRun) {
+		return errno.ENOTSUPP
+	}
+	if err != nil {
+		return numberOf(err)
+	}
+	if in.CtxOut {
+		if e := c.write(a.CtxIn, out.Ctx); e != 0 {
+			return e
+		}
+	}
+	return c.put(unsafe.Offsetof(a.Retval), u32bytes(out.Ret))
+}
