@@ -110,7 +110,7 @@ func TestHelpExamples(t *testing.T) {
 			if !ok {
 				continue
 			}
-			args := strings.Fields(strings.NewReplacer("'", "", "passed.pcap", dir+"/passed.pcap").Replace(words))
+			args := strings.Fields(strings.NewReplacer("'", "", "passed.pcap", dir+"/passed.pcap", "refused.html", dir+"/refused.html").Replace(words))
 			var out, errs strings.Builder
 			code := Main(args, strings.NewReader(""), &out, &errs)
 			// The verifier's example is about a program that is refused.

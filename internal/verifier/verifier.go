@@ -133,6 +133,15 @@ const (
 	AccessTPBuffer
 )
 
+// String names the memory, "" for none.
+func (a Access) String() string {
+	return [...]string{
+		AccessNone: "", AccessCtx: "ctx", AccessStack: "stack", AccessMapValue: "map value", AccessPacket: "packet",
+		AccessMem: "mem", AccessSock: "sock", AccessTCPSock: "tcp_sock", AccessXDPSock: "xdp_sock", AccessBTF: "kernel",
+		AccessArena: "arena", AccessFlowKeys: "flow_keys", AccessTPBuffer: "tp_buffer",
+	}[a]
+}
+
 // InsnFacts is what holds at one instruction on every path that reaches it.
 type InsnFacts struct {
 	Seen   bool   // some path reaches it

@@ -24,6 +24,7 @@ type Options struct {
 	Engine   string
 	BTF      string
 	Unpriv   bool
+	HTML     string // file to write a page to
 
 	Kernels   []string
 	MinKernel bool
@@ -62,19 +63,31 @@ allowed, states, stack, time; --top the source lines that cost most. --sort take
 columns, as processed,program^ (^ rising, v falling), --filter patterns of program
 names, !patterns and comparisons (processed>1000). --csv writes a baseline,
 --compare reads one: the exit code is 1 when a program processes more than
---threshold percent above it, or is refused. All these imply --stats.`,
+--threshold percent above it, or is refused. All these imply --stats.
+
+--html writes a page besides, one file without links to others: flow graph, source
+and instructions, and what the verifier knew at every step of the paths it
+followed, for programs it accepts as well. The key ? lists the page's keys. Of
+explorations of many thousand steps the page holds a part; its counts are exact.`,
 		Example: `  skep verify examples/firewall/firewall.o
   skep verify --kernel 5.4,5.10,6.1 --min-kernel examples/loops/loops.o
   skep verify --stats --top 3 examples/balancer/balancer.o
+  skep verify --html refused.html examples/refused/refused.o
   skep verify --log-level 2 --prog no_bounds_check examples/refused/refused.o`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			o.Object = args[0]
 			kernels := len(o.Kernels) > 0 || o.MinKernel
 			stats := o.Stats || o.CSV || o.Sort != "" || len(o.Filters) > 0 || o.Compare != "" || o.Top != 0
-			switch {
-			case kernels && stats:
+			if kernels && stats {
 				return ui.Usagef("--kernel and --min-kernel do not go with the flags of --stats")
+			}
+			if o.HTML != "" {
+				if err := writePage(&o); err != nil {
+					return err
+				}
+			}
+			switch {
 			case kernels:
 				return runKernels(s, &o)
 			case stats:
@@ -90,6 +103,7 @@ names, !patterns and comparisons (processed>1000). --csv writes a baseline,
 	f.StringVar(&o.Engine, "engine", engine.Skep, "`skep|linux`: whose verifier; linux is the kernel beneath")
 	f.BoolVar(&o.Unpriv, "unprivileged", false, "apply the rules for callers without CAP_BPF and CAP_PERFMON")
 	f.StringVar(&o.BTF, "btf", "", "relocate against the kernel types in `file`, not this machine's")
+	f.StringVar(&o.HTML, "html", "", "write a page that shows how the verifier went through the programs to `file`")
 	f.StringSliceVar(&o.Kernels, "kernel", nil, "say which of these `releases` of Linux (5.10,6.1) load the programs")
 	f.BoolVar(&o.Stats, "stats", false, "print what verifying each program costs")
 	f.BoolVar(&o.CSV, "csv", false, "print the statistics as CSV, a baseline for --compare")
