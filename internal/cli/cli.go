@@ -17,6 +17,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/cli/asm"
 	"github.com/skep-bpf/skep/internal/cli/classic"
+	"github.com/skep-bpf/skep/internal/cli/conformance"
 	"github.com/skep-bpf/skep/internal/cli/disasm"
 	"github.com/skep-bpf/skep/internal/cli/feature"
 	"github.com/skep-bpf/skep/internal/cli/filter"
@@ -77,6 +78,7 @@ fault; 2 the command line is wrong.`,
 		classic.NewCmd(s),
 		asm.NewCmd(s),
 		feature.NewCmd(s),
+		conformance.NewCmd(s),
 		version.NewCmd(s),
 	)
 	for _, cmd := range root.Commands() {

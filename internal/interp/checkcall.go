@@ -10,6 +10,9 @@ import (
 func (c *Checker) examineCall(vm *VM, f *checkedFrame, p *Program, pc int) *Violation {
 	ins := p.Insns[pc]
 	if ins.IsLocalCall() {
+		if vm.depth+1 >= len(c.frames) {
+			return violation(p, vm, pc, isa.RFP, "%d functions deep", vm.depth+1)
+		}
 		c.frames[vm.depth+1] = checkedFrame{init: f.init&argRegs | kernelRegs}
 	} else if ins.IsHelperCall() {
 		if v := c.examineHelper(vm, f, p, pc, catalog.HelperID(ins.Imm)); v != nil {
