@@ -268,7 +268,7 @@ func (r *relocator) value(kind coreKind, s *coreSpec) (coreValue, error) {
 	if kind == coreEnumvalValue {
 		return coreValue{n: s.enumValue}, nil
 	}
-	return s.fieldValue(kind, r.types.raw.order)
+	return s.fieldValue(kind, r.types.raw.Order)
 }
 
 // typeID is the id of a spec's type in the BTF it comes from. The local id is

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/skep-bpf/skep/internal/rawbtf"
 )
 
 // What can be wrong with an object. Every error of this package is an [*Error]
@@ -12,8 +14,8 @@ var (
 	ErrNotELF       = errors.New("not an ELF file")
 	ErrNotBPF       = errors.New("not a BPF object")
 	ErrTruncated    = errors.New("truncated or corrupt ELF file")
-	ErrTooLarge     = errors.New("too large")
-	ErrBadBTF       = errors.New("bad BTF")
+	ErrTooLarge     = rawbtf.ErrTooLarge
+	ErrBadBTF       = rawbtf.ErrBad
 	ErrBadProgram   = errors.New("bad program")
 	ErrBadMap       = errors.New("bad map definition")
 	ErrBadReloc     = errors.New("bad relocation")

@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/internal/rawbtf"
 )
 
 // externTable is the undefined symbols of an object.
@@ -114,22 +116,22 @@ type externDecl struct {
 // externDecls finds the extern VARs and FUNCs by name.
 func (r *rawBTF) externDecls() map[string]externDecl {
 	secs := map[uint32]string{}
-	for id := 1; id < r.count(); id++ {
-		if r.kind(id) == kindDatasec {
-			for j := range r.vlen(id) {
-				secs[r.word(id, secVar(j))] = r.name(id)
+	for id := 1; id < r.Count(); id++ {
+		if r.Kind(id) == rawbtf.KindDatasec {
+			for j := range r.Vlen(id) {
+				secs[r.Word(id, rawbtf.SecVar(j))] = r.Name(id)
 			}
 		}
 	}
 	decls := map[string]externDecl{}
-	for id := 1; id < r.count(); id++ {
-		isExtern := r.kind(id) == kindVar && r.word(id, 3) == linkExtern ||
-			r.kind(id) == kindFunc && r.word(id, 1)&0xffff == linkExtern
+	for id := 1; id < r.Count(); id++ {
+		isExtern := r.Kind(id) == rawbtf.KindVar && r.Word(id, 3) == rawbtf.LinkExtern ||
+			r.Kind(id) == rawbtf.KindFunc && r.Word(id, 1)&0xffff == rawbtf.LinkExtern
 		if !isExtern {
 			continue
 		}
-		if _, seen := decls[r.name(id)]; !seen {
-			decls[r.name(id)] = externDecl{id, secs[uint32(id)]}
+		if _, seen := decls[r.Name(id)]; !seen {
+			decls[r.Name(id)] = externDecl{id, secs[uint32(id)]}
 		}
 	}
 	return decls
@@ -137,17 +139,17 @@ func (r *rawBTF) externDecls() map[string]externDecl {
 
 // layoutKconfig writes size and offsets of .kconfig into the BTF.
 func (t *externTable) layoutKconfig(raw *rawBTF) {
-	for id := 1; id < raw.count(); id++ {
-		if raw.kind(id) != kindDatasec || raw.name(id) != secKconfig {
+	for id := 1; id < raw.Count(); id++ {
+		if raw.Kind(id) != rawbtf.KindDatasec || raw.Name(id) != secKconfig {
 			continue
 		}
-		raw.setWord(id, 2, uint32(len(t.data)))
-		for j := range raw.vlen(id) {
-			v := raw.word(id, secVar(j))
+		raw.SetWord(id, 2, uint32(len(t.data)))
+		for j := range raw.Vlen(id) {
+			v := raw.Word(id, rawbtf.SecVar(j))
 			for _, ext := range t.list {
 				if uint32(ext.raw.id) == v {
-					raw.setWord(int(v), 3, linkGlobal)
-					raw.setWord(id, secVar(j)+1, ext.Off)
+					raw.SetWord(int(v), 3, rawbtf.LinkGlobal)
+					raw.SetWord(id, rawbtf.SecVar(j)+1, ext.Off)
 				}
 			}
 		}
@@ -160,32 +162,32 @@ func (t *externTable) layoutKconfig(raw *rawBTF) {
 // not stand there, are replaced by a dummy variable and become global.
 func hideKsyms(raw *rawBTF) {
 	integer := raw.findInt()
-	for id := 1; id < raw.count(); id++ {
-		if raw.kind(id) != kindDatasec || raw.name(id) != secKsyms {
+	for id := 1; id < raw.Count(); id++ {
+		if raw.Kind(id) != rawbtf.KindDatasec || raw.Name(id) != secKsyms {
 			continue
 		}
 		dummy := 0
-		for j := range raw.vlen(id) {
-			v := int(raw.word(id, secVar(j)))
-			if !raw.valid(uint32(v)) {
+		for j := range raw.Vlen(id) {
+			v := int(raw.Word(id, rawbtf.SecVar(j)))
+			if !raw.Valid(uint32(v)) {
 				continue
 			}
-			switch raw.kind(v) {
-			case kindFunc:
+			switch raw.Kind(v) {
+			case rawbtf.KindFunc:
 				if dummy == 0 {
-					dummy = raw.addVar("dummy_ksym", integer)
+					dummy = raw.AddVar("dummy_ksym", integer)
 				}
-				raw.nameParams(int(raw.word(v, 2)), raw.word(dummy, 0))
-				raw.setWord(v, 1, raw.word(v, 1)&^0xffff|linkGlobal)
-				raw.setWord(id, secVar(j), uint32(dummy))
-			case kindVar:
-				raw.setWord(v, 3, linkGlobal)
-				raw.setWord(v, 2, uint32(integer))
+				raw.nameParams(int(raw.Word(v, 2)), raw.Word(dummy, 0))
+				raw.SetWord(v, 1, raw.Word(v, 1)&^0xffff|rawbtf.LinkGlobal)
+				raw.SetWord(id, rawbtf.SecVar(j), uint32(dummy))
+			case rawbtf.KindVar:
+				raw.SetWord(v, 3, rawbtf.LinkGlobal)
+				raw.SetWord(v, 2, uint32(integer))
 			}
-			raw.setWord(id, secVar(j)+1, uint32(4*j))
-			raw.setWord(id, secVar(j)+2, 4)
+			raw.SetWord(id, rawbtf.SecVar(j)+1, uint32(4*j))
+			raw.SetWord(id, rawbtf.SecVar(j)+2, 4)
 		}
-		raw.setWord(id, 2, uint32(4*raw.vlen(id)))
+		raw.SetWord(id, 2, uint32(4*raw.Vlen(id)))
 		return
 	}
 }
@@ -193,12 +195,12 @@ func hideKsyms(raw *rawBTF) {
 // nameParams gives parameters without a name one, as the kernel wants of
 // functions that are not extern.
 func (r *rawBTF) nameParams(proto int, name uint32) {
-	if !r.valid(uint32(proto)) || r.kind(proto) != kindFuncProto {
+	if !r.Valid(uint32(proto)) || r.Kind(proto) != rawbtf.KindFuncProto {
 		return
 	}
-	for k := range r.vlen(proto) {
-		if p := 3 + 2*k; r.word(proto, p) == 0 && r.word(proto, p+1) != 0 {
-			r.setWord(proto, p, name)
+	for k := range r.Vlen(proto) {
+		if p := 3 + 2*k; r.Word(proto, p) == 0 && r.Word(proto, p+1) != 0 {
+			r.SetWord(proto, p, name)
 		}
 	}
 }

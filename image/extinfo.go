@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/skep-bpf/skep/internal/rawbtf"
 	"github.com/skep-bpf/skep/isa"
 )
 
@@ -42,8 +43,8 @@ type coreRec struct {
 //	header:  magic 16 │ version 8 │ flags 8 │ header length 32 │ {offset, length} of func, line, core info
 //	info:    record size 32 │ { section name 32 │ count 32 │ records… }…
 func parseExtInfo(blob []byte, raw *rawBTF) (*extInfo, error) {
-	order := raw.order
-	if len(blob) < 24 || order.Uint16(blob) != btfMagic || blob[2] != 1 {
+	order := raw.Order
+	if len(blob) < 24 || order.Uint16(blob) != rawbtf.Magic || blob[2] != 1 {
 		return nil, fmt.Errorf("%w: not a .BTF.ext header", ErrBadBTF)
 	}
 	hdr := order.Uint32(blob[4:])
@@ -67,7 +68,7 @@ func parseExtInfo(blob []byte, raw *rawBTF) (*extInfo, error) {
 		return ext.sorted(), nil
 	}
 	err = eachRecord(blob, hdr, 24, 16, raw, func(sec string, slot int, rec []byte) {
-		ext.cores[sec] = append(ext.cores[sec], coreRec{slot, order.Uint32(rec[4:]), raw.str(order.Uint32(rec[8:])), coreKind(order.Uint32(rec[12:]))})
+		ext.cores[sec] = append(ext.cores[sec], coreRec{slot, order.Uint32(rec[4:]), raw.Str(order.Uint32(rec[8:])), coreKind(order.Uint32(rec[12:]))})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("CO-RE relocations: %w", err)
@@ -92,7 +93,7 @@ func (e *extInfo) sorted() *extInfo {
 // eachRecord walks the info whose {offset, length} stands at field of the
 // header. Records are at least need bytes long; what newer compilers add is passed over.
 func eachRecord(blob []byte, hdr uint32, field int, need uint32, raw *rawBTF, do func(sec string, slot int, rec []byte)) error {
-	order := raw.order
+	order := raw.Order
 	off, n := uint64(order.Uint32(blob[field:])), uint64(order.Uint32(blob[field+4:]))
 	body := blob[hdr:]
 	if n == 0 {
@@ -110,7 +111,7 @@ func eachRecord(blob []byte, hdr uint32, field int, need uint32, raw *rawBTF, do
 		if len(info) < 8 {
 			return fmt.Errorf("%w: section header is cut off", ErrBadBTF)
 		}
-		sec, count := raw.str(order.Uint32(info)), uint64(order.Uint32(info[4:]))
+		sec, count := raw.Str(order.Uint32(info)), uint64(order.Uint32(info[4:]))
 		info = info[8:]
 		if sec == "" || count == 0 || count*uint64(size) > uint64(len(info)) {
 			return fmt.Errorf("%w: %d records for section %q", ErrBadBTF, count, sec)

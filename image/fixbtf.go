@@ -7,7 +7,18 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/internal/rawbtf"
 )
+
+// maxTypes bounds the types of one object. The compiler emits only the types a
+// program touches, a few thousand at most; readers of BTF recurse along chains
+// of types, so the count also bounds their stack.
+const maxTypes = 1 << 17
+
+// rawBTF is an object's BTF while a loader completes what the compiler could
+// not know: sizes, offsets, visibility.
+type rawBTF struct{ *rawbtf.BTF }
 
 // objectTypes is the BTF of an object under construction.
 type objectTypes struct {
@@ -27,10 +38,11 @@ func (o *object) loadTypes() (*objectTypes, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := parseRawBTF(blob, o.order)
+	parsed, err := rawbtf.Parse(blob, o.order, maxTypes)
 	if err != nil {
 		return nil, &Error{Section: secBTF, Slot: -1, Err: err}
 	}
+	raw := &rawBTF{parsed}
 	if err := o.fixTypes(raw); err != nil {
 		return nil, err
 	}
@@ -60,10 +72,10 @@ func (t *objectTypes) typeByID(id uint32) btf.Type {
 }
 
 // str returns a string of the object's string table.
-func (t *objectTypes) str(off uint32) string { return t.raw.str(off) }
+func (t *objectTypes) str(off uint32) string { return t.raw.Str(off) }
 
 func specOf(raw *rawBTF) (*btf.Spec, error) {
-	spec, err := btf.LoadSpecFromReader(bytes.NewReader(raw.bytes()))
+	spec, err := btf.LoadSpecFromReader(bytes.NewReader(raw.Bytes()))
 	if err != nil {
 		return nil, at(secBTF, "", ErrBadBTF, "%v", err)
 	}
@@ -90,13 +102,13 @@ func (o *object) fixTypes(raw *rawBTF) error {
 			hidden[s.Name] = hidden[s.Name] || s.isHidden()
 		}
 	}
-	for id := 1; id < raw.count(); id++ {
-		switch raw.kind(id) {
-		case kindFunc:
-			if hidden[raw.name(id)] {
-				raw.setWord(id, 1, raw.word(id, 1)&^0xffff|linkStatic)
+	for id := 1; id < raw.Count(); id++ {
+		switch raw.Kind(id) {
+		case rawbtf.KindFunc:
+			if hidden[raw.Name(id)] {
+				raw.SetWord(id, 1, raw.Word(id, 1)&^0xffff|rawbtf.LinkStatic)
 			}
-		case kindDatasec:
+		case rawbtf.KindDatasec:
 			if err := o.fixDatasec(raw, id, globals); err != nil {
 				return err
 			}
@@ -108,35 +120,35 @@ func (o *object) fixTypes(raw *rawBTF) error {
 // fixDatasec completes one DATASEC. Those of externs have no section behind
 // them; [object.collectExterns] lays them out.
 func (o *object) fixDatasec(raw *rawBTF, id int, globals map[string]*symbol) error {
-	name := raw.name(id)
+	name := raw.Name(id)
 	if name == secKconfig || name == secKsyms {
 		return nil
 	}
-	fixOffsets := raw.word(id, 2) == 0
+	fixOffsets := raw.Word(id, 2) == 0
 	if fixOffsets {
 		sec := o.byName(name)
 		if sec == nil || sec.Size == 0 || sec.Size > maxZeroSize {
 			return at(secBTF, name, ErrBadBTF, "data section has no content in the file")
 		}
-		raw.setWord(id, 2, uint32(sec.Size))
+		raw.SetWord(id, 2, uint32(sec.Size))
 	}
-	for j := range raw.vlen(id) {
-		v := raw.word(id, secVar(j))
-		if !raw.valid(v) || raw.kind(int(v)) != kindVar {
+	for j := range raw.Vlen(id) {
+		v := raw.Word(id, rawbtf.SecVar(j))
+		if !raw.Valid(v) || raw.Kind(int(v)) != rawbtf.KindVar {
 			return at(secBTF, name, ErrBadBTF, "member %d is not a variable", j)
 		}
-		if raw.word(int(v), 3) != linkGlobal {
+		if raw.Word(int(v), 3) != rawbtf.LinkGlobal {
 			continue
 		}
-		sym := globals[raw.name(int(v))]
+		sym := globals[raw.Name(int(v))]
 		if sym == nil {
-			return at(secBTF, name, ErrBadBTF, "variable %q has no symbol", raw.name(int(v)))
+			return at(secBTF, name, ErrBadBTF, "variable %q has no symbol", raw.Name(int(v)))
 		}
 		if fixOffsets {
-			raw.setWord(id, secVar(j)+1, uint32(sym.Value))
+			raw.SetWord(id, rawbtf.SecVar(j)+1, uint32(sym.Value))
 		}
 		if sym.isHidden() {
-			raw.setWord(int(v), 3, linkStatic)
+			raw.SetWord(int(v), 3, rawbtf.LinkStatic)
 		}
 	}
 	raw.sortDatasec(id)
@@ -147,24 +159,24 @@ func (o *object) fixDatasec(raw *rawBTF, id int, globals map[string]*symbol) err
 // the kernel demands.
 func (r *rawBTF) sortDatasec(id int) {
 	type entry [3]uint32
-	vars := make([]entry, r.vlen(id))
+	vars := make([]entry, r.Vlen(id))
 	for j := range vars {
 		for k := range vars[j] {
-			vars[j][k] = r.word(id, secVar(j)+k)
+			vars[j][k] = r.Word(id, rawbtf.SecVar(j)+k)
 		}
 	}
 	slices.SortStableFunc(vars, func(a, b entry) int { return int(int64(a[1]) - int64(b[1])) })
 	for j := range vars {
 		for k := range vars[j] {
-			r.setWord(id, secVar(j)+k, vars[j][k])
+			r.SetWord(id, rawbtf.SecVar(j)+k, vars[j][k])
 		}
 	}
 }
 
 // findInt returns the id of a 32-bit integer type, or 0.
 func (r *rawBTF) findInt() int {
-	for id := 1; id < r.count(); id++ {
-		if r.kind(id) == kindInt && r.word(id, 3)&0xff == 32 {
+	for id := 1; id < r.Count(); id++ {
+		if r.Kind(id) == rawbtf.KindInt && r.Word(id, 3)&0xff == 32 {
 			return id
 		}
 	}

@@ -134,7 +134,7 @@ func (t *objectTypes) finish(img *Image, externs *externTable) (err error) {
 	}
 	img.BTF = t.spec
 	hideKsyms(t.raw)
-	img.RawBTF = t.raw.bytes()
+	img.RawBTF = t.raw.Bytes()
 	return nil
 }
 
