@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skep-bpf/skep/internal/cli/asm"
+	"github.com/skep-bpf/skep/internal/cli/btf"
 	"github.com/skep-bpf/skep/internal/cli/classic"
 	"github.com/skep-bpf/skep/internal/cli/conformance"
 	"github.com/skep-bpf/skep/internal/cli/disasm"
@@ -77,6 +78,7 @@ fault; 2 the command line is wrong.`,
 		filter.NewCmd(s),
 		classic.NewCmd(s),
 		asm.NewCmd(s),
+		btf.NewCmd(s),
 		feature.NewCmd(s),
 		conformance.NewCmd(s),
 		version.NewCmd(s),
