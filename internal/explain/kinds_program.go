@@ -143,7 +143,7 @@ var programKinds = []*Kind{
 		How:      "A pointer is moved by a variable of either sign, or in two different ways by one instruction.",
 		Fix:      "Use constant offsets, or load the program with CAP_PERFMON.",
 		Reasons: []string{
-			"R%d has pointer with unsupported alu operation, %s", "R%d has unknown scalar with mixed signed bounds, %s",
+			"R%d could not be pushed for speculative verification, %s", "R%d has pointer with unsupported alu operation, %s", "R%d has unknown scalar with mixed signed bounds, %s",
 			"R%d tried to %s beyond pointer bounds, %s", "R%d tried to %s from different maps, paths or scalars, %s",
 			"R%d variable offset stack access prohibited for !root, var_off=%s", "R%d variable stack access prohibited for !root, var_off=%s off=%d",
 			"R%d stack pointer arithmetic goes out of range, prohibited for !root; off=%d",

@@ -291,7 +291,7 @@ func (e *env) arith(ins isa.Instruction, op isa.Opcode, wide, x bool) *Error {
 
 // scalarArith computes dst op= src (adjust_scalar_min_max_vals).
 func (e *env) scalarArith(ins isa.Instruction, op isa.Opcode, wide, x bool, dst, src *reg) *Error {
-	if (op == isa.Add || op == isa.Sub) && e.sanitises(x) {
+	if (op == isa.Add || op == isa.Sub) && e.sanitises(x) && !e.aux[e.insn].nospec {
 		if err := e.noteSanitised(ins, aluState{kind: sanNumber}); err != nil {
 			return err
 		}
@@ -476,11 +476,16 @@ func (e *env) ptrArith(ins isa.Instruction, op isa.Opcode, wide bool, ptr, off *
 		return err
 	}
 	dst.unbound32()
-	sanitise := (op == isa.Add || op == isa.Sub) && e.sanitises(ins.Op.UsesReg())
+	sanitise := (op == isa.Add || op == isa.Sub) && e.sanitises(ins.Op.UsesReg()) && !e.aux[e.insn].nospec
 	var window aluState
 	if sanitise {
-		var err *Error
-		if window, err = e.sanitisePtr(ins, op, ptr, off, dstIsPtr); err != nil {
+		if !e.st.speculative {
+			var err *Error
+			if window, err = e.sanitisePtr(ins, op, ptr, off, dstIsPtr); err != nil {
+				return err
+			}
+		}
+		if err := e.guessMasked(ins, ptr, off, dst, dstIsPtr); err != nil {
 			return err
 		}
 	}
@@ -529,7 +534,7 @@ func (e *env) ptrArith(ins isa.Instruction, op isa.Opcode, wide bool, ptr, off *
 			return err
 		}
 	}
-	if sanitise {
+	if sanitise && !e.st.speculative {
 		return e.commitSanitised(ins, op, window, dst)
 	}
 	return nil

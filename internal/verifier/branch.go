@@ -396,9 +396,8 @@ func (e *env) checkJump(ins isa.Instruction) *Error {
 		return e.followOnly(ins, way, dst, src, x)
 	}
 
-	a := &e.aux[e.insn]
-	a.taken, a.fallthru = true, true
-	a.trips++
+	e.noteJump(true)
+	e.noteJump(false)
 	var linked linkedRegs
 	if x && src.typ == scalarValue && src.id != 0 {
 		e.collectLinked(src.id, &linked)
@@ -472,17 +471,37 @@ func (e *env) followOnly(ins isa.Instruction, way int, dst, src *reg, x bool) *E
 			return err
 		}
 	}
+	if !e.priv {
+		// The other way is what a processor may guess.
+		other := e.insn + 1
+		if way == jumpNever {
+			other += int(ins.Off)
+		}
+		if err := e.pushGuess(other, &ins); err != nil {
+			return err
+		}
+	}
 	if e.level12 {
 		e.logInsnState(e.st.frame())
 	}
+	e.noteJump(way == jumpAlways)
 	if way == jumpAlways {
-		e.aux[e.insn].taken = true
-		e.aux[e.insn].trips++
 		e.insn += int(ins.Off)
-	} else {
-		e.aux[e.insn].fallthru = true
 	}
 	return nil
+}
+
+// noteJump remembers that a jump was, or was not, taken: in earnest, not by a guess.
+func (e *env) noteJump(taken bool) {
+	a := &e.aux[e.insn]
+	switch {
+	case e.st.speculative:
+	case taken:
+		a.taken = true
+		a.trips++
+	default:
+		a.fallthru = true
+	}
 }
 
 // checkMayGoto follows the loop's exit first; how often it is not taken is
@@ -491,8 +510,9 @@ func (e *env) checkMayGoto(ins isa.Instruction) *Error {
 	if ins.Op != opJcond || ins.Src != 0 || ins.Dst != 0 || ins.Imm != 0 {
 		return e.refuse(errno.EINVAL, "invalid may_goto imm %d", ins.Imm)
 	}
-	a := &e.aux[e.insn]
-	a.taken, a.fallthru = true, true
+	if a := &e.aux[e.insn]; !e.st.speculative {
+		a.taken, a.fallthru = true, true
+	}
 	var prev *state
 	if e.st.parent != nil {
 		prev = e.findPrevEntry(e.st.parent, e.insn)

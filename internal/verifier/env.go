@@ -64,6 +64,7 @@ type env struct {
 	exceptionCB   int            // subprogram, 0: none
 	seenException bool
 	changesPkt    bool
+	exploreALU    bool // masks depend on numbers: states must agree on all of them
 	recorder      *recorder
 	trace         *tracer
 	history       *historian
@@ -85,6 +86,9 @@ type insnAux struct {
 	key       uint32
 
 	sanitised aluState // of arithmetic
+	// A barrier keeps the processor from running this instruction by a wrong guess,
+	// or what follows it before it is done.
+	nospec, nospecResult bool
 
 	prune, jmpPoint, force, callsCallback, iterNext bool
 

@@ -100,6 +100,9 @@ func (e *env) regSafe(old, cur *reg, level exactness) bool {
 	}
 	switch old.typ.base() {
 	case scalarValue:
+		if e.exploreALU {
+			return old.sameShape(cur) && old.scalar == cur.scalar && e.ids.sameScalar(old.id, cur.id)
+		}
 		if !old.precise && level == notExact && e.recorder == nil {
 			return true // claims recorded after old must hold for cur too
 		}

@@ -610,6 +610,7 @@ func (e *env) checkRMW(ins isa.Instruction) *Error {
 func (e *env) noteAccess(t regType) {
 	k := accessKind(t)
 	switch a := &e.aux[e.insn]; {
+	case e.st.speculative:
 	case a.access == AccessNone || a.access == k:
 		a.access = k
 	default:

@@ -22,6 +22,10 @@ func (e *env) result() *Result {
 		if a.keySeen && !a.keyPoison {
 			f.Const, f.HasConst = a.key, true
 		}
+		f.Nospec, f.NospecResult = a.nospec, a.nospecResult
+		if a.sanitised.kind&sanNumber == 0 {
+			f.Mask = ALUMask{Kind: MaskKind(a.sanitised.kind), Limit: a.sanitised.limit}
+		}
 		f.AlwaysJumps = a.seen && a.taken && !a.fallthru
 		f.NeverJumps = a.seen && a.fallthru && !a.taken
 		if e.jumpsBack(i) && a.trips > 0 && !e.endless[a.scc] && once[e.subprogOf(i)] {
@@ -48,6 +52,9 @@ func (e *env) result() *Result {
 // noteEndless remembers the loops the current path is in when it ends because
 // nothing new comes up: how often they turn is not known.
 func (e *env) noteEndless() {
+	if e.st.speculative {
+		return
+	}
 	if e.endless == nil {
 		e.endless = make(map[int32]bool)
 	}

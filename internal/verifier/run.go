@@ -41,7 +41,7 @@ func (e *env) run() *Error {
 			if done {
 				if e.level12 {
 					if printState {
-						e.logf("\nfrom %d to %d: safe\n", e.prevInsn, e.insn)
+						e.logf("\nfrom %d to %d%s: safe\n", e.prevInsn, e.insn, st.guess())
 					} else {
 						e.logf("%d: safe\n", e.insn)
 					}
@@ -58,27 +58,44 @@ func (e *env) run() *Error {
 			e.pushHist(0, nil)
 		}
 		if e.level2 && printState {
-			e.logf("\nfrom %d to %d:", e.prevInsn, e.insn)
+			e.logf("\nfrom %d to %d%s:", e.prevInsn, e.insn, st.guess())
 			e.logFrame(st.frame(), true)
 			printState = false
 		}
 		if e.level12 {
 			e.logInsn(st.frame())
 		}
-		a.seen = true
-		if e.recorder != nil {
-			e.recorder.record(e)
-		}
 		at := int32(e.insn)
 		prev = e.insn
+		switch {
+		case !st.speculative:
+			a.seen = true
+			if e.recorder != nil {
+				e.recorder.record(e)
+			}
+		case a.nospec: // no processor gets here by a guess
+			more, err := e.nextPath(&prev)
+			if err != nil || !more {
+				return err
+			}
+			printState = true
+			continue
+		}
 		e.live.written = [isa.MaxCallFrames]uint64{}
 		live := e.liveCur()
 		end, err := e.step(ins)
 		if err != nil {
-			return err
+			if !st.speculative || !barrierHelps(err) {
+				return err
+			}
+			a.nospec, a.sanitised = true, aluState{}
+			end = pathEnds
 		}
 		if e.live.cur == live { // else a call or return: the callee's marks say what it writes
 			live.commit(at, &e.live.written)
+		}
+		if st.speculative && a.nospecResult {
+			end = pathEnds
 		}
 		switch end {
 		case pathGoesOn:
@@ -171,7 +188,7 @@ func (e *env) step(ins isa.Instruction) (pathEnd, *Error) {
 			if ins.Op.UsesReg() || ins.Src != 0 || ins.Dst != 0 || !wide && ins.Imm != 0 || wide && ins.Off != 0 {
 				return pathGoesOn, e.refuse(errno.EINVAL, "BPF_JA uses reserved fields")
 			}
-			e.aux[e.insn].trips++
+			e.noteJump(true)
 			e.insn += ins.JumpOffset()
 			return pathGoesOn, nil
 		case isa.Exit:

@@ -125,6 +125,7 @@ func (e *env) writeStackAt(f *frame, off, size int, val isa.Register) *Error {
 	if val != noReg {
 		r = &e.regs()[val]
 	}
+	e.guardStore(s, off, size, r)
 	if err := e.destroyDynptr(f, spi); err != nil {
 		return err
 	}

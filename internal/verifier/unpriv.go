@@ -67,6 +67,7 @@ func (e *env) sanitisePtr(ins isa.Instruction, op isa.Opcode, ptr, off *reg, dst
 	if off.isConst() {
 		s.kind |= sanConst
 	}
+	e.exploreALU = e.exploreALU || !off.isConst()
 	limit, ok := ptrLimit(ptr, op == isa.Add == neg)
 	if !ok {
 		return s, e.refuse(errno.EACCES, "R%d has pointer with unsupported alu operation, %s", pointer, notRoot)

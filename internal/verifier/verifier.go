@@ -158,6 +158,31 @@ type InsnFacts struct {
 	AlwaysJumps, NeverJumps bool
 	// Callback is the subprogram index a PSEUDO_FUNC load names.
 	Callback int
+	// Nospec asks for a barrier against speculation before the instruction,
+	// NospecResult for one behind it (insn_aux_data.nospec, nospec_result).
+	Nospec, NospecResult bool
+	// Mask says how the number that is added to, or subtracted from, a pointer is
+	// to be masked, of programs whose loaders may not see the kernel's memory.
+	Mask ALUMask
 	// TripBound is, for a backward jump, the most times one run can take it, or 0 if not known to be low.
 	TripBound uint32
 }
+
+// ALUMask is how an ADD or SUB of a pointer and a register is made safe under
+// speculation: a number that is beyond Limit, as no real run has it, counts as
+// 0 (do_misc_fixups). The zero value: not at all.
+type ALUMask struct {
+	Kind  MaskKind
+	Limit uint32 // how far the pointer can move from where it stands
+}
+
+// MaskKind has the kernel's BPF_ALU_* bits of the same meaning.
+type MaskKind uint8
+
+// Bits of a MaskKind.
+const (
+	MaskSrc      = MaskKind(sanSrc)      // the number is the source
+	MaskDst      = MaskKind(sanDst)      // the number is the destination, which becomes the pointer
+	MaskNegative = MaskKind(sanNegative) // the number is negative: its absolute value is masked
+	MaskConst    = MaskKind(sanConst)    // the number is known: its absolute value is Limit
+)
