@@ -5,6 +5,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/helpers"
+	"github.com/skep-bpf/skep/internal/jit"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/testrun"
 )
@@ -26,6 +27,11 @@ func HaveProgramType(t ProgramType) error {
 	}
 	return fmt.Errorf("programs of type %v cannot be run by themselves: %w", t, ErrNotSupported)
 }
+
+// HaveNativeCode says whether programs can run as native code here, as they do
+// unless [MachineOptions].JIT forbids it: nil, or an error that names what the
+// system lacks or forbids. Without it they are interpreted.
+func HaveNativeCode() error { return jit.Available() }
 
 // HelperLack says why programs that call the helper with this number do not run
 // in user space: "needs a hierarchy of cgroups". It is "" for those that do.

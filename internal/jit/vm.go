@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"unsafe"
 
 	"github.com/skep-bpf/skep/internal/interp"
 	"github.com/skep-bpf/skep/internal/jit/code"
@@ -80,7 +79,7 @@ type Limits struct {
 
 // New makes a VM for a vCPU.
 func New(s Services, cpu int) (*VM, error) {
-	stack, err := mem.AllocGuarded(stackSize + int(unsafe.Sizeof(exec.Context{})))
+	stack, err := mem.AllocGuarded(stackSize + exec.ContextSize)
 	if err != nil {
 		return nil, err
 	}

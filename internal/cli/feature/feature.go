@@ -147,13 +147,19 @@ func run(s *ui.Streams, o *Options) error {
 // platforms says what of skep there is on this system.
 func platforms() []platform {
 	list := []platform{{Name: "interpreter, on " + runtime.GOOS + "/" + runtime.GOARCH, Available: true}}
+	native := platform{Name: "native code, on " + runtime.GOOS + "/" + runtime.GOARCH}
+	if err := skep.HaveNativeCode(); err != nil {
+		native.Lack = err.Error()
+	} else {
+		native.Available = true
+	}
 	kernel := platform{Name: "engine linux: the kernel's own verifier and test runs"}
 	if err := linux.Available(); err != nil {
 		kernel.Lack = err.Error()
 	} else {
 		kernel.Available = true
 	}
-	return append(list, kernel)
+	return append(list, native, kernel)
 }
 
 func programs() []program {

@@ -20,6 +20,15 @@ func cpuid1() (ecx uint32)
 // sites of their names.
 var leaveStub, Finish, Returned = stubs()
 
+// trap fills what is no program's: int3.
+var trap = [...]byte{0xcc}
+
+// settle has nothing to do: instructions are fetched as they were last stored.
+func (*region) settle(span) error { return nil }
+
+// link is what a [Saved] has besides: calls leave the return address on the stack.
+type link struct{}
+
 // Host returns the features of the processor at hand.
 func Host() Features {
 	const movbe = 1 << 22 // CPUID.1:ECX

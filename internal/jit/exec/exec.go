@@ -43,11 +43,18 @@ type Context struct {
 	ProbeLo, ProbeLen uint64
 
 	Top uint64 // the native stack's upper end, where Start begins
+
+	goLR uint64 // Go's return address while native code runs, on arm64
 }
+
+// ContextSize is how much room a [Context] takes at the upper end of a native
+// stack, in bytes: a multiple of 16, as arm64 wants stack pointers to be.
+const ContextSize = (int(unsafe.Sizeof(Context{})) + 15) &^ 15
 
 // Saved is what lies at [Context].SP while native code is left: the registers
 // that BPF functions keep over calls.
 type Saved struct {
+	link
 	R9, R8, R7, FP, R6 uint64
 }
 

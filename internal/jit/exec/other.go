@@ -1,4 +1,4 @@
-//go:build !linux || !amd64
+//go:build !linux || !(amd64 || arm64)
 
 package exec
 
@@ -10,6 +10,8 @@ import (
 
 // Finish and Returned are return addresses that lead out of native code.
 const Finish, Returned uint64 = 0, 0
+
+type link struct{}
 
 // Host returns the features of the processor at hand.
 func Host() Features { return Features{} }

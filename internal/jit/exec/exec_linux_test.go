@@ -1,3 +1,5 @@
+//go:build amd64 || arm64
+
 package exec
 
 import (
@@ -5,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"unsafe"
@@ -34,25 +37,16 @@ func TestLayout(t *testing.T) {
 		}
 	}
 	var s Saved
-	if unsafe.Offsetof(s.R9) != 0 || unsafe.Offsetof(s.R8) != 8 || unsafe.Offsetof(s.R7) != 16 ||
-		unsafe.Offsetof(s.FP) != 24 || unsafe.Offsetof(s.R6) != 32 || SavedSize != 40 {
+	first := unsafe.Offsetof(s.R9)
+	if first != savedFirst || unsafe.Offsetof(s.R8) != first+8 || unsafe.Offsetof(s.R7) != first+16 ||
+		unsafe.Offsetof(s.FP) != first+24 || unsafe.Offsetof(s.R6) != first+32 || SavedSize != int(first)+40 {
 		t.Error("Saved is not as the assembly leaves it")
 	}
 }
 
 // Code that leaves finds its registers again, and Go finds its own.
 func TestEnter(t *testing.T) {
-	// Adds R1 to R6 and R9, leaves at site 7 with R6 as operand, then returns R9 + answer.
-	text, err := Install([]byte{
-		0x48, 0x01, 0xfb, // add rbx, rdi
-		0x49, 0x01, 0xff, // add r15, rdi
-		0x48, 0x89, 0xda, // mov rdx, rbx
-		0xb9, 7, 0, 0, 0, // mov ecx, 7
-		0x41, 0xff, 0x64, 0x24, OffExit, // jmp [r12+exit]
-		0x4c, 0x89, 0xf8, // resume: mov rax, r15
-		0x48, 0x01, 0xd0, // add rax, rdx
-		0xc3, // ret
-	})
+	text, err := Install(adder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,20 +60,21 @@ func TestEnter(t *testing.T) {
 	c.Init(3, stack.Addr()+4096)
 	c.SP = c.Top
 	c.Call(text.Addr(), Finish)
-	*(*Saved)(mem.Ptr(c.SP)) = Saved{R6: 100, R9: 1000}
+	saved := (*Saved)(mem.Ptr(c.SP))
+	saved.R6, saved.R9 = 100, 1000
 	c.R[1] = 5
 	Enter(c)
 	if c.Site != 7 || c.X != 105 {
 		t.Fatalf("left at site %d with %d, want 7 with 105", c.Site, c.X)
 	}
-	c.PC, c.X = text.Addr()+19, 10000
+	c.PC, c.X = text.Addr()+adderResume, 10000
 	Enter(c)
 	if c.Site != SiteFinish || c.R[0] != 11005 {
 		t.Errorf("finished at site %d with %d", c.Site, c.R[0])
 	}
 }
 
-// No mapping is writable and executable, and code that was freed is int3.
+// No mapping is writable and executable, and code that was freed is traps.
 func TestMemory(t *testing.T) {
 	var live []*Text
 	var want [][]byte
@@ -97,9 +92,9 @@ func TestMemory(t *testing.T) {
 			at, n := live[i].Addr(), len(want[i])
 			live[i].Free()
 			if inRegions(at) {
-				for _, b := range mem.Bytes(at, n) {
-					if b != int3 {
-						t.Fatal("freed code is not int3")
+				for i, b := range mem.Bytes(at, n) {
+					if b != trap[i%len(trap)] {
+						t.Fatal("freed code is not traps")
 					}
 				}
 			}
@@ -152,8 +147,46 @@ func inRegions(addr uint64) bool {
 	return false
 }
 
+// What is installed is what runs, also where other code has run before, on every thread.
+func TestCodeIsFresh(t *testing.T) {
+	stack, err := mem.AllocGuarded(4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stack.Free()
+	c := new(Context)
+	c.Init(0, stack.Addr()+4096)
+	seen := map[uint64]bool{}
+	again := 0
+	for i := range uint64(2000) {
+		text, err := Install(constant(uint16(i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen[text.Addr()] {
+			again++
+		}
+		seen[text.Addr()] = true
+		done := make(chan struct{})
+		go func() {
+			runtime.LockOSThread() // so that another thread takes the next turn
+			defer runtime.UnlockOSThread()
+			Start(c, text.Addr(), 0)
+			close(done)
+		}()
+		<-done
+		if c.R[0] != i {
+			t.Fatalf("code %d gave %d", i, c.R[0])
+		}
+		text.Free()
+	}
+	if again == 0 {
+		t.Error("no address was used twice")
+	}
+}
+
 func TestEnterAllocatesNothing(t *testing.T) {
-	text, err := Install([]byte{0x59, 0xff, 0xe1}) // pop rcx; jmp rcx
+	text, err := Install(leaf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +198,7 @@ func TestEnterAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkEnter(b *testing.B) {
-	text, err := Install([]byte{0x59, 0xff, 0xe1})
+	text, err := Install(leaf)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,3 +1,5 @@
+//go:build amd64 || arm64
+
 package exec
 
 import (
@@ -25,9 +27,10 @@ func (t *Text) Addr() uint64 { return t.addr }
 
 // region is a piece of shared memory that holds the code of several programs.
 // Its one lasting mapping is executable; where code is written, a writable one
-// of the pages concerned exists for as long as that takes.
+// of the pages concerned exists for as long as that takes. All that is no
+// program's is filled with an instruction that traps.
 //
-//	│ int3 │ program │ int3 │ program │ int3 …            │
+//	│ trap │ program │ trap │ program │ trap …            │
 //	       ▲ at random      ▲ after a random gap
 type region struct {
 	fd   int
@@ -42,7 +45,6 @@ const (
 	regionSize = 512 << 10
 	codeAlign  = 64
 	maxGap     = 1024
-	int3       = 0xcc
 )
 
 // regions are all there are. They are shared by all machines of the process.
@@ -53,8 +55,7 @@ var regions struct {
 
 // allowed tries once whether executable memory is to be had.
 var allowed = sync.OnceValue(func() error {
-	const ret = 0xc3
-	t, err := Install([]byte{ret})
+	t, err := Install(trap[:])
 	if err != nil {
 		return err
 	}
@@ -110,8 +111,8 @@ func (r *region) close() {
 	unix.Close(r.fd)
 }
 
-// write puts code at the beginning of at and int3 into the rest, through a
-// writable mapping that is gone when it returns.
+// write puts code at the beginning of at and traps into the rest, through a
+// writable mapping that is gone when it returns. Then every processor sees it.
 func (r *region) write(at span, code []byte) error {
 	page := os.Getpagesize()
 	lo := at.off &^ (page - 1)
@@ -122,9 +123,12 @@ func (r *region) write(at span, code []byte) error {
 	}
 	to := w[at.off-lo:][:at.size]
 	for i := copy(to, code); i < len(to); i++ {
-		to[i] = int3
+		to[i] = trap[i%len(trap)]
 	}
-	return unix.Munmap(w)
+	if err := unix.Munmap(w); err != nil {
+		return err
+	}
+	return r.settle(at)
 }
 
 // install puts code into the first gap that has room for it; nil if there is none.
@@ -147,7 +151,7 @@ func (r *region) install(code []byte, need int) (*Text, error) {
 	return nil, nil
 }
 
-// Free fills the code with int3 and gives the memory back. Nobody may be inside
+// Free fills the code with traps and gives the memory back. Nobody may be inside
 // it any more.
 func (t *Text) Free() {
 	regions.Lock()
