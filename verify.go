@@ -62,6 +62,24 @@ func (m *Machine) verify(img *image.Image, trace int, names []string) ([]Verific
 	return list, nil
 }
 
+// VerifierHistory is the path that led to a refusal; package verify explains it.
+type VerifierHistory = verifier.History
+
+// VerifierHistory verifies a program of an image once more and returns how it
+// came to be refused; nil if it is accepted, or never gets to the verifier.
+func (m *Machine) VerifierHistory(img *image.Image, name string) (*VerifierHistory, error) {
+	ip := img.Program(name)
+	if ip == nil || loadable(ip) != nil {
+		return nil, nil
+	}
+	l := loader{m: m, img: img, coll: &Collection{Maps: map[string]*Map{}}, opts: CollectionOptions{Programs: []string{name}}}
+	defer func() { l.coll.Close() }()
+	if err := l.createMaps(); err != nil {
+		return nil, err
+	}
+	return verifier.HistoryOf(l.verifierProgram(ip), verifier.Options{Unprivileged: m.opts.Unprivileged}), nil
+}
+
 // verify asks about one program.
 func (l *loader) verify(ip *image.Program, trace int) Verification {
 	v := Verification{Program: ip}

@@ -39,6 +39,8 @@ type Options struct {
 	// Trace asks for Program.Trace, with at most about so many steps of each
 	// program kept; 0: none.
 	Trace int
+	// Explain asks for Program.Explanation of programs that are refused.
+	Explain bool
 }
 
 // Report is what there is to say of an object's programs.
@@ -54,8 +56,10 @@ type Program struct {
 	Insns int // slots of 8 bytes
 	// Err is the verifier's refusal, or says why the program did not get that far;
 	// nil: accepted. Use errors.As with *skep.VerifierError for the instruction.
-	Err   error
-	Stats Stats
+	Err error
+	// Explanation says why in words for people; nil unless asked for, and of accepted programs.
+	Explanation *Explanation
+	Stats       Stats
 	// Needs lists what a kernel must have to load the program, each once, where
 	// it is first needed, in the order of the program.
 	Needs []Need
@@ -119,7 +123,13 @@ func Image(img *image.Image, o *Options) (*Report, error) {
 	}
 	r := &Report{Object: img.Name + ".o"}
 	for i := range list {
-		r.Programs = append(r.Programs, newProgram(img, &list[i]))
+		p := newProgram(img, &list[i])
+		if o.Explain && p.Err != nil {
+			if p.Explanation, err = explanation(m, img, p); err != nil {
+				return nil, err
+			}
+		}
+		r.Programs = append(r.Programs, p)
 	}
 	return r, nil
 }
@@ -156,25 +166,6 @@ func (r *Report) Program(name string) *Program {
 // Budget returns the share of the verifier's limit the program uses up: 1 is all of it.
 func (p *Program) Budget() float64 { return float64(p.Stats.Processed) / Limit }
 
-// Place is where in a program something is.
-type Place struct {
-	Insn   int    // slot; -1: the program as a whole
-	File   string // "" without line information
-	Line   int
-	Source string // text of the line
-}
-
-// String returns "file.c:12", or "insn 7" where no line is known.
-func (p Place) String() string {
-	switch {
-	case p.File != "":
-		return fmt.Sprintf("%s:%d", filepath.Base(p.File), p.Line)
-	case p.Insn >= 0:
-		return fmt.Sprintf("insn %d", p.Insn)
-	}
-	return "the program"
-}
-
 // place finds the source line of a slot.
 func place(ip *image.Program, slot int) Place {
 	at := Place{Insn: slot}
@@ -184,7 +175,7 @@ func place(ip *image.Program, slot int) Place {
 	}
 	if slot >= 0 && i >= 0 {
 		l := &ip.Lines[i]
-		at.File, at.Line, at.Source = l.File, l.LineNo, l.Line
+		at.File, at.Line, at.Column, at.Source = l.File, l.LineNo, l.Column, l.Line
 	}
 	return at
 }

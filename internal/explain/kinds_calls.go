@@ -20,7 +20,7 @@ var callKinds = []*Kind{
 		ID: "license", Title: "This needs a GPL-compatible license",
 		Requires: "Some helpers, kernel functions and hooks may only be used by programs whose license is compatible with the GPL.",
 		How:      "The object has no license section, or one that the kernel does not take for compatible.",
-		Fix:      "char LICENSE[] SEC(\"license\") = \"GPL\"; (or \"Dual BSD/GPL\"), if that is the program's license.",
+		Fix:      "Declare it, if that is the program's license: char LICENSE[] SEC(\"license\") = \"GPL\"; (or \"Dual BSD/GPL\").",
 		Reasons: []string{
 			"cannot call GPL-restricted function from non-GPL compatible program", "cannot call kernel function from non-GPL compatible program",
 			"Cannot access kernel 'struct %s' from non-GPL compatible program", "LSM programs must have a GPL compatible license",
@@ -38,6 +38,8 @@ var callKinds = []*Kind{
 			"pointer in R%d isn't map pointer", "arg#%d expected pointer to ctx, but got %s", "arg#%d expects pointer to ctx",
 			"Helper has invalid btf_id in R%d", "Unsupported reg type %s for bpf_dynptr_from_mem data", "arg#%d doesn't point to a map value",
 			"invalid map_ptr to access map->key", "invalid map_ptr to access map->type", "arg#%d doesn't point to map value or allocated object",
+			"arg#%d pointer type %s %s must point to scalar, or struct with scalar",
+			"arg#%d pointer type %s %s must point to void, scalar, or struct with scalar",
 			"the kernel's BTF has no struct bpf_map", "get_local_storage() doesn't support non-zero flags",
 		},
 	},
@@ -141,7 +143,6 @@ var callKinds = []*Kind{
 		Fix:      "Declare it as vmlinux.h does; pass structs of numbers.",
 		Reasons: []string{
 			"Function %s has %d > %d args", "Unrecognized arg#%d type %s", "kernel function %s args#%d pointer type %s %s is not supported",
-			"arg#%d pointer type %s %s must point to scalar, or struct with scalar", "arg#%d pointer type %s %s must point to void, scalar, or struct with scalar",
 			"kernel function %s returns pointer type %s %s is not supported", "Unknown type ID %d passed to kfunc bpf_rdonly_cast",
 			"kfunc bpf_rdonly_cast type ID argument must be of a struct or void",
 		},
@@ -150,7 +151,7 @@ var callKinds = []*Kind{
 		ID: "callback", Title: "This cannot be a callback",
 		Requires: "A callback is a static function of the program, with BTF, named where it is passed.",
 		How:      "The callback is not static, or a pointer from somewhere else is passed.",
-		Fix:      "static int callback(…), passed by its name.",
+		Fix:      "Declare it static, as in static int callback(…), and pass it by its name.",
 		Reasons: []string{
 			"missing btf func_info", "callback function not static", "callback function cannot be the main program", "arg%d expected pointer to func",
 		},
@@ -214,7 +215,7 @@ var heldKinds = []*Kind{
 		ID: "lock-held-exit", Title: "A lock is held where the program ends",
 		Requires: "A spin lock must be released on every path before the program ends, tail calls or throws.",
 		How:      "An early return inside the locked section.",
-		Fix:      "bpf_spin_unlock before that return too.",
+		Fix:      "Call bpf_spin_unlock before that return too.",
 		Reasons:  []string{"%s cannot be used inside bpf_spin_lock-ed region"},
 	},
 	{
@@ -248,14 +249,14 @@ var heldKinds = []*Kind{
 		ID: "lock-required", Title: "A lock must be held for this",
 		Requires: "Lists and trees are changed while the lock that lies beside them is held.",
 		How:      "bpf_list_push_front and bpf_rbtree_add outside of the locked section.",
-		Fix:      "Take the lock in the same value around the call.",
+		Fix:      "Take the lock that lies beside the list or tree before the call, and release it after.",
 		Reasons:  []string{"bpf_spin_lock at off=%d must be held for %s"},
 	},
 	{
 		ID: "rcu-balance", Title: "An RCU section is not closed, or not open",
 		Requires: "bpf_rcu_read_lock and bpf_rcu_read_unlock come in pairs on every path, not nested in programs, and are closed before the end.",
 		How:      "An early return inside the section.",
-		Fix:      "bpf_rcu_read_unlock before that return too.",
+		Fix:      "Call bpf_rcu_read_unlock before that return too.",
 		Reasons: []string{
 			"%s cannot be used inside bpf_rcu_read_lock-ed region", "nested rcu read lock (kernel function %s)",
 			"unmatched rcu read unlock (kernel function %s)", "Calling bpf_rcu_read_{lock,unlock} in unnecessary rbtree callback",
@@ -265,14 +266,14 @@ var heldKinds = []*Kind{
 		ID: "rcu-required", Title: "This needs an RCU section",
 		Requires: "Some functions and iterators look at what RCU protects: a sleepable program must hold bpf_rcu_read_lock around them.",
 		How:      "A task or css iterator in a sleepable program without the section.",
-		Fix:      "bpf_rcu_read_lock() before, bpf_rcu_read_unlock() after.",
+		Fix:      "Call bpf_rcu_read_lock() before, and bpf_rcu_read_unlock() after.",
 		Reasons:  []string{"kernel func %s requires RCU critical section protection", "expected an RCU CS when using %s"},
 	},
 	{
 		ID: "preempt-balance", Title: "Preemption is not enabled again",
 		Requires: "bpf_preempt_disable and bpf_preempt_enable come in pairs on every path.",
 		How:      "An early return between them.",
-		Fix:      "bpf_preempt_enable before that return too.",
+		Fix:      "Call bpf_preempt_enable before that return too.",
 		Reasons: []string{
 			"%s cannot be used inside bpf_preempt_disable-ed region", "unmatched attempt to enable preemption (kernel function %s)",
 		},
@@ -334,7 +335,7 @@ var objectKinds = []*Kind{
 		ID: "kptr-store", Title: "A kernel pointer in a map is stored to directly",
 		Requires: "A referenced kptr field changes only by bpf_kptr_xchg, which hands over the reference; an untrusted one takes pointers of its own type, or 0.",
 		How:      "value->task = task; for a __kptr field.",
-		Fix:      "old = bpf_kptr_xchg(&value->task, task); and release old if it is not NULL.",
+		Fix:      "Exchange it: old = bpf_kptr_xchg(&value->task, task), and release old if it is not NULL.",
 		Reasons: []string{
 			"store to referenced kptr disallowed", "store to uptr disallowed", "BPF_ST imm must be 0 when storing to kptr at off=%d",
 			"kptr in map can only be accessed using BPF_LDX/BPF_STX/BPF_ST", "kptr in map can only be accessed using BPF_MEM instruction mode",
@@ -344,7 +345,7 @@ var objectKinds = []*Kind{
 		ID: "kptr-type", Title: "A kernel pointer field does not fit",
 		Requires: "bpf_kptr_xchg takes the address of a __kptr field of a map's value, at a constant offset, and a pointer of the type the field is declared with.",
 		How:      "The address of another field, a field that is not a kptr, or a pointer of another type.",
-		Fix:      "Pass the address of the field, declared with the type of the pointer and __kptr.",
+		Fix:      "Pass the address of a field declared with the type of the pointer and __kptr; store pointers of that type, or 0.",
 		Reasons: []string{
 			"invalid kptr access, R%d type=%s%s expected=%s%s%s", "map '%s' has to have BTF in order to use bpf_kptr_xchg",
 			"R%d doesn't have constant offset. kptr has to be at the constant offset", "off=%d kptr isn't referenced kptr",
@@ -355,7 +356,7 @@ var objectKinds = []*Kind{
 		ID: "object-ownership", Title: "This needs an object the program owns, or one it only borrows",
 		Requires: "Objects of bpf_obj_new are owned until they are dropped or put into a list or tree; after that, while the lock is held, they are borrowed. Functions say which of the two they take.",
 		How:      "An object is added to a list and added or dropped again; a node that is in no tree is removed from one.",
-		Fix:      "Remove the object first (which gives it back), check the result, then add or drop it.",
+		Fix:      "Pass an object the program owns: one from bpf_obj_new, or one that was removed from its list or tree, checked for NULL.",
 		Reasons: []string{
 			"arg#%d is neither owning or non-owning ref", "%s can only take non-owning or refcounted bpf_rb_node pointer",
 			"arg#%d expected pointer to allocated object", "arg#%d expected for bpf_obj_drop_impl()", "arg#%d expected for bpf_percpu_obj_drop_impl()",

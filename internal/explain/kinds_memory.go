@@ -266,7 +266,7 @@ var numberKinds = []*Kind{
 		ID: "constant-string", Title: "A string must be a constant",
 		Requires: "Some helpers read a string when the program is loaded: it must lie in .rodata (a const global array), zero-terminated, at a fixed address.",
 		How:      "The format or name is an array on the stack or in a map that programs may change.",
-		Fix:      "Declare it static const char name[] = \"…\";",
+		Fix:      "Put the string where constants lie: static const char name[] = \"…\"; outside of the stack.",
 		Reasons: []string{
 			"a string must lie in a map, as string constants do", "R%d does not point to a readonly map'", "R%d is not a constant address'",
 			"direct value access on string failed", "string is not zero-terminated", "arg#%d doesn't point to a const string",

@@ -69,7 +69,7 @@ var flowKinds = []*Kind{
 		ID: "exception", Title: "An exception or its callback is in the wrong place",
 		Requires: "An exception callback is one global function with a single number as parameter, not called directly; callbacks do not throw.",
 		How:      "Two __exception_cb tags, or a static callback.",
-		Fix:      "One global int cb(u64 cookie), tagged once.",
+		Fix:      "Throw in the program or in functions it calls, not in callbacks; have one exception callback, a global int cb(u64 cookie), tagged once.",
 		Reasons: []string{
 			"bpf_throw kfunc (insn %d) cannot be called from callback subprog %d", "insn %d cannot call exception cb directly",
 			"multiple exception callback tags for main subprog", "exception callback '%s' must have global linkage",

@@ -91,8 +91,12 @@ func (v *Value) Const() (uint64, bool) { return v.r.bits.value, v.Scalar() && v.
 // Fixed reports whether a pointer's offset is known.
 func (v *Value) Fixed() bool { return v.r.isConst() }
 
-// Off is the fixed part of a pointer's offset.
-func (v *Value) Off() int { return int(v.r.off) }
+// Off is the fixed part of a pointer's offset, Offset all of it, which is known if Fixed.
+func (v *Value) Off() int    { return int(v.r.off) }
+func (v *Value) Offset() int { return int(v.r.off) + int(int64(v.r.bits.value)) }
+
+// Mask are the bits that may be set of a number.
+func (v *Value) Mask() uint64 { return v.r.bits.value | v.r.bits.mask }
 
 // Signed and Unsigned are the ranges of a number, or of the variable part of an offset.
 func (v *Value) Signed() (lo, hi int64)    { return v.r.smin, v.r.smax }

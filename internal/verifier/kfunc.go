@@ -117,7 +117,7 @@ func (e *env) checkKfunc(ins isa.Instruction) *Error {
 	if sleeps && !e.sleepable() {
 		return e.refuse(errno.EACCES, "program must be sleepable to call sleepable kfunc %s", k.name)
 	}
-	if k.flags&kfRCUProtected != 0 && k.flags&(kfIterNew|kfIterNext|kfIterDestroy) == 0 && !e.inRCU() {
+	if k.flags&kfRCUProtected != 0 && !e.inRCU() {
 		return e.refuse(errno.EACCES, "kernel func %s requires RCU critical section protection", k.name)
 	}
 	if k.effect.takesLock() {

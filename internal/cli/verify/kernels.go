@@ -15,10 +15,10 @@ import (
 // report verifies the object's programs for the modes that say more than the verdict.
 func report(o *Options) (*verify.Report, error) {
 	if o.Engine != engine.Skep {
-		return nil, ui.Usagef("--kernel, --min-kernel, --stats and --top are of skep's own verifier: not with --engine %s", o.Engine)
+		return nil, ui.Usagef("--explain, --kernel, --min-kernel, --stats and --top are of skep's own verifier: not with --engine %s", o.Engine)
 	}
 	if o.LogLevel != 0 {
-		return nil, ui.Usagef("--log-level does not go with --kernel, --min-kernel, --stats and --top")
+		return nil, ui.Usagef("--log-level does not go with --explain, --kernel, --min-kernel, --stats and --top")
 	}
 	opts := engine.Options{CPUs: 1}
 	img, err := opts.LoadImage(o.Object, o.BTF)
@@ -28,7 +28,7 @@ func report(o *Options) (*verify.Report, error) {
 	if _, err := choose(img, o); err != nil {
 		return nil, err
 	}
-	r, err := verify.Image(img, &verify.Options{Programs: o.Progs, KernelBTF: opts.KernelBTF, Unprivileged: o.Unpriv})
+	r, err := verify.Image(img, &verify.Options{Programs: o.Progs, KernelBTF: opts.KernelBTF, Unprivileged: o.Unpriv, Explain: o.Explain})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Object, err)
 	}

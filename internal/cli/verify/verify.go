@@ -25,6 +25,8 @@ type Options struct {
 	BTF      string
 	Unpriv   bool
 	HTML     string // file to write a page to
+	Explain  bool
+	Format   string
 
 	Kernels   []string
 	MinKernel bool
@@ -48,6 +50,11 @@ func NewCmd(s *ui.Streams) *cobra.Command {
 Prints a table, and for each program that is refused the reason, the instruction
 and the source line. The exit code is 1 when one is refused.
 
+--explain says why a program is refused: what the verifier knew, where on the path
+it knew that from, and what to change, at which line. --format github prints that
+as annotations for a pull request (docs/ci.md), and implies it. docs/errors has a
+page for each kind of refusal.
+
 Log levels are the kernel's: 1 shows the state at branches, 2 at every
 instruction, 4 the statistics alone; they may be added up.
 
@@ -70,16 +77,23 @@ and instructions, and what the verifier knew at every step of the paths it
 followed, for programs it accepts as well. The key ? lists the page's keys. Of
 explorations of many thousand steps the page holds a part; its counts are exact.`,
 		Example: `  skep verify examples/firewall/firewall.o
+  skep verify --explain examples/refused/refused.o
   skep verify --kernel 5.4,5.10,6.1 --min-kernel examples/loops/loops.o
   skep verify --stats --top 3 examples/balancer/balancer.o
   skep verify --html refused.html examples/refused/refused.o
   skep verify --log-level 2 --prog no_bounds_check examples/refused/refused.o`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Object = args[0]
 			kernels := len(o.Kernels) > 0 || o.MinKernel
 			stats := o.Stats || o.CSV || o.Sort != "" || len(o.Filters) > 0 || o.Compare != "" || o.Top != 0
-			if kernels && stats {
+			if f := cmd.Flags().Lookup("format"); f.Changed {
+				o.Explain = true
+			}
+			switch {
+			case o.Explain && (kernels || stats):
+				return ui.Usagef("--explain does not go with --kernel, --min-kernel and the flags of --stats")
+			case kernels && stats:
 				return ui.Usagef("--kernel and --min-kernel do not go with the flags of --stats")
 			}
 			if o.HTML != "" {
@@ -88,6 +102,8 @@ explorations of many thousand steps the page holds a part; its counts are exact.
 				}
 			}
 			switch {
+			case o.Explain:
+				return runExplain(s, &o)
 			case kernels:
 				return runKernels(s, &o)
 			case stats:
@@ -102,6 +118,8 @@ explorations of many thousand steps the page holds a part; its counts are exact.
 	f.BoolVarP(&o.JSON, "json", "j", false, "print JSON")
 	f.StringVar(&o.Engine, "engine", engine.Skep, "`skep|linux`: whose verifier; linux is the kernel beneath")
 	f.BoolVar(&o.Unpriv, "unprivileged", false, "apply the rules for callers without CAP_BPF and CAP_PERFMON")
+	f.BoolVar(&o.Explain, "explain", false, "say why programs are refused, and what to change")
+	f.StringVar(&o.Format, "format", formatText, "`text|github`: how to print explanations")
 	f.StringVar(&o.BTF, "btf", "", "relocate against the kernel types in `file`, not this machine's")
 	f.StringVar(&o.HTML, "html", "", "write a page that shows how the verifier went through the programs to `file`")
 	f.StringSliceVar(&o.Kernels, "kernel", nil, "say which of these `releases` of Linux (5.10,6.1) load the programs")

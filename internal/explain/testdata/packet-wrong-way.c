@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// kind: packet-bounds
+#include "refusals.h"
+
+SEC("xdp")
+int wrong(struct xdp_md *ctx)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = (void *)(long)ctx->data;
+
+	// change:
+	if ((void *)(eth + 1) < data_end)
+		return XDP_PASS;
+	return eth->h_proto == bpf_htons(ETH_P_IP) ? XDP_PASS : XDP_DROP;
+}
+
+SEC("xdp")
+int right(struct xdp_md *ctx)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = (void *)(long)ctx->data;
+
+	if ((void *)(eth + 1) > data_end)
+		return XDP_PASS;
+	return eth->h_proto == bpf_htons(ETH_P_IP) ? XDP_PASS : XDP_DROP;
+}
+
+LICENSED;

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// kind: special-field-access
+#include "refusals.h"
+
+struct value {
+	struct bpf_spin_lock lock;
+	__u64 count;
+};
+ARRAY(values, struct value);
+
+SEC("xdp")
+int wrong(struct xdp_md *ctx)
+{
+	__u32 key = 0;
+	struct value *v = bpf_map_lookup_elem(&values, &key);
+
+	if (!v)
+		return XDP_PASS;
+	// change:
+	__builtin_memset(v, 0, sizeof(*v));
+	return XDP_PASS;
+}
+
+SEC("xdp")
+int right(struct xdp_md *ctx)
+{
+	__u32 key = 0;
+	struct value *v = bpf_map_lookup_elem(&values, &key);
+
+	if (!v)
+		return XDP_PASS;
+	bpf_spin_lock(&v->lock);
+	v->count = 0;
+	bpf_spin_unlock(&v->lock);
+	return XDP_PASS;
+}
+
+LICENSED;

@@ -1,0 +1,434 @@
+package explain
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/skep-bpf/skep/internal/verifier"
+	"github.com/skep-bpf/skep/isa"
+)
+
+// explainers know more of a kind than its row says: what was known in this
+// case, where from, and which line to change. Kinds without one have whyAny.
+var explainers map[string]func(*story)
+
+func init() { // the explainers refer to kinds themselves
+	explainers = map[string]func(*story){
+		"null-check": (*story).whyNull, "stale-packet-pointer": (*story).whyStale,
+		"use-after-release": (*story).whyReleased, "double-release": (*story).whyReleased,
+		"packet-bounds": (*story).whyPacket, "map-value-bounds": (*story).whyBounds, "memory-bounds": (*story).whyBounds,
+		"map-key-bounds": (*story).whyBounds, "unbounded-index": (*story).whyNumber, "negative-index": (*story).whyNumber,
+		"unbounded-size": (*story).whyNumber, "negative-size": (*story).whyNumber, "zero-size": (*story).whyNumber,
+		"pointer-offset": (*story).whyNumber, "stack-index": (*story).whyNumber, "lost-range": (*story).whyLost,
+		"stack-bounds": (*story).whyStackBounds, "stack-uninitialised": (*story).whyStackUnset, "register-uninitialised": (*story).whyUnset,
+		"stack-size": (*story).whyStackSize, "return-value": (*story).whyReturn, "callback-return": (*story).whyReturn,
+		"reference-leak": (*story).whyLeak, "lock-held-exit": (*story).whyHeld, "rcu-balance": (*story).whyHeld,
+		"preempt-balance": (*story).whyHeld, "irq-balance": (*story).whyHeld, "lock-held-call": (*story).whyLocked,
+		"lock-twice": (*story).whyLocked, "sleep-in-atomic": (*story).whyLocked, "infinite-loop": (*story).whyLoop,
+		"too-complex": (*story).whyComplex, "ctx-access": (*story).whyContext, "ctx-write": (*story).whyContext,
+		"ctx-modified": (*story).whyContextMoved, "helper-program-type": (*story).whyHelper, "argument-type": (*story).whyArgument,
+		"license": (*story).whyLicense, "sleepable": (*story).whySleepable, "dynptr-uninitialised": (*story).whyObject,
+		"dynptr-overwritten": (*story).whyOverwritten, "iterator": (*story).whyObject, "map-type": (*story).whyMapType,
+		"read-only-map": (*story).whyReadOnly, "constant-argument": (*story).whyConstant, "pointer-truncated": (*story).whyTruncated,
+		"pointer-leak": (*story).whyLeaks, "kernel-function": (*story).whyKfunc, "misaligned": (*story).whyMisaligned,
+		"division-by-zero": (*story).whyOperation, "shift": (*story).whyOperation, "frame-pointer": (*story).whyOperation,
+		"call-depth": (*story).whyDepth, "unlock": (*story).whyUnlock, "special-field": (*story).whySpecial, "map-mismatch": (*story).whyMismatch,
+		"constant-string": (*story).whyConstant, "lock-required": (*story).whyUnlock,
+		"dynptr-type": (*story).whyDynptrType, "tail-call": (*story).whyTailCall, "function-call-argument": (*story).whyParameters,
+	}
+}
+
+// whyAny says what is known of the registers at fault and where they come from.
+func (s *story) whyAny() {
+	if s.now < 0 {
+		return
+	}
+	if n := s.blamed(); n >= 0 {
+		if v := s.reg(n); v != nil {
+			s.know("%s is %s", s.called(n), s.what(v))
+			s.trace(s.now, s.here(n))
+		}
+	}
+	if c := s.insn(s.now).Op.Class(); c == isa.ClassALU || c == isa.ClassALU64 {
+		s.know("the operation is: %s", s.x.At.Asm)
+	}
+	s.fixAt(s.x.At, "", "%s", s.fixWords())
+}
+
+// whyOperation: what the registers hold does not matter.
+func (s *story) whyOperation() {
+	if s.x.At.Insn >= 0 {
+		s.know("the operation is: %s", s.x.At.Asm)
+	}
+	s.fixAt(s.x.At, "", "%s", s.fixWords())
+}
+
+// fixWords is the row's remedy.
+func (s *story) fixWords() string { return s.kindNow().Fix }
+
+func (s *story) kindNow() *Kind { return s.x.Kind }
+
+// called is how a register is spoken of: "`value` (R0)", or "R0".
+func (s *story) called(n int) string {
+	if callee := s.calleeHere(); callee != "" && n >= 1 && n <= 5 {
+		if arg := argument(s.x.At.Source, callee, n); arg != "" {
+			return fmt.Sprintf("argument %d of %s(), `%s`,", n, callee, arg)
+		}
+	}
+	if name := s.name(s.now, s.here(n)); name != "" {
+		return fmt.Sprintf("`%s` (R%d)", name, n)
+	}
+	if s.insn(s.now).Op.Class().IsJump() && n >= 1 && n <= 5 {
+		if callee := s.calleeAt(s.now); callee != "" {
+			return fmt.Sprintf("argument %d of %s()", n, callee)
+		}
+	}
+	return fmt.Sprintf("R%d", n)
+}
+
+// trace notes where a value comes from, and the turns on the way that matter.
+func (s *story) trace(at int, sp spot) {
+	computedAt := "" // of the newest computation: the last on a line says it all
+	for _, e := range s.lineage(at, sp) {
+		switch e.how {
+		case began, called, handed, loaded, constant, named, cleared:
+			if t := s.source(e); t != "" && !(e.how == began && s.h.Steps[0].Frames[0].Subprog == 0) {
+				s.note(max(e.at, 0), "%s", t)
+			}
+		case halved:
+			s.note(e.at, "copied as 32 bits: the upper half is cut off")
+		case extended:
+			s.note(e.at, "extended with its sign: as a signed number it may be negative")
+		case invalidated:
+			s.note(e.at, "%s() takes it away", s.calleeAt(e.at))
+		case narrowed:
+			v, w := s.value(e.at, e.to), s.value(e.at+1, e.to)
+			switch {
+			case v.Pointer() && v.MayBeNull() && w.Scalar():
+				s.note(e.at, "on this path it is NULL")
+			case v.Scalar() && number(v) != number(w):
+				s.note(e.at, "after this comparison it is %s", number(w))
+			}
+		case computed:
+			w := s.value(e.at+1, e.to)
+			if w == nil {
+				continue
+			}
+			if w.Pointer() && e.hasOther {
+				if o := s.value(e.at, e.other); o != nil && o.Scalar() {
+					s.note(e.at, "%s is added to the pointer", number(o))
+				}
+			} else if w.Scalar() {
+				line := s.placeOf(e.at).String()
+				if times := s.times(e); times > 1 {
+					s.note(e.at, "times %d, the size of an element: %s", times, number(w))
+				} else if line != computedAt {
+					s.note(e.at, "computed here: %s", number(w))
+				}
+				computedAt = line
+			}
+		}
+	}
+}
+
+// times is what arithmetic multiplies a number by, as array indices are; 0: it does something else.
+func (s *story) times(e event) int {
+	ins := s.insn(e.at)
+	if e.hasOther {
+		return 0
+	}
+	switch ins.Op.ALUOp() {
+	case isa.Lsh:
+		if ins.Imm > 0 && ins.Imm < 20 {
+			return 1 << ins.Imm
+		}
+	case isa.Mul:
+		return int(ins.Imm)
+	}
+	return 0
+}
+
+// whyNull: a pointer that may be NULL is used.
+func (s *story) whyNull() {
+	n := s.blamed()
+	v := s.reg(n)
+	if v == nil {
+		return
+	}
+	list := s.lineage(s.now, s.here(n))
+	from := origin(list)
+	name := s.name(s.now, s.here(n))
+	if at := s.wasNull(list); at >= 0 {
+		s.know("on this path %s is NULL", s.called(n))
+		s.trace(s.now, s.here(n))
+		s.note(s.now, "and is used all the same")
+		s.fixAt(s.x.At, "", "Use it only where it is not NULL, or leave in the branch at %s", s.placeOf(at))
+		return
+	}
+	if v.Scalar() { // the compiler knew
+		s.know("on this path %s is NULL", s.called(n))
+		if from.at >= 0 {
+			s.note(from.at, "NULL is put into it: the compiler knows that it is NULL on this path")
+		}
+		s.note(s.now, "and it is used all the same")
+		s.fixAt(s.x.At, "", "Use it only where it is not NULL: look whether the check before %s is the wrong way round", s.x.At)
+		return
+	}
+	s.know("%s is %s", s.called(n), s.what(v))
+	if from.at >= 0 {
+		s.note(from.at, "%s", s.source(from))
+	} else {
+		s.note(0, "%s, which a caller may pass as NULL", s.source(from))
+	}
+	s.note(s.now, "it is used here, and nothing on the way compares it with NULL")
+	code := ""
+	if name != "" {
+		code = fmt.Sprintf("if (!%s)\n\t%s", name, s.leave())
+	}
+	s.fixBefore(s.x.At, code, "Before %s, leave when %s is NULL", s.x.At, orIt(name, "the pointer"))
+	if from.how == began && s.h.Steps[0].Frames[0].Subprog > 0 {
+		s.x.Fix.Text = fmt.Sprintf("Before %s, leave when the parameter is NULL; or tag it __arg_nonnull (btf_decl_tag \"arg:nonnull\"), so that callers may not pass NULL.", s.x.At)
+	}
+}
+
+func orIt(name, else_ string) string {
+	if name == "" {
+		return else_
+	}
+	return "`" + name + "`"
+}
+
+// whyStale: the packet moved since the pointer was made.
+func (s *story) whyStale() {
+	n := s.blamed()
+	list := s.lineage(s.now, s.here(n))
+	e, _ := find(list, invalidated)
+	call := s.calleeAt(e.at) + "()"
+	old := s.value(e.at, e.to)
+	s.know("%s was %s; since %s it is a number without meaning", s.called(n), s.what(old), s.placeOf(e.at))
+	if from := origin(list); from.at >= 0 {
+		s.note(from.at, "%s", s.source(from))
+	}
+	s.note(e.at, "%s may move the packet: pointers into it, data_end too, are worth nothing after it", call)
+	s.note(s.now, "the old pointer is used")
+	code := "data = (void *)(long)ctx->data;\ndata_end = (void *)(long)ctx->data_end;"
+	s.fixAt(s.placeOf(e.at), code, "After %s read ctx->data and ctx->data_end again, make %s from them anew and check it against data_end again",
+		s.placeOf(e.at), s.nameHere(n, "the pointer"))
+}
+
+// whyReleased: what a pointer led to was released before.
+func (s *story) whyReleased() {
+	n := s.blamed()
+	list := s.lineage(s.now, s.here(n))
+	e, _ := find(list, invalidated)
+	call := s.calleeAt(e.at)
+	s.know("%s was %s until %s() at %s released it", s.called(n), s.what(s.value(e.at, e.to)), call, s.placeOf(e.at))
+	if from := origin(list); from.at >= 0 {
+		s.note(from.at, "%s", s.source(from))
+	}
+	s.note(e.at, "%s() releases it: the pointer and all copies of it are gone", call)
+	if s.kindIs("double-release") {
+		s.note(s.now, "%s() is to release it again", s.calleeAt(s.now))
+		s.fixAt(s.x.At, "", "Remove one of the two releases: the one at %s, or the one at %s", s.x.At, s.placeOf(e.at))
+		return
+	}
+	s.note(s.now, "it is used here")
+	s.fixAt(s.x.At, "", "Move this before the release at %s", s.placeOf(e.at))
+}
+
+// kindIs is for explainers of several kinds.
+func (s *story) kindIs(id string) bool { return s.kindNow().ID == id }
+
+// accessSize is how many bytes are accessed, and where from the pointer's fixed offset.
+var sizeInMsg = regexp.MustCompile(`off=(-?\d+),? size=(\d+)`)
+
+func (s *story) accessed() (off, size int, ok bool) {
+	m := sizeInMsg.FindStringSubmatch(s.h.Err.Msg)
+	if m == nil {
+		return 0, 0, false
+	}
+	off, _ = strconv.Atoi(m[1])
+	size, _ = strconv.Atoi(m[2])
+	return off, size, true
+}
+
+// packetCheck is a comparison of a packet pointer with data_end on the path.
+type packetCheck struct {
+	at    int
+	ptr   *verifier.Value // the pointer compared
+	reach int             // how far its object is proven, from where its fixed offset counts; < 0: it ends before
+}
+
+// packetChecks are all on the path, oldest first.
+func (s *story) packetChecks() (list []packetCheck) {
+	for j := 0; j < s.now; j++ {
+		ins := s.insn(j)
+		if !isJump(ins) || !ins.Op.UsesReg() || s.depth(j) != s.depth(j+1) {
+			continue
+		}
+		d, r := spot{frame: s.depth(j), index: int(ins.Dst)}, spot{frame: s.depth(j), index: int(ins.Src)}
+		a, b := s.value(j, d), s.value(j, r)
+		if a == nil || b == nil {
+			continue
+		}
+		switch {
+		case a.Kind() == "pkt" && b.Kind() == "pkt_end":
+		case a.Kind() == "pkt_end" && b.Kind() == "pkt":
+			a, d = b, r
+		default:
+			continue
+		}
+		list = append(list, packetCheck{at: j, ptr: a, reach: s.value(j+1, d).Range()})
+	}
+	return list
+}
+
+const maxPacketOff = 0xffff
+
+// whyPacket: the packet may be shorter than what is read.
+func (s *story) whyPacket() {
+	n := s.blamed()
+	v := s.reg(n)
+	off, size, ok := s.accessed()
+	if v == nil || !ok {
+		s.whyAny()
+		return
+	}
+	need := off + size
+	name := s.name(s.now, s.here(n))
+	s.know("%s is %s", s.called(n), s.what(v))
+	unit := "from the start of the packet"
+	if !v.Fixed() || v.ID() != 0 {
+		unit = "from where its fixed offset counts"
+	}
+	s.know("%s accessed at offset %d %s, and %s proven to be there", bytesAre(size), off, unit, proven(v.Range()))
+	var same, other *packetCheck
+	for _, c := range s.packetChecks() {
+		if c.ptr.ID() == v.ID() {
+			same = &c
+		} else {
+			other = &c
+		}
+	}
+	end := "(void *)(" + orName(name, "header") + " + 1)"
+	switch {
+	case same != nil && same.reach < 0:
+		s.note(same.at, "on this path the packet is known to end before what was compared with data_end: the comparison is the wrong way round")
+		s.fixAt(s.placeOf(same.at), "", "Turn the comparison round: use the packet only where the end of what is read is not beyond data_end (end <= data_end)")
+	case same != nil && v.Range() > 0:
+		s.note(same.at, "this comparison proves that %s are there", bytes(v.Range()))
+		s.note(s.now, "this reaches up to byte %d: %d more", need, need-v.Range())
+		s.fixAt(s.placeOf(same.at), "", "Let the comparison cover %d bytes instead of %d: compare the end of everything that is read with data_end", need, v.Range())
+	case same != nil && tooFar(v):
+		sp, at, _ := s.addend(n)
+		s.noteNumber(sp, at)
+		s.note(same.at, "this comparison proves nothing: the pointer may be more than %d bytes into the packet, where the verifier gives up", maxPacketOff)
+		_, hi := v.Unsigned()
+		s.boundFix(sp, at, "", fmt.Sprintf("Bound the offset before it is added to the pointer (it may be %s now; packets have at most %d bytes)", big(hi), maxPacketOff))
+	case same != nil:
+		s.note(same.at, "this comparison is of the pointer itself and proves nothing of the bytes behind it")
+		s.fixAt(s.placeOf(same.at), fmt.Sprintf("if (%s > data_end)\n\t%s", end, s.leave()), "Compare the end of what is read, not its start, with data_end")
+	default:
+		if other != nil {
+			s.note(other.at, "this comparison with data_end is of another pointer (%s): it proves nothing of this one", s.what(other.ptr))
+		}
+		if from := s.lastMove(n); from >= 0 {
+			s.note(from, "the pointer is moved by %s: from here on it needs a check of its own", s.moveWords(from))
+		} else {
+			s.trace(s.now, s.here(n))
+		}
+		s.note(s.now, "%s accessed", bytesAre(size))
+		code := fmt.Sprintf("if (%s > data_end)\n\t%s", end, s.leave())
+		if name == "" {
+			code = ""
+		}
+		s.fixBefore(s.x.At, code, "Before %s, compare the end of what is read through %s with data_end", s.x.At, orIt(name, "this pointer"))
+	}
+}
+
+func orName(name, else_ string) string {
+	if name == "" {
+		return else_
+	}
+	return name
+}
+
+func proven(n int) string {
+	switch {
+	case n <= 0:
+		return "none of them is"
+	case n == 1:
+		return "only the first byte is"
+	}
+	return fmt.Sprintf("only the first %d bytes are", n)
+}
+
+// tooFar reports a variable offset that the verifier does not compare with data_end.
+func tooFar(v *verifier.Value) bool {
+	_, hi := v.Unsigned()
+	return hi > maxPacketOff || hi+uint64(max(v.Off(), 0)) > maxPacketOff
+}
+
+// lastMove is the moment a variable was added to the pointer in register n, or -1.
+func (s *story) lastMove(n int) int {
+	for _, e := range s.lineage(s.now, s.here(n)) {
+		if e.how == computed && e.hasOther {
+			return e.at
+		}
+	}
+	return -1
+}
+
+func (s *story) moveWords(at int) string {
+	ins := s.insn(at)
+	for _, r := range []isa.Register{ins.Src, ins.Dst} {
+		if v := s.value(at, spot{frame: s.depth(at), index: int(r)}); v != nil && v.Scalar() {
+			return number(v)
+		}
+	}
+	return "a number"
+}
+
+// whyTruncated: half of a pointer.
+func (s *story) whyTruncated() {
+	n := s.blamed()
+	if v := s.reg(n); v != nil {
+		s.know("%s is %s, an address of 64 bits, and the instruction (%s) works on 32", s.called(n), s.what(v), s.x.At.Asm)
+		s.trace(s.now, s.here(n))
+	}
+	s.fixAt(s.x.At, "", "Cast through long, not int or __u32: (long)pointer; declare variables and parameters that hold it as pointers or __u64")
+}
+
+// whyLeaks: a pointer is stored or returned as a number.
+func (s *story) whyLeaks() {
+	n := s.blamed()
+	if v := s.reg(n); v != nil {
+		s.know("%s is %s", s.called(n), s.what(v))
+		s.trace(s.now, s.here(n))
+		if strings.Contains(s.h.Err.Msg, "return value") {
+			if from := origin(s.lineage(s.now, s.here(n))); from.at >= 0 && from.how != began {
+				s.fixAt(s.placeOf(from.at), "", "Return a number: what the pointer points to, or a verdict, not the address itself")
+				return
+			}
+		}
+	}
+	s.fixAt(s.x.At, "", "%s", s.fixWords())
+}
+
+// whyMisaligned: an access at an odd address.
+func (s *story) whyMisaligned() {
+	n := s.blamed()
+	ins := s.insn(s.now)
+	if c := ins.Op.Class(); c == isa.ClassLDX {
+		n = int(ins.Src)
+	} else if c == isa.ClassSTX || c == isa.ClassST {
+		n = int(ins.Dst)
+	}
+	if v := s.reg(n); v != nil {
+		s.know("%s is %s; %s at %+d from it are not at a multiple of %d", s.called(n), s.what(v), bytes(ins.Op.Bytes()), ins.Off, ins.Op.Bytes())
+		s.trace(s.now, s.here(n))
+	}
+	s.fixAt(s.x.At, "", "%s", s.fixWords())
+}
