@@ -51,6 +51,11 @@ func (s *story) refineValue(kind string, n int) string {
 	case kind == "argument-type" && s.wanted(n) == argWords[catalog.ArgConstStr]:
 		return "constant-string"
 	case kind == "not-owned" && v.Kind() == "fp" && strings.Contains(s.calleeHere(), "dynptr"):
+		if v.Fixed() {
+			if sl := s.slot(s.now, spot{frame: v.Frame(), slot: true, index: slotOf(v.Offset())}); sl == nil || sl.Kind() != "dynptr" {
+				return "double-release"
+			}
+		}
 		return "dynptr-type"
 	}
 	if v.MayBeNull() && kind != "pointer-arithmetic" {

@@ -225,6 +225,30 @@ func assigned(line string) string {
 // callInLine matches a call in a line of C.
 var callInLine = regexp.MustCompile(`\w\(`)
 
+// base is the variable through which a place's line accesses memory at its
+// column: p of "p->field" and "p[i]"; "" if it cannot be told.
+func (p Place) base() string {
+	if p.Column < 1 || p.Column > len(p.Source) || inlineAsm(p) {
+		return ""
+	}
+	before, at := p.Source[:p.Column-1], p.Source[p.Column-1:]
+	id := identifier.FindString(at)
+	if rest, ok := strings.CutSuffix(before, "->"); ok {
+		i := len(rest)
+		for i > 0 && (rest[i-1] == '_' || rest[i-1] >= '0' && rest[i-1] <= '9' || rest[i-1] >= 'a' && rest[i-1] <= 'z' || rest[i-1] >= 'A' && rest[i-1] <= 'Z') {
+			i--
+		}
+		if i > 0 && (rest[i-1] == '>' || rest[i-1] == '.') {
+			return "" // a member of a member
+		}
+		return identifier.FindString(rest[i:])
+	}
+	if id != "" && (strings.HasPrefix(at[len(id):], "[") || strings.HasPrefix(at[len(id):], "->")) && !strings.HasSuffix(before, ".") {
+		return id
+	}
+	return ""
+}
+
 // argument is argument n of the call of callee in a line of C, as it stands there; "" if it cannot be told.
 func argument(line, callee string, n int) string {
 	_, rest, ok := strings.Cut(line, callee+"(")

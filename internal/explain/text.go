@@ -86,7 +86,15 @@ type printer struct {
 	width int // of line numbers
 }
 
+// inlineAsm are lines of C that stand for many instructions.
+func inlineAsm(p Place) bool {
+	return p.File != "" && strings.Contains(p.Source, "asm") && strings.Contains(p.Source, "volatile")
+}
+
 func sameLine(a, b Place) bool {
+	if inlineAsm(a) && inlineAsm(b) {
+		return a.Insn == b.Insn
+	}
 	if a.File != "" || b.File != "" {
 		return a.File == b.File && a.Line == b.Line
 	}
@@ -112,7 +120,7 @@ func label(p Place) string {
 
 func (t *printer) line(p Place) {
 	text := p.Source
-	if p.File == "" {
+	if p.File == "" || inlineAsm(p) {
 		text = p.Asm
 	}
 	fmt.Fprintf(&t.b, "%*s %s %s\n", t.width, label(p), t.paint(Faint, "|"), expand(text))
@@ -121,7 +129,7 @@ func (t *printer) line(p Place) {
 // caret points at the column of a place and says what is there.
 func (t *printer) caret(p Place, text string, style Style) {
 	col, n := 0, 1
-	if p.File != "" {
+	if p.File != "" && !inlineAsm(p) {
 		col = len(expand(p.Source[:min(max(p.Column-1, 0), len(p.Source))]))
 		if id := identifier.FindString(p.Source[min(max(p.Column-1, 0), len(p.Source)):]); id != "" {
 			n = len(id)

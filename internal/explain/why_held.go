@@ -249,6 +249,20 @@ func lockName(line string) string {
 	return m[1]
 }
 
+// whyNotOwned: something is released that was not acquired, or not as it was.
+func (s *story) whyNotOwned() {
+	s.whyAny()
+	n := s.blamed()
+	if v := s.reg(n); v != nil && v.Ref() != 0 && v.Fixed() && v.Offset() != 0 {
+		from := origin(s.lineage(s.now, s.here(n)))
+		it := "the pointer"
+		if from.at >= 0 {
+			it = fmt.Sprintf("the pointer that %s() at %s returned", s.calleeAt(from.at), s.placeOf(from.at))
+		}
+		s.fixAt(s.x.At, "", "Pass %s, not one that was moved by %d", it, v.Offset())
+	}
+}
+
 // whyUnlock: a lock is released that is not held, or must be held and is not.
 func (s *story) whyUnlock() {
 	s.fixAt(s.x.At, "", "%s", s.fixWords())
@@ -289,6 +303,16 @@ func (s *story) whySpecial() {
 	if m := regexp.MustCompile(`'struct (\w+)' that is at (\d+)`).FindStringSubmatch(s.h.Err.Msg); m != nil {
 		s.know("the struct %s lies at offset %s of the value", m[1], m[2])
 		s.fixAt(s.x.At, "", "Pass the address of the struct %s in the value, which is at offset %s", m[1], m[2])
+	}
+}
+
+// whySpecialAccess: a lock, timer or kernel pointer is accessed as if it were data.
+func (s *story) whySpecialAccess() {
+	s.whyAny()
+	field, _, _ := strings.Cut(s.h.Err.Msg, " ")
+	s.know("the access touches a %s in it", field)
+	if field == "kptr" {
+		s.fixAt(s.x.At, "", "Access the kernel pointer by its name, all 8 bytes of it at its own offset; change it with bpf_kptr_xchg()")
 	}
 }
 

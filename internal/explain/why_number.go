@@ -32,7 +32,7 @@ func (s *story) boundFix(sp spot, at int, code, text string) {
 			return
 		}
 	}
-	s.fixBefore(s.x.At, code, "%s", text)
+	s.fixBefore(s.placeOf(at), code, "%s", text)
 }
 
 // limits of the object a pointer points into, in bytes; -1 where not known.
@@ -66,7 +66,7 @@ func (s *story) whyBounds() {
 	if v.Fixed() {
 		s.know("%s accessed at offset %d: that is up to byte %d, and there are %d", bytesAre(size), off, off+size, size0)
 		s.trace(s.now, s.here(n))
-		s.note(s.now, "this reaches %d bytes too far", off+size-size0)
+		s.note(s.now, "this reaches %s too far", bytes(off+size-size0))
 		switch {
 		case off < 0:
 			s.x.Fix = Fix{}
@@ -98,15 +98,17 @@ func (s *story) whyBounds() {
 		s.fixBefore(s.x.At, "", "%s", s.fixWords())
 		return
 	}
-	s.know("its variable part may be from %d to %d; beyond %d there is no room for %s in %s", lo, hi, size0-size-v.Off(), bytes(size), bytes(size0))
+	last := size0 - size - off // the largest variable part that fits
+	if int64(off) >= hi && off >= size0 {
+		last += int(hi) // the message has the largest in its offset
+	}
+	s.know("its variable part may be from %d to %d; beyond %d there is no room for %s in %s", lo, hi, last, bytes(size), bytes(size0))
 	s.noteNumber(sp, at)
 	s.note(at, "added to the pointer")
-	index := s.value(at, sp)
 	elems := ""
-	if scale := s.scale(at, sp); scale > 1 && size0 > 0 {
-		elems = fmt.Sprintf(": the largest index that fits is %d", (size0-size-max(off, 0)%scale)/scale)
+	if scale := s.scale(at, sp); size0 > 0 && last >= 0 {
+		elems = fmt.Sprintf(": the largest that fits is %d", last/scale)
 	}
-	_ = index
 	name := s.indexName(at, sp)
 	s.boundFix(sp, at, "", fmt.Sprintf("Bound %s before it is used as an index%s", orIt(name, "the number"), elems))
 }
@@ -221,10 +223,18 @@ func (s *story) whyNumber() {
 		}
 		s.boundFix(sp, at, code, text)
 	case s.kindIs("zero-size"):
+		_, hi := num.Unsigned()
+		large := room > 0 && hi > uint64(room)
+		if large {
+			s.know("it may also be larger than the %s there are", bytes(room))
+		}
 		if name != "" && plainName(name) {
 			code = fmt.Sprintf("if (!%s)\n\t%s", name, s.leave())
+			if large {
+				code = fmt.Sprintf("if (!%s || %s > %d)\n\t%s", name, name, room, s.leave())
+			}
 		}
-		s.fixBefore(s.x.At, code, "Leave when %s is 0, before the call", it)
+		s.fixBefore(s.x.At, code, "Leave when %s is 0%s, before the call", it, map[bool]string{true: " or too large"}[large])
 	case s.negative(sp, at):
 		s.know("checked against its upper bound alone, a signed number may be negative")
 		if name != "" && plainName(name) {

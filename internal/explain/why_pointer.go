@@ -36,6 +36,8 @@ func init() { // the explainers refer to kinds themselves
 		"division-by-zero": (*story).whyOperation, "shift": (*story).whyOperation, "frame-pointer": (*story).whyOperation,
 		"call-depth": (*story).whyDepth, "unlock": (*story).whyUnlock, "special-field": (*story).whySpecial, "map-mismatch": (*story).whyMismatch,
 		"constant-string": (*story).whyConstant, "lock-required": (*story).whyUnlock,
+		"not-a-pointer": (*story).whyNotPointer,
+		"not-owned":     (*story).whyNotOwned, "special-field-access": (*story).whySpecialAccess,
 		"dynptr-type": (*story).whyDynptrType, "tail-call": (*story).whyTailCall, "function-call-argument": (*story).whyParameters,
 	}
 }
@@ -77,7 +79,7 @@ func (s *story) called(n int) string {
 			return fmt.Sprintf("argument %d of %s(), `%s`,", n, callee, arg)
 		}
 	}
-	if name := s.name(s.now, s.here(n)); name != "" {
+	if name := s.nameOf(n); name != "" {
 		return fmt.Sprintf("`%s` (R%d)", name, n)
 	}
 	if s.insn(s.now).Op.Class().IsJump() && n >= 1 && n <= 5 {
@@ -159,12 +161,17 @@ func (s *story) whyNull() {
 	}
 	list := s.lineage(s.now, s.here(n))
 	from := origin(list)
-	name := s.name(s.now, s.here(n))
+	name := s.nameOf(n)
 	if at := s.wasNull(list); at >= 0 {
 		s.know("on this path %s is NULL", s.called(n))
 		s.trace(s.now, s.here(n))
 		s.note(s.now, "and is used all the same")
 		s.fixAt(s.x.At, "", "Use it only where it is not NULL, or leave in the branch at %s", s.placeOf(at))
+		return
+	}
+	if arg := argument(s.x.At.Source, s.calleeHere(), n); arg == "NULL" || arg == "0" {
+		s.know("argument %d of %s() is NULL", n, s.calleeHere())
+		s.fixAt(s.x.At, "", "Pass a pointer that is not NULL: %s", orName(s.wanted(n), "what the function wants"))
 		return
 	}
 	if v.Scalar() { // the compiler knew
@@ -200,6 +207,68 @@ func orIt(name, else_ string) string {
 	return "`" + name + "`"
 }
 
+// whyNotPointer: a number is followed.
+func (s *story) whyNotPointer() {
+	n := s.blamed()
+	v := s.reg(n)
+	if v == nil {
+		s.whyAny()
+		return
+	}
+	s.know("%s is %s", s.called(n), s.what(v))
+	s.trace(s.now, s.here(n))
+	s.fixAt(s.x.At, "", "%s", s.fixWords())
+	list := s.lineage(s.now, s.here(n))
+	from := origin(list)
+	if from.at < 0 {
+		return
+	}
+	ins := s.insn(from.at)
+	p := s.value(from.at, spot{frame: from.to.frame, index: int(ins.Src)})
+	switch {
+	case from.how == computed:
+		for _, sp := range []spot{from.from, from.other} {
+			if w := s.value(from.at, sp); w != nil && w.Pointer() {
+				s.know("it was %s until the arithmetic at %s", s.what(w), s.placeOf(from.at))
+				s.fixAt(s.placeOf(from.at), "", "Only numbers may be added to and subtracted from a pointer, for the result to be one: compute the offset first")
+				return
+			}
+		}
+	case from.how != loaded || p == nil || ins.Op.Class() != isa.ClassLDX:
+	case p.Kind() == "fp" && p.Fixed():
+		s.whyClobbered(from.at, spot{frame: p.Frame(), slot: true, index: slotOf(p.Offset() + int(ins.Off))})
+	case p.Kind() == "pkt":
+		s.fixAt(s.x.At, "", "What lies in a packet is no address: use it as an index or a key")
+	case p.Kind() == "ctx":
+		s.fixAt(s.x.At, "", "This field of the context is a number to the verifier: read what it points to with bpf_probe_read_kernel() or bpf_probe_read_user(), or get the pointer another way")
+	}
+}
+
+// whyClobbered: a number was read from a slot where a pointer may have been saved.
+func (s *story) whyClobbered(at int, sp spot) {
+	for j := at - 1; j >= 0; j-- {
+		a, b := s.slot(j, sp), s.slot(j+1, sp)
+		if a == b || a == nil || a.Value == nil || !a.Value.Pointer() {
+			continue
+		}
+		s.know("%s was saved at that place of the stack (fp%+d)", s.what(a.Value), -8*(sp.index+1))
+		if saved := s.before(j, sp); saved.how == spilled {
+			s.note(saved.at, "the pointer is saved on the stack here")
+		}
+		what := "this writes over it"
+		if isCall(s.insn(j)) {
+			what = s.calleeAt(j) + "() writes over it"
+		}
+		s.note(j, "%s", what)
+		s.fixAt(s.placeOf(j), "", "Do not write there: an index or a size is too large, so that the write reaches the saved pointer")
+		return
+	}
+	if sl := s.slot(at, sp); sl == nil || sl.Kind() == "" {
+		s.know("nothing was ever written to that place of the stack")
+		s.fixAt(s.x.At, "", "Give the variable a value before it is used: the compiler reads what was never written")
+	}
+}
+
 // whyStale: the packet moved since the pointer was made.
 func (s *story) whyStale() {
 	n := s.blamed()
@@ -222,7 +291,11 @@ func (s *story) whyStale() {
 func (s *story) whyReleased() {
 	n := s.blamed()
 	list := s.lineage(s.now, s.here(n))
-	e, _ := find(list, invalidated)
+	e, ok := find(list, invalidated)
+	if !ok { // a dynptr
+		s.whyObject()
+		return
+	}
 	call := s.calleeAt(e.at)
 	s.know("%s was %s until %s() at %s released it", s.called(n), s.what(s.value(e.at, e.to)), call, s.placeOf(e.at))
 	if from := origin(list); from.at >= 0 {
@@ -297,7 +370,7 @@ func (s *story) whyPacket() {
 		return
 	}
 	need := off + size
-	name := s.name(s.now, s.here(n))
+	name := s.nameOf(n)
 	s.know("%s is %s", s.called(n), s.what(v))
 	unit := "from the start of the packet"
 	if !v.Fixed() || v.ID() != 0 {
@@ -326,7 +399,7 @@ func (s *story) whyPacket() {
 		s.noteNumber(sp, at)
 		s.note(same.at, "this comparison proves nothing: the pointer may be more than %d bytes into the packet, where the verifier gives up", maxPacketOff)
 		_, hi := v.Unsigned()
-		s.boundFix(sp, at, "", fmt.Sprintf("Bound the offset before it is added to the pointer (it may be %s now; packets have at most %d bytes)", big(hi), maxPacketOff))
+		s.boundFix(sp, at, "", fmt.Sprintf("Bound the offset before it is added to the pointer (it may be %d now; packets have at most %d bytes)", hi, maxPacketOff))
 	case same != nil:
 		s.note(same.at, "this comparison is of the pointer itself and proves nothing of the bytes behind it")
 		s.fixAt(s.placeOf(same.at), fmt.Sprintf("if (%s > data_end)\n\t%s", end, s.leave()), "Compare the end of what is read, not its start, with data_end")

@@ -29,6 +29,13 @@ func (s *story) whyStackBounds() {
 	}
 	s.trace(s.now, s.here(n))
 	if s.insn(s.now).IsHelperCall() {
+		if w := s.reg(n + 1); n < 5 && w != nil && w.Scalar() {
+			if _, known := w.Const(); !known && v.Fixed() {
+				s.noteNumber(s.here(n+1), s.now)
+				s.boundFix(s.here(n+1), s.now, "", fmt.Sprintf("Bound %s to what the variable has, %s", s.nameHere(n+1, "the size"), bytes(max(-v.Offset(), 0))))
+				return
+			}
+		}
 		s.fixAt(s.x.At, "", "Tell %s() the size of the variable itself (sizeof), which is at most %s here", s.calleeAt(s.now), bytes(max(-v.Offset(), 0)))
 		return
 	}
@@ -60,6 +67,19 @@ func (s *story) whyStackUnset() {
 		sl := s.slot(s.now, spot{frame: frame, slot: true, index: slotOf(base + i)})
 		if sl == nil || !sl.Written(((base+i)%8+8)%8) {
 			missing = append(missing, i)
+		}
+	}
+	for i := range size {
+		sl := s.slot(s.now, spot{frame: frame, slot: true, index: slotOf(base + i)})
+		if sl != nil && (sl.Kind() == "dynptr" || sl.Kind() == "iter" || sl.Kind() == "irq") {
+			what := map[string]string{"dynptr": "a dynptr", "iter": "an iterator", "irq": "saved interrupt flags"}[sl.Kind()]
+			s.know("%s lies there (fp%+d), whose bytes belong to the kernel and may not be read", what, base)
+			if at := s.madeAt(s.now, spot{frame: frame, slot: true, index: slotOf(base + i)}); at >= 0 {
+				s.note(at, "%s() sets it up", s.calleeAt(at))
+			}
+			s.note(s.now, "its bytes are read here")
+			s.fixAt(s.x.At, "", "Do not read, copy or store %s itself: use the functions made for it, as bpf_dynptr_read() for what a dynptr leads to", what)
+			return
 		}
 	}
 	who := "this"
@@ -288,7 +308,7 @@ func (s *story) whyObject() {
 			if at := s.madeAt(j, sp); at >= 0 {
 				s.note(at, "%s() sets the %s up", s.calleeAt(at), what)
 			}
-			if isCall(s.insn(j)) {
+			if s.releases(j) {
 				s.know("the %s at fp%+d was ended by %s()", what, v.Offset(), s.calleeAt(j))
 				s.note(j, "%s() ends it", s.calleeAt(j))
 				s.note(s.now, "%s() uses it all the same", call)

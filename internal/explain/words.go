@@ -217,6 +217,12 @@ func (s *story) name(at int, sp spot) string {
 				continue
 			}
 			line := s.placeOf(e.at).Source
+			if f := s.h.Steps[e.at].Frames[s.depth(e.at)]; e.how == returned && f.CallSite >= 0 {
+				line = s.placeAt(f.CallSite).Source
+			}
+			if e.how == called && !directly(line, s.calleeAt(e.at)) {
+				return ""
+			}
 			if e.how != called && e.how != returned && callInLine.MatchString(line) {
 				continue // what is assigned is the call's result
 			}
@@ -229,6 +235,42 @@ func (s *story) name(at int, sp spot) string {
 		}
 	}
 	return ""
+}
+
+// nameOf is the name of register n at the refusal, by what made it or else by the line that uses it.
+func (s *story) nameOf(n int) string {
+	if name := s.name(s.now, s.here(n)); name != "" {
+		return name
+	}
+	ins := s.insn(s.now)
+	switch ins.Op.Class() {
+	case isa.ClassLDX:
+		if int(ins.Src) == n {
+			return s.x.At.base()
+		}
+	case isa.ClassST, isa.ClassSTX:
+		if int(ins.Dst) == n && n != 10 {
+			return s.x.At.base()
+		}
+	}
+	return ""
+}
+
+// directly reports whether a line of C assigns the result of a call of callee as it is.
+func directly(line, callee string) bool {
+	i := strings.Index(line, callee+"(")
+	if i < 0 {
+		return callee == "" || strings.Contains(callee, " ") || !callInLine.MatchString(line)
+	}
+	before := strings.TrimRight(line[:i], " ")
+	for strings.HasSuffix(before, ")") { // casts
+		j := strings.LastIndex(before, "(")
+		if j < 0 {
+			return false
+		}
+		before = strings.TrimRight(before[:j], " ")
+	}
+	return strings.HasSuffix(before, "=")
 }
 
 // parameter is the name of the parameter that a register holds when the path
@@ -256,7 +298,7 @@ func (s *story) nameHere(n int, else_ string) string {
 	if s.now < 0 || n < 0 {
 		return else_
 	}
-	if name := s.name(s.now, s.here(n)); name != "" {
+	if name := s.nameOf(n); name != "" {
 		return "`" + name + "`"
 	}
 	return else_
@@ -335,6 +377,12 @@ func (s *story) load(e event) string {
 	}
 	switch p.Kind() {
 	case "fp":
+		if p.Fixed() {
+			at := spot{frame: p.Frame(), slot: true, index: slotOf(p.Offset() + int(ins.Off))}
+			if sl := s.slot(e.at, at); sl == nil || sl.Kind() == "" {
+				return "read from the stack, where nothing was written" + tail
+			}
+		}
 		return "read from the stack" + tail
 	case "pkt":
 		return fmt.Sprintf("%s read from the packet", bytes(ins.Op.Bytes())) + tail

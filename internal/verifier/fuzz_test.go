@@ -4,11 +4,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/rogpeppe/go-internal/txtar"
+
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/explain"
 	"github.com/skep-bpf/skep/internal/verifier"
 	"github.com/skep-bpf/skep/isa"
 )
@@ -57,6 +61,63 @@ func FuzzVerify(f *testing.F) {
 		}
 		verifier.Verify(p, o)
 	})
+}
+
+// FuzzExplain gives any bytes to the verifier and has what it refuses explained: no panic, and always something to change.
+func FuzzExplain(f *testing.F) {
+	for seed := uint64(1); seed <= 40; seed++ {
+		c := randomCase(f, seed)
+		f.Add(isa.Encode(c.prog.Insns, binary.LittleEndian), uint8(seed))
+	}
+	f.Fuzz(func(t *testing.T, code []byte, kind uint8) {
+		code = code[:len(code)&^7]
+		insns, err := isa.Decode(code, binary.LittleEndian)
+		if err != nil || len(insns) > 1024 {
+			return
+		}
+		find := func(i int32) *catalog.MapDef {
+			if i < 0 || int(i) >= len(fuzzMaps) {
+				return nil
+			}
+			return fuzzMaps[i]
+		}
+		p := &verifier.Program{Type: fuzzTypes[int(kind)%len(fuzzTypes)], Insns: insns, GPL: true, MapByIdx: find, MapByFD: find}
+		explainAny(t, p, verifier.Options{CPUs: 2, InsnLimit: 5_000, Unprivileged: kind&64 != 0})
+	})
+}
+
+// explainAny explains p if it is refused, in every form.
+func explainAny(t *testing.T, p *verifier.Program, o verifier.Options) {
+	h := verifier.HistoryOf(p, o)
+	if h == nil {
+		return
+	}
+	x := explain.Explain(h)
+	if x.Kind == nil || x.Fix.Text == "" || x.String() == "" || x.Annotation("p", "f.c") == "" {
+		t.Errorf("no explanation of %v", h.Err)
+	}
+	if strings.Contains(x.String(), "%!") {
+		t.Errorf("a value without a place, or the other way round:\n%s", x)
+	}
+}
+
+// Every refused case of testdata can be explained.
+func TestCasesExplained(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, file := range files {
+		ar, err := txtar.ParseFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range ar.Files {
+			if c := parseCase(t, f); c.refuse {
+				explainAny(t, &c.prog, c.options())
+			}
+		}
+	}
 }
 
 // An endless program ends at the limit that was set.
