@@ -134,7 +134,8 @@ func appendU32(b []byte, order binary.ByteOrder, vals ...uint32) []byte {
 // Pinning says where a map wants to be found by name.
 type Pinning uint32
 
-// Pinning values. The first two are libbpf's (LIBBPF_PIN_*), the others iproute2's.
+// Pinning values. The first two are libbpf's (LIBBPF_PIN_*), the others iproute2's;
+// maps may have more, which only the object's own loader knows.
 const (
 	PinNone   Pinning = 0
 	PinByName Pinning = 1

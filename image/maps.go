@@ -231,7 +231,9 @@ func (p *mapParser) setPinning(mem btf.Member) error {
 	if err != nil {
 		return err
 	}
-	if p.inner || Pinning(n) > PinByName {
+	// Other values than libbpf's are between the object and a loader of its own
+	// (Cilium's replaces pinned maps); they change nothing about the map.
+	if p.inner {
 		return fmt.Errorf("%w: pinning %d", ErrBadMap, n)
 	}
 	p.m.Pinning = Pinning(n)

@@ -1,45 +1,37 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/skep-bpf/skep/image"
+	"github.com/skep-bpf/skep/internal/corpus"
+	"github.com/skep-bpf/skep/internal/linux"
 	"github.com/skep-bpf/skep/internal/verifier"
 )
-
-// An answer is what one verifier said of a program.
-type answer struct {
-	accept bool
-	errno  string
-	msg    string // of a refusal: its reason
-	log    string
-	insns  int
-	took   time.Duration
-}
 
 // A finding is a row with the answers to it.
 type finding struct {
 	row
-	ours   answer
-	live   *answer // the kernel's here and now; nil: not asked
+	ours   corpus.Answer
+	took   time.Duration  // of ours
+	live   *corpus.Answer // the kernel's here and now; nil: not asked
+	load   time.Duration  // of the kernel's, without a log
 	wanted []string
 }
 
 // kernels is the kernel's side: by the live kernel's answer, else the table's.
-func (f *finding) kernel() answer {
+func (f *finding) kernel() corpus.Answer {
 	if f.live != nil {
 		return *f.live
 	}
-	return answer{accept: f.accept, errno: f.errno, insns: f.insns}
+	return corpus.Answer{Accept: f.accept, Errno: f.errno, Insns: f.insns}
 }
 
-func (f *finding) unsound() bool    { return f.ours.accept && !f.kernel().accept }
-func (f *finding) incomplete() bool { return !f.ours.accept && f.kernel().accept }
+func (f *finding) unsound() bool    { return f.ours.Accept && !f.kernel().Accept }
+func (f *finding) incomplete() bool { return !f.ours.Accept && f.kernel().Accept }
 
 // measurer verifies the programs of objects.
 type measurer struct {
@@ -47,74 +39,92 @@ type measurer struct {
 	kernel *btf.Spec
 	cpus   int
 	live   bool
+	plain  bool // the objects are no selftests: no flags but the sections'
 
 	object struct { // the one loaded last
-		path string
-		o    *object
-		err  error
+		path  string
+		o     *corpus.Object
+		notes *annotations
+		err   error
+		live  *corpus.Live
+		lerr  error
 	}
-	liveObject *liveObject
 	// missing counts rows whose object or program is not there, by reason.
 	missing map[string]int
 }
 
+func (m *measurer) path(r *row) string { return filepath.Join(m.dir, r.tree, r.object+".o") }
+
+// open makes the object at path the current one.
+func (m *measurer) open(path string) {
+	c := &m.object
+	if path == c.path {
+		return
+	}
+	c.live.Close()
+	c.path, c.live, c.lerr, c.notes = path, nil, nil, newAnnotations()
+	if c.o, c.err = corpus.Open(path, m.kernel, m.cpus); c.err == nil && !m.plain {
+		c.notes = readAnnotations(c.o)
+		c.o.Flags = c.notes.flags
+	}
+}
+
+// close ends the use of the current object.
+func (m *measurer) close() { m.object.live.Close() }
+
 // measure answers one row; ok is false if its program is not there.
 func (m *measurer) measure(r row) (f finding, ok bool) {
-	path := filepath.Join(m.dir, r.tree, r.object+".o")
-	if path != m.object.path {
-		m.object.path = path
-		m.object.o, m.object.err = loadObject(path, m.kernel, m.cpus)
-		m.liveObject.close()
-		m.liveObject = nil
-	}
+	m.open(m.path(&r))
 	if m.object.err != nil {
 		m.missing[m.object.err.Error()]++
 		return f, false
 	}
 	o := m.object.o
-	p := o.progs[r.program]
+	p := o.Progs[r.program]
 	if p == nil {
-		m.missing["no such program in "+path]++
+		m.missing["no such program in "+m.object.path]++
 		return f, false
 	}
 	f = finding{row: r}
+	opts := verifier.Options{CPUs: m.cpus}
 	if r.mode == "priv" {
-		f.wanted = o.messages[r.program]
+		f.wanted = m.object.notes.messages[r.program]
+	} else {
+		opts.Unprivileged, opts.CapBPF = true, true
 	}
-	f.ours = verify(o.program(p, m.kernel), p.Err, r.mode != "priv", m.cpus)
+	start := time.Now()
+	f.ours = o.Verify(p, opts)
+	f.took = time.Since(start)
 	if m.live && r.mode == "priv" && p.Err == nil {
-		if m.liveObject == nil {
-			m.liveObject = newLiveObject(o, m.kernel)
-		}
-		a, err := m.liveObject.load(p, o.flags[p.Name])
-		if err != nil {
+		if err := m.ask(&f, p); err != nil {
 			m.missing["live kernel: "+err.Error()]++
-		} else {
-			f.live = &a
+			return f, !m.plain
 		}
 	}
-	return f, true
+	return f, !m.plain || f.live != nil
 }
 
-func verify(p *verifier.Program, imageErr error, unprivileged bool, cpus int) (a answer) {
-	if imageErr != nil {
-		return answer{errno: "image", msg: imageErr.Error()}
+// ask has the live kernel answer; the time is of a second load, without a log.
+func (m *measurer) ask(f *finding, p *image.Program) error {
+	c := &m.object
+	if c.live == nil && c.lerr == nil {
+		c.live, c.lerr = c.o.Live()
 	}
-	defer func() {
-		if r := recover(); r != nil {
-			a = answer{errno: "panic", msg: fmt.Sprint("panic: ", r)}
+	if c.lerr != nil {
+		return c.lerr
+	}
+	a, err := c.live.Load(p)
+	if err != nil {
+		return err
+	}
+	f.live = &a
+	if a.Accept {
+		lp := c.live.Prog(p)
+		start := time.Now()
+		if k, err := linux.Load(lp); err == nil {
+			f.load = time.Since(start)
+			k.Close()
 		}
-	}()
-	start := time.Now()
-	res, err := verifier.Verify(p, verifier.Options{Unprivileged: unprivileged, CapBPF: unprivileged, CPUs: cpus})
-	a.took = time.Since(start)
-	if err == nil {
-		a.accept, a.insns = true, res.Stats.InsnProcessed
-		return a
 	}
-	var ve *verifier.Error
-	if errors.As(err, &ve) {
-		a.errno, a.msg, a.log = ve.Errno.Name(), ve.Msg, strings.Join(ve.Lines, "\n")
-	}
-	return a
+	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/skep-bpf/skep/internal/corpus"
 )
 
 // tally are the totals of a group of rows.
@@ -37,43 +39,43 @@ func (t *tally) add(f *finding) {
 	default:
 		t.agree++
 	}
-	if !f.ours.accept && !k.accept {
+	if !f.ours.Accept && !k.Accept {
 		t.refusals(f, k)
 	}
-	if !f.ours.accept || !k.accept || k.insns == 0 || f.ours.insns == 0 {
+	if !f.ours.Accept || !k.Accept || k.Insns == 0 || f.ours.Insns == 0 {
 		return
 	}
 	t.compared++
-	ratio := float64(f.ours.insns) / float64(k.insns)
+	ratio := float64(f.ours.Insns) / float64(k.Insns)
 	if ratio <= 1 {
 		t.less++
 	}
 	t.logRatio += math.Log(ratio)
 	t.worst = max(t.worst, ratio)
 	us := f.loadUS
-	if k.took > 0 {
-		us = float64(k.took) / float64(time.Microsecond)
+	if f.load > 0 {
+		us = float64(f.load) / float64(time.Microsecond)
 	}
 	if us > 0 {
 		t.timed++
-		t.logTime += math.Log(float64(f.ours.took) / float64(time.Microsecond) / us)
+		t.logTime += math.Log(float64(f.took) / float64(time.Microsecond) / us)
 	}
 }
 
-func (t *tally) refusals(f *finding, k answer) {
+func (t *tally) refusals(f *finding, k corpus.Answer) {
 	t.refused++
-	if f.ours.errno == k.errno {
+	if f.ours.Errno == k.Errno {
 		t.sameErrno++
 	}
-	if k.log == "" {
+	if k.Log == "" {
 		return
 	}
 	t.messages++
-	if strings.Contains(k.log, f.ours.msg) {
+	if strings.Contains(k.Log, f.ours.Msg) {
 		t.sameMessage++
 	}
 	for _, w := range f.wanted {
-		if !strings.Contains(k.log, w) {
+		if !strings.Contains(k.Log, w) {
 			return
 		}
 	}
@@ -82,7 +84,7 @@ func (t *tally) refusals(f *finding, k answer) {
 	}
 	t.annotated++
 	for _, w := range f.wanted {
-		if strings.Contains(f.ours.log, w) {
+		if strings.Contains(f.ours.Log, w) {
 			t.sameExpected++
 			return
 		}
@@ -119,18 +121,18 @@ func report(w io.Writer, findings []finding, missing map[string]int) {
 	}
 	tw.Flush()
 
-	differences(w, "accepted here, refused by the kernel", findings, (*finding).unsound, func(f *finding) string { return f.kernel().errno + " " + f.kernel().msg })
-	differences(w, "refused here, accepted by the kernel", findings, (*finding).incomplete, func(f *finding) string { return f.ours.errno + " " + f.ours.msg })
+	differences(w, "accepted here, refused by the kernel", findings, (*finding).unsound, func(f *finding) string { return f.kernel().Errno + " " + f.kernel().Msg })
+	differences(w, "refused here, accepted by the kernel", findings, (*finding).incomplete, func(f *finding) string { return f.ours.Errno + " " + f.ours.Msg })
 	differences(w, "refused with different errors", findings, func(f *finding) bool {
-		return !f.ours.accept && !f.kernel().accept && f.ours.errno != f.kernel().errno
+		return !f.ours.Accept && !f.kernel().Accept && f.ours.Errno != f.kernel().Errno
 	}, refusedBoth)
 	differences(w, "refused in words the kernel's log does not have", findings, func(f *finding) bool {
 		k := f.kernel()
-		return !f.ours.accept && !k.accept && f.ours.errno == k.errno && k.log != "" && !strings.Contains(k.log, f.ours.msg)
+		return !f.ours.Accept && !k.Accept && f.ours.Errno == k.Errno && k.Log != "" && !strings.Contains(k.Log, f.ours.Msg)
 	}, refusedBoth)
 	differences(w, "more than 1.5 times the instructions processed", findings, func(f *finding) bool {
-		return f.ours.accept && f.kernel().accept && f.kernel().insns > 0 && f.ours.insns*2 > f.kernel().insns*3
-	}, func(f *finding) string { return fmt.Sprintf("%d against %d", f.ours.insns, f.kernel().insns) })
+		return f.ours.Accept && f.kernel().Accept && f.kernel().Insns > 0 && f.ours.Insns*2 > f.kernel().Insns*3
+	}, func(f *finding) string { return fmt.Sprintf("%d against %d", f.ours.Insns, f.kernel().Insns) })
 
 	if len(missing) > 0 {
 		fmt.Fprintln(w, "\n## not measured")
@@ -141,7 +143,7 @@ func report(w io.Writer, findings []finding, missing map[string]int) {
 }
 
 func refusedBoth(f *finding) string {
-	return fmt.Sprintf("%s %s | kernel: %s %s", f.ours.errno, f.ours.msg, f.kernel().errno, f.kernel().msg)
+	return fmt.Sprintf("%s %s | kernel: %s %s", f.ours.Errno, f.ours.Msg, f.kernel().Errno, f.kernel().Msg)
 }
 
 var numbers = regexp.MustCompile(`-?\b(0x[0-9a-f]+|\d+)\b|R\d+|#\d+`)

@@ -1,0 +1,149 @@
+// Package corpus takes programs of objects built elsewhere as a loader hands
+// them to bpf(2): to this verifier, and to the one of the kernel that runs.
+package corpus
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/image"
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/verifier"
+)
+
+// Object is an object file with its maps as a program sees them.
+type Object struct {
+	Image *image.Image
+	Defs  []*catalog.MapDef
+	Progs map[string]*image.Program // by name
+	// Flags are load flags besides those of the section, by program.
+	Flags map[string]uint32
+
+	kernel *btf.Spec
+}
+
+// Open reads an object file whose types are to fit those of kernel, for a
+// machine with so many CPUs.
+func Open(path string, kernel *btf.Spec, cpus int) (*Object, error) {
+	img, err := image.LoadFile(path, &image.Options{TargetBTF: func() (*btf.Spec, error) { return kernel, nil }})
+	if err != nil {
+		return nil, err
+	}
+	if img.ByteOrder != binary.LittleEndian {
+		return nil, errors.New("big-endian")
+	}
+	o := &Object{Image: img, Progs: map[string]*image.Program{}, Flags: map[string]uint32{}, kernel: kernel}
+	for _, m := range img.Maps {
+		complete(m)
+		o.Defs = append(o.Defs, mapDef(m, cpus))
+	}
+	for _, p := range img.Programs {
+		o.Progs[p.Name] = p
+	}
+	return o, nil
+}
+
+// complete gives a map the sizes that tools choose when they run.
+func complete(m *image.Map) {
+	if m.Type == catalog.MapStackTrace && m.ValueSize == 0 {
+		m.ValueSize = 127 * 8
+	}
+	switch m.Type {
+	case catalog.MapHash, catalog.MapArray, catalog.MapLRUHash, catalog.MapPerCPUHash, catalog.MapPerCPUArray, catalog.MapStackTrace:
+		m.MaxEntries = max(m.MaxEntries, 1)
+	case catalog.MapLPMTrie:
+		m.Flags |= catalog.FlagNoPrealloc // there is no other kind
+	}
+	if m.Inner != nil {
+		complete(m.Inner)
+	}
+}
+
+// mapDef is what a map is once it is made: its definition, with the special
+// fields of its values and the constants it is filled with.
+func mapDef(m *image.Map, cpus int) *catalog.MapDef {
+	d := m.Def(cpus)
+	for in := d; in != nil; in = in.Inner {
+		if in.Value != nil {
+			in.Special, _ = catalog.FindSpecial(in.Value, false) // the kernel ignores the error too
+		}
+	}
+	if m.Freeze && m.Flags&catalog.FlagRdonlyProg != 0 {
+		d.ReadConst = func(off uint32, b []byte) bool {
+			if uint64(off)+uint64(len(b)) > uint64(m.ValueSize) {
+				return false
+			}
+			clear(b)
+			if int(off) < len(m.Data) {
+				copy(b, m.Data[off:])
+			}
+			return true
+		}
+	}
+	return d
+}
+
+// Program is what bpf(2) would be given of p.
+func (o *Object) Program(p *image.Program) *verifier.Program {
+	vp := &verifier.Program{
+		Name: p.Name, Type: p.Type, Attach: p.Attach, Flags: p.Flags | o.Flags[p.Name], Insns: p.Insns,
+		GPL: gpl(o.Image.License), BTF: o.Image.BTF, KernelBTF: o.kernel, AttachTo: p.AttachTo,
+		MapByFD: func(int32) *catalog.MapDef { return nil },
+		MapByIdx: func(i int32) *catalog.MapDef {
+			if i < 0 || int(i) >= len(o.Defs) {
+				return nil
+			}
+			return o.Defs[i]
+		},
+	}
+	for _, f := range p.Funcs {
+		vp.Funcs = append(vp.Funcs, verifier.FuncInfo{Slot: f.Slot, Func: f.Func})
+	}
+	for _, l := range p.Lines {
+		vp.Lines = append(vp.Lines, verifier.LineInfo{Slot: l.Slot, File: l.File, Line: l.Line, LineNo: l.LineNo, Column: l.Column})
+	}
+	return vp
+}
+
+// gpl follows license_is_gpl_compatible (include/linux/license.h).
+func gpl(license string) bool {
+	switch license {
+	case "GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL":
+		return true
+	}
+	return false
+}
+
+// An Answer is what one verifier said of a program.
+type Answer struct {
+	Accept bool
+	Errno  string // of a refusal: "EACCES"
+	Msg    string // of a refusal: its reason
+	Log    string // at level 1
+	Insns  int    // instructions processed, 0: not known
+}
+
+// Verify asks this verifier about p.
+func (o *Object) Verify(p *image.Program, opts verifier.Options) (a Answer) {
+	if p.Err != nil {
+		return Answer{Errno: "image", Msg: p.Err.Error()}
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			a = Answer{Errno: "panic", Msg: fmt.Sprint("panic: ", r)}
+		}
+	}()
+	res, err := verifier.Verify(o.Program(p), opts)
+	if err == nil {
+		return Answer{Accept: true, Insns: res.Stats.InsnProcessed}
+	}
+	var ve *verifier.Error
+	if errors.As(err, &ve) {
+		return Answer{Errno: ve.Errno.Name(), Msg: ve.Msg, Log: strings.Join(ve.Lines, "\n")}
+	}
+	return Answer{Errno: "error", Msg: err.Error()}
+}
