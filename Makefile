@@ -19,7 +19,7 @@ soak:
 
 BENCH ?=
 
-.PHONY: bench bench-filter
+.PHONY: bench bench-filter bench-verify
 
 # bench compares what one run of a program costs here, in the Linux kernel, as
 # native code and in wazero; bench-filter compares skep filter with tcpdump,
@@ -29,6 +29,11 @@ bench:
 
 bench-filter:
 	cd bench && go run ./filter $(BENCH)
+
+# bench-verify compares the verifier with the kernel's on the objects
+# OBJECTS/SET/*.o, the examples if there is no other word.
+bench-verify:
+	cd bench && go run ./verify $(BENCH) $(OBJECTS)
 
 TABLE ?= selftests.tsv.gz
 DIR   ?= .
