@@ -37,12 +37,14 @@ import (
 //	func cb: static (ptr)           the function that starts at label cb, in order of the code
 //	refuse: EACCES some words       the verdict; default: accept
 //	log: some words                 words the log at level 2 must have
+//	pre: r1 = u64 [1, 9]            what is known before, and
+//	post: R1=scalar(…)              after: the program is made around them, see state_test.go
 //	kernel: accept                  the live kernel's verdict where it is known to differ, with why:
 //	why: one line
 //
 // Every case is also loaded into the live kernel, which must agree, unless it
-// permits no program of that type. With -update the refuse lines are written
-// anew from the kernel's verdicts.
+// permits no program of that type. With -update the refuse and post lines are
+// written anew from what the kernel says.
 type testCase struct {
 	name    string
 	prog    verifier.Program
@@ -58,6 +60,8 @@ type testCase struct {
 	differs bool
 	text    string
 	capBPF  bool
+	pres    []pre // see state_test.go
+	posts   []string
 	structs caseStructs // see types_test.go
 	btf     []byte      // they and the functions
 }
@@ -120,12 +124,19 @@ func parseCase(t testing.TB, f txtar.File) *testCase {
 			c.no, c.words, _ = strings.Cut(val, " ")
 		case "log":
 			c.log = append(c.log, val)
+		case "pre":
+			c.pres = append(c.pres, parsePre(t, val))
+		case "post", "taken":
+			c.posts = append(c.posts, line)
 		case "kernel":
 			c.differs = true
 		case "why":
 		default:
 			t.Fatalf("unknown setting %q", line)
 		}
+	}
+	if c.pres != nil {
+		c.asState(t)
 	}
 	c.withTypes(t)
 	insns, err := isa.Assemble(f.Name, c.text, isa.Symbols{
@@ -186,7 +197,7 @@ func (c *testCase) options() verifier.Options {
 
 // level is the log level a case needs: everything only if it looks for it.
 func (c *testCase) level() uint32 {
-	if len(c.log) > 0 {
+	if len(c.log) > 0 || c.pres != nil {
 		return 2
 	}
 	return 1
@@ -329,12 +340,15 @@ func updateCase(t *testing.T, f txtar.File) []byte {
 	}
 	var lines []string
 	for _, l := range strings.Split(head, "\n") {
-		if l != "" && !strings.HasPrefix(l, "refuse:") {
+		if l != "" && !strings.HasPrefix(l, "refuse:") && !strings.HasPrefix(l, "post:") && !strings.HasPrefix(l, "taken:") {
 			lines = append(lines, l)
 		}
 	}
 	if lp, err := loadKernel(t, c, c.level()); err == nil {
 		lp.Close()
+		if c.pres != nil {
+			lines = append(lines, c.postLines(t, lp.Log)...)
+		}
 	} else {
 		var ke *linux.Error
 		if !errors.As(err, &ke) {
@@ -391,6 +405,9 @@ func runCase(t *testing.T, c *testCase) {
 	opts.LogLevel = c.level()
 	res, err := verifier.Verify(&c.prog, opts)
 	checkVerdict(t, "skep", c, err)
+	if res != nil && c.pres != nil {
+		c.checkPosts(t, "skep", res.Log)
+	}
 	for _, w := range c.log {
 		if res != nil && !strings.Contains(res.Log, w) {
 			t.Errorf("skep: log has no %q:\n%s", w, res.Log)
@@ -408,6 +425,9 @@ func runCase(t *testing.T, c *testCase) {
 		return
 	}
 	if kerr == nil {
+		if c.pres != nil {
+			c.checkPosts(t, "kernel", lp.Log)
+		}
 		for _, w := range c.log {
 			if !strings.Contains(lp.Log, w) {
 				t.Errorf("kernel: log has no %q:\n%s", w, lp.Log)
