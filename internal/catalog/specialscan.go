@@ -82,6 +82,15 @@ type specialScan struct {
 	found []SpecialField
 	seen  map[SpecialKind]bool
 	nodes bool // list and tree nodes are special too
+	// plain are structs that had nothing special in them where they were met.
+	// Types can nest the same struct again and again, so that without a note of
+	// them a few hundred types take for ever.
+	plain map[plainStruct]bool
+}
+
+type plainStruct struct {
+	t     *btf.Struct
+	depth int
 }
 
 // structure scans the members of a struct that begins at off.
@@ -157,9 +166,19 @@ func (s *specialScan) nested(st *btf.Struct, off, size, n uint32, depth int) err
 	if depth+1 >= maxSpecialDepth {
 		return errno.E2BIG
 	}
-	before := len(s.found)
+	key := plainStruct{st, depth}
+	if s.plain[key] {
+		return 0
+	}
+	before, kinds := len(s.found), len(s.seen)
 	if e := s.structure(st, off, depth+1); e != 0 {
 		return e
+	}
+	if len(s.found) == before && len(s.seen) == kinds {
+		if s.plain == nil {
+			s.plain = make(map[plainStruct]bool)
+		}
+		s.plain[key] = true
 	}
 	once := slices.Clone(s.found[before:])
 	for i := uint32(1); i < n && len(once) > 0; i++ {
