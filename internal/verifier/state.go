@@ -218,19 +218,30 @@ func (s *state) insnOf(i int) int32 {
 type pool struct {
 	states []*state
 	frames []*frame
+	fresh  []frame // of a block, not used yet
 	hist   []histEntry
 	bytes  int // held by remembered states, roughly
 }
 
 func (p *pool) newFrame() *frame {
+	f := p.anyFrame()
+	*f = frame{stack: f.stack[:0]}
+	return f
+}
+
+// anyFrame is a frame to copy another one to: what is in it is old.
+func (p *pool) anyFrame() *frame {
 	if n := len(p.frames); n > 0 {
 		f := p.frames[n-1]
 		p.frames = p.frames[:n-1]
-		stack := f.stack[:0]
-		*f = frame{stack: stack}
 		return f
 	}
-	return &frame{}
+	if len(p.fresh) == 0 {
+		p.fresh = make([]frame, 8)
+	}
+	f := &p.fresh[0]
+	p.fresh = p.fresh[1:]
+	return f
 }
 
 func (p *pool) freeFrame(f *frame) { p.frames = append(p.frames, f) }
@@ -273,7 +284,7 @@ func (p *pool) clone(s *state) *state {
 		d.frames[i] = nil
 	}
 	for i := 0; i <= s.cur; i++ {
-		d.frames[i] = p.newFrame()
+		d.frames[i] = p.anyFrame()
 		d.frames[i].copyFrom(s.frames[i])
 	}
 	return d
