@@ -265,6 +265,9 @@ func print(s *ui.Streams, o *Options, results []result) error {
 			fmt.Fprintf(&b, "  %s: %s\n", ui.Printable(r.refused.Where), ui.Printable(r.refused.Source))
 		}
 	}
+	if b.Len() > 0 && o.LogLevel == 0 {
+		fmt.Fprintf(&b, "\n%s\n", s.Paint(ui.Faint, "skep verify --explain says why, and what to change."))
+	}
 	if o.LogLevel != 0 {
 		for _, r := range results {
 			fmt.Fprintf(&b, "\n%s\n%s", s.Paint(ui.Bold, "-- "+ui.Printable(r.prog.Name)+" --"), r.log)
