@@ -208,17 +208,23 @@ var (
 	identifier = regexp.MustCompile(`^[A-Za-z_]\w*`)
 )
 
-// assigned is the variable a line of C assigns to, "" if it cannot be told.
-func assigned(line string) string {
+// assigned is the variable that a place's line assigns to before its column, "" if it cannot be told.
+func (p Place) assigned() string {
+	line := p.Source
 	if i := strings.Index(line, "//"); i >= 0 {
 		line = line[:i]
 	}
-	m := assignment.FindAllStringSubmatchIndex(line, -1)
-	if len(m) != 1 {
+	// "a[i] = …" and "x->y = …" are names too; "<=", "+=" and the like never match.
+	name, n := "", 0
+	for _, m := range assignment.FindAllStringSubmatchIndex(line, -1) {
+		if p.Column == 0 || m[2] < p.Column {
+			name = line[m[2]:m[3]]
+		}
+		n++
+	}
+	if p.Column == 0 && n > 1 {
 		return ""
 	}
-	name := line[m[0][2]:m[0][3]]
-	// "a[i] = …" and "x->y = …" are names too; "<=", "+=" and the like never match.
 	return name
 }
 

@@ -53,7 +53,7 @@ func (s *story) whyLeak() {
 	slot, _ := strconv.Atoi(m[1])
 	at := s.lastAt(slot)
 	call := s.callee(s.insns[slot], slot)
-	name := assigned(s.placeAt(slot).Source)
+	name := s.placeAt(slot).assigned()
 	if name == "" {
 		name = s.objectName(slot)
 	}
@@ -350,6 +350,11 @@ func (s *story) whyLocked() {
 		open := s.calleeAt(at)
 		s.know("%s() at %s opened a section that is still open", open, s.placeOf(at))
 		s.note(at, "%s() opens the section", open)
+		for j := at + 1; j < s.now; j++ {
+			if s.insn(j).IsLocalCall() && s.depth(j+1) > s.depth(j) && s.depth(j+1) <= s.depth(s.now) && s.depth(j) >= s.depth(at) {
+				s.note(j, "%s() is called inside it", s.calleeAt(j))
+			}
+		}
 		s.note(s.now, "%s() is called inside it", call)
 		switch s.kindNow().ID {
 		case "lock-twice":

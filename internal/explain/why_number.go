@@ -63,6 +63,15 @@ func (s *story) whyBounds() {
 	}
 	what := s.what(v)
 	s.know("%s is %s", s.called(n), what)
+	if w := s.reg(n + 1); v.Fixed() && s.insn(s.now).IsHelperCall() && n < 5 && w != nil && w.Scalar() {
+		if _, known := w.Const(); !known {
+			s.know("the size that goes with it is %s", s.what(w))
+			s.trace(s.now, s.here(n))
+			s.noteNumber(s.here(n+1), s.now)
+			s.boundFix(s.here(n+1), s.now, "", fmt.Sprintf("Bound %s to what is there, %s", s.nameHere(n+1, "the size"), bytes(size0-max(v.Off(), 0))))
+			return
+		}
+	}
 	if v.Fixed() {
 		s.know("%s accessed at offset %d: that is up to byte %d, and there are %d", bytesAre(size), off, off+size, size0)
 		s.trace(s.now, s.here(n))

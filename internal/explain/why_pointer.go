@@ -235,6 +235,8 @@ func (s *story) whyNotPointer() {
 			}
 		}
 	case from.how != loaded || p == nil || ins.Op.Class() != isa.ClassLDX:
+	case p.Kind() == "fp" && !p.Fixed():
+		s.fixAt(s.placeOf(from.at), "", "Choose the pointer with if and else, or unroll the loop: a pointer saved on the stack is only known when it is read from a fixed place")
 	case p.Kind() == "fp" && p.Fixed():
 		s.whyClobbered(from.at, spot{frame: p.Frame(), slot: true, index: slotOf(p.Offset() + int(ins.Off))})
 	case p.Kind() == "pkt":
@@ -394,12 +396,18 @@ func (s *story) whyPacket() {
 		s.note(same.at, "this comparison proves that %s are there", bytes(v.Range()))
 		s.note(s.now, "this reaches up to byte %d: %d more", need, need-v.Range())
 		s.fixAt(s.placeOf(same.at), "", "Let the comparison cover %d bytes instead of %d: compare the end of everything that is read with data_end", need, v.Range())
-	case same != nil && tooFar(v):
+	case same != nil && (tooFar(v) || tooFar(same.ptr)):
 		sp, at, _ := s.addend(n)
 		s.noteNumber(sp, at)
 		s.note(same.at, "this comparison proves nothing: the pointer may be more than %d bytes into the packet, where the verifier gives up", maxPacketOff)
 		_, hi := v.Unsigned()
-		s.boundFix(sp, at, "", fmt.Sprintf("Bound the offset before it is added to the pointer (it may be %d now; packets have at most %d bytes)", hi, maxPacketOff))
+		inLoop := ""
+		if w := s.value(at, sp); w != nil {
+			if _, most := w.Unsigned(); most < hi {
+				inLoop = "; where a loop moves the pointer, count the offset in a variable of its own and leave when it is too large"
+			}
+		}
+		s.boundFix(sp, at, "", fmt.Sprintf("Bound the offset before it is added to the pointer (it may be %d now; packets have at most %d bytes)%s", hi, maxPacketOff, inLoop))
 	case same != nil:
 		s.note(same.at, "this comparison is of the pointer itself and proves nothing of the bytes behind it")
 		s.fixAt(s.placeOf(same.at), fmt.Sprintf("if (%s > data_end)\n\t%s", end, s.leave()), "Compare the end of what is read, not its start, with data_end")

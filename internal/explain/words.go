@@ -216,17 +216,17 @@ func (s *story) name(at int, sp spot) string {
 			if e.at < 0 {
 				continue
 			}
-			line := s.placeOf(e.at).Source
+			p := s.placeOf(e.at)
 			if f := s.h.Steps[e.at].Frames[s.depth(e.at)]; e.how == returned && f.CallSite >= 0 {
-				line = s.placeAt(f.CallSite).Source
+				p = s.placeAt(f.CallSite)
 			}
-			if e.how == called && !directly(line, s.calleeAt(e.at)) {
+			if e.how == called && !directly(p, s.calleeAt(e.at)) {
 				return ""
 			}
-			if e.how != called && e.how != returned && callInLine.MatchString(line) {
+			if e.how != called && e.how != returned && callInLine.MatchString(p.Source) {
 				continue // what is assigned is the call's result
 			}
-			if n := assigned(line); n != "" && !strings.Contains(n, "[") {
+			if n := p.assigned(); n != "" && !strings.Contains(n, "[") {
 				return n
 			}
 		}
@@ -257,8 +257,12 @@ func (s *story) nameOf(n int) string {
 }
 
 // directly reports whether a line of C assigns the result of a call of callee as it is.
-func directly(line, callee string) bool {
+func directly(p Place, callee string) bool {
+	line := p.Source
 	i := strings.Index(line, callee+"(")
+	if p.Column > 0 && p.Column <= len(line) && strings.HasPrefix(line[p.Column-1:], callee) {
+		i = p.Column - 1
+	}
 	if i < 0 {
 		return callee == "" || strings.Contains(callee, " ") || !callInLine.MatchString(line)
 	}
@@ -382,6 +386,9 @@ func (s *story) load(e event) string {
 			if sl := s.slot(e.at, at); sl == nil || sl.Kind() == "" {
 				return "read from the stack, where nothing was written" + tail
 			}
+		}
+		if !p.Fixed() {
+			return "read from the stack at an index that varies: pointers saved there come back as numbers"
 		}
 		return "read from the stack" + tail
 	case "pkt":
