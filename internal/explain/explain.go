@@ -3,6 +3,7 @@ package explain
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/skep-bpf/skep/internal/verifier"
@@ -87,6 +88,9 @@ func (s *story) finish() {
 	if x.Fix.Place == (Place{}) {
 		x.Fix.Place = x.At
 	}
+	if s.h.Cut && !s.kindIs("too-complex") {
+		s.know("the path is longer than what is remembered of it: where some values come from is not known")
+	}
 	// The path in order, each place and text once.
 	var notes []Note
 	for at := range len(s.h.Steps) + 1 {
@@ -102,7 +106,7 @@ func (s *story) finish() {
 
 // know adds a fact.
 func (s *story) know(format string, args ...any) {
-	if t := sentence(fmt.Sprintf(format, args...)); !contains(s.x.Known, t) {
+	if t := sentence(fmt.Sprintf(format, args...)); !slices.Contains(s.x.Known, t) {
 		s.x.Known = append(s.x.Known, t)
 	}
 }
@@ -134,15 +138,6 @@ func (s *story) fixBefore(p Place, code, format string, args ...any) {
 func (s *story) fixAfter(p Place, code, format string, args ...any) {
 	s.fixAt(p, code, format, args...)
 	s.x.Fix.After = true
-}
-
-func contains(list []string, t string) bool {
-	for _, l := range list {
-		if l == t {
-			return true
-		}
-	}
-	return false
 }
 
 // sentence begins with a capital letter, unless with a name, and ends with a full stop.

@@ -228,13 +228,6 @@ func (s *story) whyHeld() {
 		s.know("the section that %s() opened at %s is open where the path ends", s.calleeAt(at), s.placeOf(at))
 		s.note(at, "%s() opens it", s.calleeAt(at))
 	}
-	what := s.h.Err.Msg
-	if s.insn(s.now).IsExit() {
-		what = "the program ends"
-	} else if c := s.calleeAt(s.now); c != "" {
-		what = c + "() ends the program"
-	}
-	_ = what
 	s.endsHeld(at, ending(pair.open), name, func(i int) bool {
 		return (s.insns[i].IsHelperCall() || s.insns[i].IsKfuncCall()) && s.callee(s.insns[i], i) == pair.close
 	})

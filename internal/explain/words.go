@@ -298,14 +298,14 @@ func (s *story) parameter(sp spot) string {
 }
 
 // nameHere is the name of register n at the refusal, in backquotes, or another way to say it.
-func (s *story) nameHere(n int, else_ string) string {
+func (s *story) nameHere(n int, otherwise string) string {
 	if s.now < 0 || n < 0 {
-		return else_
+		return otherwise
 	}
 	if name := s.nameOf(n); name != "" {
 		return "`" + name + "`"
 	}
-	return else_
+	return otherwise
 }
 
 // source says where an event's value comes from, as something a person did.

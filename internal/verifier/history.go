@@ -95,9 +95,6 @@ func (v *Value) Fixed() bool { return v.r.isConst() }
 func (v *Value) Off() int    { return int(v.r.off) }
 func (v *Value) Offset() int { return int(v.r.off) + int(int64(v.r.bits.value)) }
 
-// Mask are the bits that may be set of a number.
-func (v *Value) Mask() uint64 { return v.r.bits.value | v.r.bits.mask }
-
 // Signed and Unsigned are the ranges of a number, or of the variable part of an offset.
 func (v *Value) Signed() (lo, hi int64)    { return v.r.smin, v.r.smax }
 func (v *Value) Unsigned() (lo, hi uint64) { return v.r.umin, v.r.umax }
