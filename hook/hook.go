@@ -6,7 +6,11 @@
 // where a packet goes is told, not done, by [Delivery] values.
 package hook
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/skep-bpf/skep"
+)
 
 // Place is where a delivery goes.
 type Place uint8
@@ -45,6 +49,14 @@ type Meta struct {
 	Tstamp    uint64 // nanoseconds
 	// VLANProto and VLANTCI are a tag the device took off the packet; 0: none.
 	VLANProto, VLANTCI uint16
+}
+
+// hold returns a CPU the caller holds, or takes the one with that number.
+func hold(m *skep.Machine, id int, held *skep.CPU) (*skep.CPU, error) {
+	if held != nil {
+		return held, nil
+	}
+	return m.HoldCPU(id)
 }
 
 func unknown(what string, v uint32) string { return fmt.Sprintf("%s(%d)", what, int32(v)) }

@@ -40,6 +40,8 @@ func (a TCAction) String() string {
 // TCOptions shape a tc hook.
 type TCOptions struct {
 	CPU int
+	// Held is the CPU to use, if not nil: one the caller holds, whenever it runs the hook.
+	Held *skep.CPU
 	// Egress puts the hook on the way out; else it is on the way in.
 	Egress bool
 	// Classify takes a classifier's return value as a class, not as an action
@@ -70,22 +72,26 @@ func NewTC(m *skep.Machine, prog *skep.Program, opts *TCOptions) (*TC, error) {
 	if opts != nil {
 		t.opts = *opts
 	}
-	cpu, err := m.HoldCPU(t.opts.CPU)
-	if err != nil {
+	var err error
+	if t.cpu, err = hold(m, t.opts.CPU, t.opts.Held); err != nil {
 		return nil, err
 	}
-	t.cpu = cpu
 	return t, nil
 }
 
 // Close gives the CPU back.
-func (t *TC) Close() { t.cpu.Release() }
+func (t *TC) Close() {
+	if t.opts.Held == nil {
+		t.cpu.Release()
+	}
+}
 
 // TCResult is what a filter decided about one packet.
 type TCResult struct {
 	Action  TCAction
 	ClassID uint32 // the class a classifier chose, where it chose one
 	Return  uint32 // what the program returned
+	Mark    uint32 // the packet's, after the program
 	// Packet is the packet after the program, with its link header, valid until the next run.
 	Packet []byte
 	// Deliveries is where the packet goes: the stack or the device for OK and its
@@ -106,16 +112,16 @@ func (t *TC) Run(data []byte, meta Meta) (TCResult, error) {
 	if err != nil {
 		return TCResult{}, err
 	}
-	r := TCResult{Return: r0, Packet: pkt.Bytes(), ClassID: pkt.TCClassID}
+	r := TCResult{Return: r0, Mark: pkt.Mark, Packet: pkt.Bytes(), ClassID: pkt.TCClassID}
 	switch {
 	case t.action:
-		r.Action = t.actionVerdict(TCAction(r0))
+		r.Action = actionVerdict(TCAction(r0), t.opts.Default)
 	case t.opts.Classify:
-		r.Action, r.ClassID = t.classVerdict(r0)
+		r.Action, r.ClassID = classVerdict(r0, t.opts.ClassID)
 	default:
 		r.Action = directVerdict(TCAction(r0))
 	}
-	r.Deliveries = t.deliver(r)
+	r.Deliveries = deliverTC(t.cpu, t.opts.Egress, &r, &t.out)
 	return r, nil
 }
 
@@ -128,40 +134,40 @@ func directVerdict(a TCAction) TCAction {
 	return TCUnspec
 }
 
-// actionVerdict admits what an action may say (tcf_bpf_act).
-func (t *TC) actionVerdict(a TCAction) TCAction {
+// actionVerdict admits what an action may say; unspec is what it says by saying
+// nothing (tcf_bpf_act).
+func actionVerdict(a, unspec TCAction) TCAction {
 	switch a {
 	case TCPipe, TCReclassify, TCOK, TCRedirect, TCShot:
 		return a
 	case TCUnspec:
-		return t.opts.Default
+		return unspec
 	}
 	return TCUnspec
 }
 
-// classVerdict reads a return value as a class (cls_bpf_classify).
-func (t *TC) classVerdict(r0 uint32) (TCAction, uint32) {
+// classVerdict reads a return value as a class; own is the filter's (cls_bpf_classify).
+func classVerdict(r0, own uint32) (TCAction, uint32) {
 	switch r0 {
 	case 0:
 		return TCUnspec, 0
 	case ^uint32(0):
-		return TCOK, t.opts.ClassID
+		return TCOK, own
 	}
 	return TCOK, r0
 }
 
-// deliver says where a packet with this result goes, when no other filter follows.
-func (t *TC) deliver(r TCResult) []Delivery {
-	pkt := t.cpu.Packet()
+// deliverTC says where the CPU's packet goes with this result.
+func deliverTC(cpu *skep.CPU, egress bool, r *TCResult, out *[1]Delivery) []Delivery {
 	d := Delivery{To: ToStack, Packet: r.Packet}
-	if t.opts.Egress {
-		d = Delivery{To: ToDevice, Ifindex: pkt.Ifindex, Packet: r.Packet}
+	if egress {
+		d = Delivery{To: ToDevice, Ifindex: cpu.Packet().Ifindex, Packet: r.Packet}
 	}
 	switch r.Action {
 	case TCShot, TCStolen, TCQueued, TCTrap:
 		return nil
 	case TCRedirect:
-		to := t.cpu.Redirect()
+		to := cpu.Redirect()
 		if to.Kind == skep.RedirectNone {
 			return nil // dropped, as skb_do_redirect does without a target
 		}
@@ -170,8 +176,8 @@ func (t *TC) deliver(r TCResult) []Delivery {
 			d.To = ToIngress
 		}
 	}
-	t.out[0] = d
-	return t.out[:]
+	out[0] = d
+	return out[:]
 }
 
 func skbOptions(m Meta) skep.SKBOptions {

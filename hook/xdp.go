@@ -1,6 +1,7 @@
 package hook
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/skep-bpf/skep"
@@ -32,6 +33,8 @@ func (a XDPAction) String() string {
 type XDPOptions struct {
 	// CPU is the virtual CPU packets are received on.
 	CPU int
+	// Held is the CPU to use, if not nil: one the caller holds, whenever it runs the hook.
+	Held *skep.CPU
 	// Exception is called where the kernel raises the xdp_exception trace event:
 	// the program returned XDP_ABORTED or a value that is no action, or a redirect led nowhere.
 	Exception func(action XDPAction)
@@ -57,16 +60,19 @@ func NewXDP(m *skep.Machine, prog *skep.Program, opts *XDPOptions) (*XDP, error)
 	if opts != nil {
 		x.opts = *opts
 	}
-	cpu, err := m.HoldCPU(x.opts.CPU)
-	if err != nil {
+	var err error
+	if x.cpu, err = hold(m, x.opts.CPU, x.opts.Held); err != nil {
 		return nil, err
 	}
-	x.cpu = cpu
 	return x, nil
 }
 
 // Close gives the CPU back.
-func (x *XDP) Close() { x.cpu.Release() }
+func (x *XDP) Close() {
+	if x.opts.Held == nil {
+		x.cpu.Release()
+	}
+}
 
 // Run receives one packet. Deliveries is empty for a packet that was dropped;
 // it is reused by the next run.
@@ -189,13 +195,14 @@ func (x *XDP) onCPU(t skep.RedirectTarget) error {
 		x.cpu.Release()
 		other, err := x.mach.HoldCPU(int(t.CPU))
 		if err != nil {
-			x.cpu, _ = x.mach.HoldCPU(own)
-			return err
+			return errors.Join(err, x.back(own))
 		}
+		handle := x.cpu
 		x.cpu = other
 		defer func() {
-			x.cpu.Release()
-			x.cpu, _ = x.mach.HoldCPU(own)
+			other.Release()
+			x.cpu = handle
+			x.back(own) // the machine had the CPU before
 		}()
 	}
 	if err := x.cpu.Packet().SetXDP(data, opts); err != nil {
@@ -218,6 +225,15 @@ func (x *XDP) onCPU(t skep.RedirectTarget) error {
 	// The other CPU's packet does not outlive its release.
 	for i := from; i < len(x.out); i++ {
 		x.out[i].Packet = append([]byte(nil), x.out[i].Packet...)
+	}
+	return err
+}
+
+// back takes the own CPU again, by the handle it was held with.
+func (x *XDP) back(own int) error {
+	c, err := x.mach.HoldCPU(own)
+	if err == nil {
+		*x.cpu = *c
 	}
 	return err
 }
