@@ -58,6 +58,11 @@ type Clsact struct {
 	cpu  *skep.CPU
 	out  [1]Delivery
 
+	*shared
+}
+
+// shared is what all views of a hook have in common.
+type shared struct {
 	mu    sync.Mutex // of changes
 	state atomic.Pointer[clsact]
 }
@@ -71,7 +76,7 @@ type clsact struct {
 // NewClsact makes a hook without filters, which lets everything pass. Of the
 // options, those that concern one filter are not looked at.
 func NewClsact(m *skep.Machine, opts *TCOptions) (*Clsact, error) {
-	c := &Clsact{}
+	c := &Clsact{shared: &shared{}}
 	if opts != nil {
 		c.opts = *opts
 	}
@@ -88,8 +93,22 @@ func (c *Clsact) Close() {
 	}
 }
 
+// On returns a view of the same links and filters for another CPU, which the
+// caller holds whenever it runs packets there: devices pass packets on several.
+func (c *Clsact) On(cpu *skep.CPU) *Clsact {
+	opts := c.opts
+	opts.Held = cpu
+	return &Clsact{opts: opts, cpu: cpu, shared: c.shared}
+}
+
+// Empty reports whether there are neither links nor filters.
+func (c *Clsact) Empty() bool {
+	s := c.state.Load()
+	return len(s.links) == 0 && len(s.filters) == 0
+}
+
 // change exchanges the state for one that f has changed a copy of.
-func (c *Clsact) change(f func(*clsact) error) error {
+func (c *shared) change(f func(*clsact) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old := c.state.Load()

@@ -32,6 +32,7 @@ func (p Place) String() string {
 type Delivery struct {
 	To      Place
 	Ifindex uint32 // of ToDevice and ToIngress
+	Peer    bool   // of ToIngress: into the other end of the device, not into itself
 	CPU     uint32 // of ToCPU
 	Socket  any    // of ToSocket: what the xskmap holds
 	// Packet starts with the link header. It is valid until the hook's next run.

@@ -172,7 +172,8 @@ func deliverTC(cpu *skep.CPU, egress bool, r *TCResult, out *[1]Delivery) []Deli
 			return nil // dropped, as skb_do_redirect does without a target
 		}
 		d.To, d.Ifindex = ToDevice, to.Ifindex
-		if to.Kind == skep.RedirectPeer || to.Kind == skep.RedirectIfindex && to.Flags&skep.RedirectIngress != 0 {
+		d.Peer = to.Kind == skep.RedirectPeer
+		if d.Peer || to.Kind == skep.RedirectIfindex && to.Flags&skep.RedirectIngress != 0 {
 			d.To = ToIngress
 		}
 	}

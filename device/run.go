@@ -1,0 +1,484 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/skep-bpf/skep"
+	"github.com/skep-bpf/skep/hook"
+)
+
+// Sizes of the receive loop: how many frames are taken at a time, as NAPI does, how
+// many are sent to a device in one go, and what a frame may have, in bytes.
+const (
+	batchSize = 64
+	bulkSize  = 16
+	frameSize = 64 << 10
+)
+
+// xmitLimit is how often a packet may be sent on from one egress hook to another
+// (XMIT_RECURSION_LIMIT).
+const xmitLimit = 8
+
+// maxHooks is how many programs a worker keeps a hook for.
+const maxHooks = 16
+
+// Run moves packets until all ports have ended or ctx is done, which closes them.
+// Queue q of a device runs on virtual CPU q, counted round.
+func (n *Network) Run(ctx context.Context) error {
+	n.mu.Lock()
+	if n.running {
+		n.mu.Unlock()
+		return errors.New("device: the network runs already")
+	}
+	n.running = true
+	var queues, cpus sync.WaitGroup
+	var errs []error
+	var errMu sync.Mutex
+	fail := func(err error) {
+		errMu.Lock()
+		errs = append(errs, err)
+		errMu.Unlock()
+	}
+	n.cpus = nil
+	for id := range n.mach.CPUs() {
+		q := &cpuQueue{in: make(chan parcel, cpuBacklog)}
+		n.cpus = append(n.cpus, q)
+		w := newWorker(n, id)
+		cpus.Go(func() {
+			if err := q.serve(w); err != nil {
+				fail(err)
+			}
+		})
+	}
+	var all []*Device
+	for _, d := range n.devices {
+		all = append(all, d)
+		for q := range d.port.Queues() {
+			w := newWorker(n, q%n.mach.CPUs())
+			queues.Go(func() {
+				if err := w.receive(d, q); err != nil {
+					fail(fmt.Errorf("device %s: %w", d.name, err))
+				}
+			})
+		}
+	}
+	n.mu.Unlock()
+	stop := context.AfterFunc(ctx, func() {
+		for _, d := range all {
+			d.port.Close()
+		}
+	})
+	queues.Wait()
+	stop()
+	for _, q := range n.cpus {
+		close(q.in)
+	}
+	cpus.Wait()
+	n.mu.Lock()
+	n.running = false
+	n.mu.Unlock()
+	return errors.Join(errs...)
+}
+
+// worker is a goroutine that moves packets on one virtual CPU, which it holds
+// while there are some.
+type worker struct {
+	net  *Network
+	id   int
+	cpu  *skep.CPU // one handle for all hooks, filled while the CPU is held
+	xdp  map[*skep.Program]*hook.XDP
+	tc   map[*hook.Clsact]*hook.Clsact // their views on this CPU
+	bulk map[*Device]*bulk
+	at   *Device // whose packet is looked at, for exceptions
+
+	backlog []parcel // to be received by devices of this network
+	spare   [][]byte // buffers
+	err     error
+}
+
+// parcel is a frame on its way into a device.
+type parcel struct {
+	d     *Device
+	frame []byte
+	stack bool // past XDP: it comes from another CPU's
+}
+
+// bulk is frames that wait to be sent together.
+type bulk struct {
+	frames [][]byte
+	bytes  int
+}
+
+func newWorker(n *Network, cpu int) *worker {
+	return &worker{
+		net: n, id: cpu, cpu: &skep.CPU{},
+		xdp: map[*skep.Program]*hook.XDP{}, tc: map[*hook.Clsact]*hook.Clsact{}, bulk: map[*Device]*bulk{},
+	}
+}
+
+// enter takes the CPU, and leave gives it back after everything that waits has been sent.
+func (w *worker) enter() error {
+	c, err := w.net.mach.HoldCPU(w.id)
+	if err == nil {
+		*w.cpu = *c
+	}
+	return err
+}
+
+func (w *worker) leave() error {
+	w.drain()
+	w.flush()
+	w.cpu.Release()
+	return w.err
+}
+
+// receive is the receive loop of a queue.
+func (w *worker) receive(d *Device, queue int) error {
+	bufs, frames := make([][]byte, batchSize), make([][]byte, batchSize)
+	for i := range bufs {
+		bufs[i] = make([]byte, frameSize)
+	}
+	for {
+		copy(frames, bufs)
+		got, err := d.port.Receive(queue, frames)
+		if got > 0 {
+			if err := w.enter(); err != nil {
+				return err
+			}
+			bytes := 0
+			for _, f := range frames[:got] {
+				bytes += len(f)
+				w.frame(d, queue, f)
+				w.drain()
+			}
+			d.stats.rxPackets.Add(uint64(got))
+			d.stats.rxBytes.Add(uint64(bytes))
+			if err := w.leave(); err != nil {
+				return err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// frame receives one frame.
+func (w *worker) frame(d *Device, queue int, f []byte) {
+	x := d.xdp.Load()
+	if x == nil || len(f) < ethernetHeader {
+		w.stack(d, f)
+		return
+	}
+	h := w.xdp[x.prog]
+	if h == nil {
+		if len(w.xdp) == maxHooks { // of programs that were exchanged
+			clear(w.xdp)
+		}
+		var err error
+		h, err = hook.NewXDP(w.net.mach, x.prog, &hook.XDPOptions{CPU: w.id, Held: w.cpu, Exception: w.exception})
+		if w.failed(err) {
+			return
+		}
+		w.xdp[x.prog] = h
+	}
+	w.at = d
+	action, deliveries, err := h.Run(f, hook.Meta{Ifindex: d.index, RxQueue: uint32(queue)})
+	if w.failed(err) {
+		return
+	}
+	d.stats.verdict(action)
+	if len(deliveries) == 0 {
+		d.stats.rxDropped.Add(1)
+	}
+	for _, del := range deliveries {
+		w.deliver(d, del)
+	}
+}
+
+// ethernetHeader is the least a frame has, in bytes.
+const ethernetHeader = 14
+
+func (w *worker) exception(a hook.XDPAction) {
+	if f := w.net.opts.Exception; f != nil {
+		f(w.at, a)
+	}
+}
+
+// failed keeps the first error, which ends the worker.
+func (w *worker) failed(err error) bool {
+	if err != nil && w.err == nil {
+		w.err = err
+	}
+	return err != nil
+}
+
+// deliver carries out a delivery of XDP.
+func (w *worker) deliver(d *Device, del hook.Delivery) {
+	switch del.To {
+	case hook.ToStack:
+		if d.ingress.Empty() {
+			w.up(d, del.Packet)
+			return
+		}
+		f := w.copied(del.Packet) // the next hook's packet lies where this one's does
+		w.stack(d, f)
+		w.done(f)
+	case hook.ToDevice:
+		if to := w.net.devices[del.Ifindex]; to != nil {
+			w.send(to, del.Packet)
+			return
+		}
+		d.stats.rxDropped.Add(1)
+	case hook.ToCPU:
+		if !w.net.cpus[del.CPU].put(parcel{d, append([]byte(nil), del.Packet...), true}) {
+			d.stats.rxDropped.Add(1)
+		}
+	case hook.ToSocket:
+		if s, ok := del.Socket.(interface{ Deliver(frame []byte) bool }); !ok || !s.Deliver(del.Packet) {
+			d.stats.rxDropped.Add(1)
+		}
+	}
+}
+
+// copied returns a copy of a frame, in a buffer of the worker.
+func (w *worker) copied(f []byte) []byte {
+	var b []byte
+	if n := len(w.spare); n > 0 {
+		b, w.spare = w.spare[n-1], w.spare[:n-1]
+	}
+	return append(b[:0], f...)
+}
+
+func (w *worker) done(f []byte) { w.spare = append(w.spare, f) }
+
+// view returns a hook's view on this worker's CPU.
+func (w *worker) view(c *hook.Clsact) *hook.Clsact {
+	v := w.tc[c]
+	if v == nil {
+		v = c.On(w.cpu)
+		w.tc[c] = v
+	}
+	return v
+}
+
+// stack takes a frame through a device's ingress hook and up.
+func (w *worker) stack(d *Device, f []byte) {
+	if d.ingress.Empty() || len(f) < ethernetHeader {
+		w.up(d, f)
+		return
+	}
+	r, err := w.view(d.ingress).Run(f, hook.Meta{Ifindex: d.index})
+	if w.failed(err) {
+		return
+	}
+	if len(r.Deliveries) == 0 {
+		d.stats.rxDropped.Add(1)
+		return
+	}
+	del := r.Deliveries[0]
+	if del.To == hook.ToStack {
+		w.up(d, del.Packet)
+		return
+	}
+	if !w.redirect(del, r.Mark, 0) {
+		d.stats.rxDropped.Add(1)
+	}
+}
+
+func (w *worker) up(d *Device, f []byte) {
+	if s := w.net.opts.Stack; s != nil {
+		s(d, f)
+	}
+}
+
+// redirect sends a packet of a tc hook where it goes; depth counts the egress
+// hooks it has passed.
+func (w *worker) redirect(del hook.Delivery, mark uint32, depth int) bool {
+	to := w.net.devices[del.Ifindex]
+	if to != nil && del.Peer {
+		to = to.peer
+	}
+	switch {
+	case to == nil || depth >= xmitLimit:
+		return false
+	case del.To == hook.ToIngress:
+		w.backlog = append(w.backlog, parcel{d: to, frame: w.copied(del.Packet)})
+		return true
+	}
+	f := w.copied(del.Packet)
+	w.xmit(to, f, mark, depth)
+	w.done(f)
+	return true
+}
+
+// xmit takes a frame through a device's egress hook and out.
+func (w *worker) xmit(d *Device, f []byte, mark uint32, depth int) {
+	if d.egress.Empty() || len(f) < ethernetHeader {
+		w.send(d, f)
+		return
+	}
+	r, err := w.view(d.egress).Run(f, hook.Meta{Ifindex: d.index, Mark: mark})
+	if w.failed(err) {
+		return
+	}
+	switch {
+	case len(r.Deliveries) == 0:
+		d.stats.txDropped.Add(1)
+	case r.Action != hook.TCRedirect:
+		w.send(d, r.Deliveries[0].Packet)
+	case !w.redirect(r.Deliveries[0], r.Mark, depth+1):
+		d.stats.txDropped.Add(1)
+	}
+}
+
+// send puts a frame into the bulk of a device.
+func (w *worker) send(d *Device, f []byte) {
+	b := w.bulk[d]
+	if b == nil {
+		b = &bulk{}
+		w.bulk[d] = b
+	}
+	b.frames = append(b.frames, w.copied(f))
+	b.bytes += len(f)
+	if len(b.frames) == bulkSize {
+		w.transmit(d, b)
+	}
+}
+
+func (w *worker) transmit(d *Device, b *bulk) {
+	sent, err := d.port.Transmit(b.frames)
+	if err != nil && !errors.Is(err, io.ErrClosedPipe) {
+		w.failed(fmt.Errorf("device %s: %w", d.name, err))
+	}
+	for i, f := range b.frames {
+		if i >= sent {
+			b.bytes -= len(f)
+		}
+		w.done(f)
+	}
+	d.stats.txPackets.Add(uint64(sent))
+	d.stats.txBytes.Add(uint64(b.bytes))
+	d.stats.txDropped.Add(uint64(len(b.frames) - sent))
+	b.frames, b.bytes = b.frames[:0], 0
+}
+
+// flush sends all that waits, at the end of a batch.
+func (w *worker) flush() {
+	for d, b := range w.bulk {
+		if len(b.frames) > 0 {
+			w.transmit(d, b)
+		}
+	}
+}
+
+// drain receives what redirects have sent into devices, and what programs have cloned.
+func (w *worker) drain() {
+	for round := 0; len(w.backlog) > 0 || w.net.sent.Load() > 0; round++ {
+		for _, c := range w.net.takeClones() {
+			if c.ingress {
+				w.backlog = append(w.backlog, parcel{d: c.d, frame: c.frame})
+				continue
+			}
+			w.xmit(c.d, c.frame, 0, 1)
+		}
+		waiting := w.backlog
+		w.backlog = nil
+		for _, p := range waiting {
+			if round >= batchSize { // in a circle
+				p.d.stats.rxDropped.Add(1)
+				continue
+			}
+			p.d.stats.rxPackets.Add(1)
+			p.d.stats.rxBytes.Add(uint64(len(p.frame)))
+			if x := p.d.xdp.Load(); x != nil && x.mode == Generic && !p.stack {
+				w.frame(p.d, 0, p.frame)
+			} else {
+				w.stack(p.d, p.frame)
+			}
+			w.done(p.frame)
+		}
+	}
+}
+
+// clone is a copy of a packet that a program has sent (bpf_clone_redirect) while
+// it still ran.
+type clone struct {
+	d       *Device
+	ingress bool
+	frame   []byte
+}
+
+// cloned takes such a copy; some worker's drain sends it on.
+func (n *Network) cloned(dev *skep.Device, ingress bool, frame []byte) {
+	d := n.devices[dev.Ifindex]
+	if d == nil {
+		return
+	}
+	n.cloneMu.Lock()
+	n.clones = append(n.clones, clone{d, ingress, append([]byte(nil), frame...)})
+	n.sent.Store(int64(len(n.clones)))
+	n.cloneMu.Unlock()
+}
+
+func (n *Network) takeClones() []clone {
+	if n.sent.Load() == 0 {
+		return nil
+	}
+	n.cloneMu.Lock()
+	defer n.cloneMu.Unlock()
+	taken := n.clones
+	n.clones = nil
+	n.sent.Store(0)
+	return taken
+}
+
+// cpuBacklog is how many frames wait for a CPU at most.
+const cpuBacklog = 1024
+
+// cpuQueue is where a cpumap sends frames: a goroutine per CPU takes them up the
+// stack there.
+type cpuQueue struct{ in chan parcel }
+
+func (q *cpuQueue) put(p parcel) bool {
+	select {
+	case q.in <- p:
+		return true
+	default:
+		return false
+	}
+}
+
+func (q *cpuQueue) serve(w *worker) error {
+	for p := range q.in {
+		if err := w.enter(); err != nil {
+			return err
+		}
+		for n := 0; ; n++ {
+			w.stack(p.d, p.frame)
+			w.drain()
+			if n == batchSize {
+				break
+			}
+			var more bool
+			select {
+			case p, more = <-q.in:
+			default:
+			}
+			if !more {
+				break
+			}
+		}
+		if err := w.leave(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

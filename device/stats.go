@@ -1,0 +1,44 @@
+package device
+
+import (
+	"sync/atomic"
+
+	"github.com/skep-bpf/skep/hook"
+)
+
+// Stats count what a device has done.
+type Stats struct {
+	RxPackets, RxBytes uint64
+	TxPackets, TxBytes uint64
+	// TxDropped did not find room at the port, RxDropped were dropped on their way in
+	// by a program or for want of a place to go.
+	TxDropped, RxDropped uint64
+	// XDP counts verdicts; those that are no action stand under XDPAborted.
+	XDP [hook.XDPRedirect + 1]uint64
+}
+
+// counters are a device's Stats while queues count.
+type counters struct {
+	rxPackets, rxBytes, txPackets, txBytes, txDropped, rxDropped atomic.Uint64
+	xdp                                                          [hook.XDPRedirect + 1]atomic.Uint64
+}
+
+func (c *counters) verdict(a hook.XDPAction) {
+	if int(a) >= len(c.xdp) {
+		a = hook.XDPAborted
+	}
+	c.xdp[a].Add(1)
+}
+
+// Stats returns what the device has counted so far.
+func (d *Device) Stats() Stats {
+	c := &d.stats
+	s := Stats{
+		RxPackets: c.rxPackets.Load(), RxBytes: c.rxBytes.Load(), TxPackets: c.txPackets.Load(), TxBytes: c.txBytes.Load(),
+		TxDropped: c.txDropped.Load(), RxDropped: c.rxDropped.Load(),
+	}
+	for i := range c.xdp {
+		s.XDP[i] = c.xdp[i].Load()
+	}
+	return s
+}
