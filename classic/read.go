@@ -35,6 +35,9 @@ func Read(file string, data []byte, order binary.ByteOrder, symbols Symbols) ([]
 // blanks, line ends or commas part.
 func readNumbers(file, text string) ([]Instruction, error) {
 	fields := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \t\r\n,", r) })
+	if len(fields) == 0 {
+		return nil, &SyntaxError{file, 1, 1, "no numbers"}
+	}
 	count, err := strconv.Atoi(fields[0])
 	if err != nil || count < 1 || count > MaxInstructions {
 		return nil, &SyntaxError{file, 1, 1, fmt.Sprintf("%s instructions; there must be 1 to %d", fields[0], MaxInstructions)}
