@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/oracle"
 	"github.com/skep-bpf/skep/isa"
 )
@@ -79,7 +80,8 @@ func TestRandomPrograms(t *testing.T) {
 }
 
 // chosen are the engines to compare. Each of skep's has one machine for all
-// programs, whose memory is given back and taken again as in a long life.
+// programs, whose memory is given back and taken again as in a long life, and
+// whose arrays are the same in all.
 func chosen(t *testing.T) (engines []Engine) {
 	for _, e := range Engines() {
 		if e.Available() != nil || *only != "" && !slices.Contains(strings.Split(*only, ","), e.Name()) {
@@ -91,7 +93,12 @@ func chosen(t *testing.T) (engines []Engine) {
 				t.Fatal(err)
 			}
 			t.Cleanup(m.Close)
-			o.machine = m
+			o.machine, o.arrays = m, map[string]maps.Map{}
+			t.Cleanup(func() {
+				for _, mp := range o.arrays {
+					m.CloseMap(mp)
+				}
+			})
 			e = o
 		}
 		engines = append(engines, e)

@@ -26,6 +26,7 @@ type ours struct {
 	blind   bool // with constants blinded
 	// machine is the one all cases run on; nil: one of its own for each.
 	machine *run.Machine
+	arrays  map[string]maps.Map // that machine's arrays, which are filled anew for each case
 }
 
 func (e ours) Name() string {
@@ -84,11 +85,17 @@ func (e ours) Run(c *Case) (_ *Outcome, err error) {
 	}()
 	var used []maps.Map
 	for _, cm := range c.Maps {
-		mp, err := m.NewMap(cm.Def)
-		if err != nil {
-			return nil, fmt.Errorf("map %s: %w", cm.Def.Name, err)
+		mp := e.arrays[cm.Def.Name]
+		if mp == nil {
+			if mp, err = m.NewMap(cm.Def); err != nil {
+				return nil, fmt.Errorf("map %s: %w", cm.Def.Name, err)
+			}
+			if e.arrays != nil && cm.Def.Type == catalog.MapArray {
+				e.arrays[cm.Def.Name] = mp
+			} else {
+				open = append(open, func() { m.CloseMap(mp) })
+			}
 		}
-		open = append(open, func() { m.CloseMap(mp) })
 		used = append(used, mp)
 		s := sized{mp, mp.ValueSize()}
 		if err := put(s, cm); err != nil {
