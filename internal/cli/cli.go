@@ -22,6 +22,7 @@ import (
 	"github.com/skep-bpf/skep/internal/cli/disasm"
 	"github.com/skep-bpf/skep/internal/cli/feature"
 	"github.com/skep-bpf/skep/internal/cli/filter"
+	"github.com/skep-bpf/skep/internal/cli/prog"
 	"github.com/skep-bpf/skep/internal/cli/run"
 	"github.com/skep-bpf/skep/internal/cli/ui"
 	"github.com/skep-bpf/skep/internal/cli/verify"
@@ -73,6 +74,7 @@ fault; 2 the command line is wrong.`,
 	})
 	root.AddCommand(
 		disasm.NewCmd(s),
+		prog.NewCmd(s),
 		run.NewCmd(s),
 		verify.NewCmd(s),
 		filter.NewCmd(s),

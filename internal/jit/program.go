@@ -78,6 +78,17 @@ func (p *Program) Free() { p.text.Free() }
 // Addr is where the code lies.
 func (p *Program) Addr() uint64 { return p.base }
 
+// Function returns where the code of function i lies in the program's.
+func (p *Program) Function(i int) (off, size int) {
+	off, end := p.Object.Entries[i], len(p.Object.Text)
+	for _, at := range p.Object.Entries {
+		if at > off {
+			end = min(end, at)
+		}
+	}
+	return off, end - off
+}
+
 // entry returns the address of the function that a callback's token names.
 func (p *Program) entry(token uint64) (addr uint64, length int, err error) {
 	i, ok := p.functions[token]

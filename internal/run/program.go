@@ -194,6 +194,9 @@ func (p *Program) Owner() maps.ProgOwner {
 	return maps.ProgOwner{Type: p.Info.Type, Attach: p.Info.Attach, Frags: p.frags}
 }
 
+// Native is the program's machine code, nil where it is interpreted.
+func (p *Program) Native() *jit.Program { return p.native }
+
 // Maps are the maps the program uses; they stay the program's.
 func (p *Program) Maps() []maps.Map {
 	p.m.mu.Lock()
