@@ -91,6 +91,14 @@ type MachineOptions struct {
 	Checked bool
 	// JIT chooses between native code and the interpreter; [JITAuto] is native code where there is any.
 	JIT JIT
+	// PerfMap names the functions of native code to perf, in /tmp/perf-PID.map.
+	PerfMap bool
+	// GDB names them to debuggers, by gdb's JIT interface; binaries without symbol
+	// table lack it.
+	GDB bool
+	// ProfileLabels gives samples of CPU profiles the label bpf_prog while a program
+	// runs: go tool pprof -tagleaf bpf_prog. A run costs some 10 ns more.
+	ProfileLabels bool
 	// Harden guards the process against programs written to abuse native code.
 	Harden Harden
 	// Unprivileged applies the verifier's rules for callers without CAP_BPF.
@@ -135,7 +143,7 @@ func NewMachine(opts *MachineOptions) (*Machine, error) {
 	}
 	ro := run.Options{
 		CPUs: o.CPUs, Clock: o.Clock, Net: o.Net, Process: o.Process, Checked: o.Checked, JIT: o.JIT,
-		Trace: traceTo(o),
+		Trace: traceTo(o), PerfMap: o.PerfMap, GDB: o.GDB, Labels: o.ProfileLabels,
 	}
 	if o.Seed != nil {
 		ro.Seed, ro.Seeded = *o.Seed, true

@@ -3,6 +3,7 @@ package run
 import (
 	"math/rand/v2"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/helpers"
@@ -24,10 +25,11 @@ type CPU struct {
 	env    helpers.Env
 	random *rand.Rand
 	pkt    *packet.Packet
-	prog   *Program // the one running
-	ctx    uint64   // what the run began with in R1
-	spent  bool     // the last run left in env what begin has to reset
-	lent   region   // map value a timer callback is given
+	prog   *Program       // the one running
+	ctx    uint64         // what the run began with in R1
+	outer  unsafe.Pointer // labels of the goroutine before the run
+	spent  bool           // the last run left in env what begin has to reset
+	lent   region         // map value a timer callback is given
 
 	scratch *mem.Block // a few bytes programs may be pointed at
 }
@@ -131,7 +133,7 @@ func (c *CPU) Retval() int32 { return c.env.Retval }
 // helpers work on, nil for program types without one. Errors are faults of
 // skep, or the machine's budget; a program by itself cannot fail.
 func (c *CPU) Run(p *Program, ctx uint64, pkt *packet.Packet) (uint64, error) {
-	if p != c.prog || pkt != c.env.Pkt || c.spent || c.native == nil || c.m.stats.Load() {
+	if p != c.prog || pkt != c.env.Pkt || c.spent || c.native == nil || c.m.stats.Load() || c.m.opts.Labels {
 		return c.RunUntil(nil, p, ctx, pkt)
 	}
 	// The way of small programs, where each call on the way counts: the same program
@@ -180,6 +182,9 @@ type region struct{ addr, size uint64 }
 func (c *CPU) begin(p *Program, ctx uint64, pkt *packet.Packet) (start int64) {
 	c.ctx = ctx
 	c.env.Pkt = pkt
+	if c.m.opts.Labels {
+		c.outer = profLabel()
+	}
 	c.running(p)
 	c.env.TailCall, c.env.Retval = nil, 0
 	if c.env.Redirect.Kind != helpers.RedirectNone {
@@ -195,6 +200,9 @@ func (c *CPU) begin(p *Program, ctx uint64, pkt *packet.Packet) (start int64) {
 func (c *CPU) running(p *Program) {
 	c.prog = p
 	c.env.Prog = &p.Info
+	if p.labels != nil {
+		c.label(p)
+	}
 }
 
 func (c *CPU) end(p *Program, start int64) {
@@ -203,6 +211,9 @@ func (c *CPU) end(p *Program, start int64) {
 		p.stats[c.id].time.Add(nanotime() - start)
 	}
 	c.spent = c.used()
+	if c.m.opts.Labels {
+		setProfLabel(c.outer)
+	}
 }
 
 // used reports whether a run has left something in env that belongs to it alone.

@@ -40,6 +40,10 @@ type Options struct {
 	Checked bool
 	// JIT chooses between native code and the interpreter.
 	JIT JIT
+	// PerfMap and GDB tell perf and debuggers of native code.
+	PerfMap, GDB bool
+	// Labels has CPU profiles tell programs apart, see [LabelKey].
+	Labels bool
 	// Budget bounds each run, in instructions on backward jumps and calls; 0: none.
 	Budget int64
 	// XSK resolves AF_XDP sockets for xskmaps; nil: there are none.

@@ -45,6 +45,10 @@ func (native) compile(p *rewrite.Program, owner *Program) (code, error) {
 		return nil, err
 	}
 	c.Owner = owner
+	if owner.forget, err = tellTools(&owner.m.opts, p, c); err != nil {
+		c.Free()
+		return nil, err
+	}
 	return c, nil
 }
 

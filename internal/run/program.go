@@ -1,6 +1,7 @@
 package run
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -32,6 +33,8 @@ type Program struct {
 	m      *Machine
 	code   code
 	native *jit.Program // code, where that is native
+	forget func()       // takes back what tools were told of it; nil where they were not
+	labels context.Context
 	kfuncs map[kfuncKey]kfunc
 	maps   []maps.Map
 	frags  bool
@@ -88,6 +91,9 @@ func (m *Machine) newProgram(rw *rewrite.Program, used []maps.Map, about About) 
 	}
 	if err := p.bind(); err != nil {
 		return nil, err
+	}
+	if m.opts.Labels {
+		p.labels = labelled(rw)
 	}
 	var err error
 	if p.code, err = m.engine.compile(rw, p); err != nil {
@@ -236,7 +242,12 @@ func (p *Program) Close() {
 			p.About.Freed()
 		}
 		// A run that began before may be in the code still.
-		p.m.Epoch.Retire(func() { p.m.engine.free(p.code) })
+		p.m.Epoch.Retire(func() {
+			if p.forget != nil {
+				p.forget()
+			}
+			p.m.engine.free(p.code)
+		})
 		p.m.Epoch.Reclaim()
 	}
 }
