@@ -21,6 +21,9 @@ func TestHardenBlind(t *testing.T) {
 	if _, err := NewMachine(&MachineOptions{Harden: Harden{Blind: 3}}); err == nil {
 		t.Error("there is no Blind 3")
 	}
+	if _, err := NewMachine(&MachineOptions{PerfMap: true, Harden: Harden{SealCode: true}}); err == nil {
+		t.Error("anonymous memory is sealed")
+	}
 }
 
 // With a seed, the numbers that hide constants repeat.

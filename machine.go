@@ -1,6 +1,7 @@
 package skep
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -91,7 +92,8 @@ type MachineOptions struct {
 	Checked bool
 	// JIT chooses between native code and the interpreter; [JITAuto] is native code where there is any.
 	JIT JIT
-	// PerfMap names the functions of native code to perf, in /tmp/perf-PID.map.
+	// PerfMap names the functions of native code to perf, in /tmp/perf-PID.map. It
+	// does not go with Harden.SealCode.
 	PerfMap bool
 	// GDB names them to debuggers, by gdb's JIT interface; binaries without symbol
 	// table lack it.
@@ -111,6 +113,12 @@ type Harden struct {
 	// Blind keeps constants out of native code, as net.core.bpf_jit_harden does: of
 	// no program (0), of those of an unprivileged machine (1), of all (2).
 	Blind int
+	// Retpolines makes indirect jumps of native code such that no other code in the
+	// process can teach the processor a wrong guess of where they go. Only on x86-64.
+	Retpolines bool
+	// SealCode gives each program's code memory of its own that nobody in the
+	// process can make writable again. It takes some pages for each program.
+	SealCode bool
 }
 
 // blind returns what hides the constants of programs, or nil.
@@ -141,9 +149,13 @@ func NewMachine(opts *MachineOptions) (*Machine, error) {
 	if o.Harden.Blind < 0 || o.Harden.Blind > 2 {
 		return nil, fmt.Errorf("skep: new machine: Harden.Blind is %d: there are 0, 1 and 2", o.Harden.Blind)
 	}
+	if o.PerfMap && o.Harden.SealCode {
+		return nil, errors.New("skep: new machine: PerfMap needs anonymous memory, which SealCode cannot seal: choose one")
+	}
 	ro := run.Options{
 		CPUs: o.CPUs, Clock: o.Clock, Net: o.Net, Process: o.Process, Checked: o.Checked, JIT: o.JIT,
 		Trace: traceTo(o), PerfMap: o.PerfMap, GDB: o.GDB, Labels: o.ProfileLabels,
+		Retpolines: o.Harden.Retpolines, Seal: o.Harden.SealCode,
 	}
 	if o.Seed != nil {
 		ro.Seed, ro.Seeded = *o.Seed, true

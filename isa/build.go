@@ -231,3 +231,6 @@ func KfuncCall(btfID int32, fdIdx int16) Instruction {
 
 // ExitInsn is `exit`.
 func ExitInsn() Instruction { return Instruction{Op: Opcode(ClassJMP) | Exit} }
+
+// Nospec is the barrier against speculation that rewriting puts in.
+func Nospec() Instruction { return Instruction{Op: OpNospec} }

@@ -147,6 +147,10 @@ const (
 	ModeArenaAtom  Opcode = 0xe0 // with ClassSTX
 )
 
+// OpNospec is the kernel's barrier against speculation (BPF_ST | BPF_NOSPEC),
+// which only rewritten programs have.
+const OpNospec = Opcode(ClassST) | 0xc0
+
 // Atomic operations: the immediate of an instruction with ModeATOMIC.
 const (
 	Fetch        int32 = 0x01

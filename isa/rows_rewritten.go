@@ -61,5 +61,8 @@ func rewrittenRows() (rows []Row) {
 			})
 		}
 	}
-	return rows
+	return append(rows, Row{
+		Name: "nospec", Op: OpNospec, CPU: CPUKernel, Group: GroupLinux, Syntax: "nospec", Kernel: "nospec",
+		Doc: "nothing behind it is begun before all before it is done",
+	})
 }

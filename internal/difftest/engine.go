@@ -22,11 +22,11 @@ type Engine interface {
 }
 
 // Engines are all there are: skep's interpreter in checked mode, as users run
-// it, and with inlined lookups; its JIT, without and with those, and with constants blinded; and Linux, last.
+// it, and with inlined lookups; its JIT, without and with those, and hardened; and Linux, last.
 func Engines() []Engine {
 	return []Engine{
 		ours{checked: true}, ours{}, ours{checked: true, inline: true},
-		ours{native: true}, ours{native: true, inline: true}, ours{native: true, inline: true, blind: true},
+		ours{native: true}, ours{native: true, inline: true}, ours{native: true, inline: true, hard: true},
 		kernel{},
 	}
 }

@@ -23,7 +23,8 @@ type ours struct {
 	native  bool // with its JIT, else its interpreter
 	checked bool
 	inline  bool // with the rewriter's inlined lookups
-	blind   bool // with constants blinded
+	hard    bool // with all that hardens native code
+	unpriv  bool // for a loader with CAP_BPF alone, so that the program is guarded against speculation
 	// machine is the one all cases run on; nil: one of its own for each.
 	machine *run.Machine
 	arrays  map[string]maps.Map // that machine's arrays, which are filled anew for each case
@@ -40,8 +41,11 @@ func (e ours) Name() string {
 	if e.inline {
 		name += "-inline"
 	}
-	if e.blind {
-		name += "-blind"
+	if e.hard {
+		name += "-hard"
+	}
+	if e.unpriv {
+		name += "-unpriv"
 	}
 	return name
 }
@@ -55,7 +59,7 @@ func (e ours) Available() error {
 
 // newMachine makes a machine for the engine.
 func (e ours) newMachine() (*run.Machine, error) {
-	opts := run.Options{CPUs: cpus, Checked: e.checked, JIT: run.JITOff}
+	opts := run.Options{CPUs: cpus, Checked: e.checked, JIT: run.JITOff, Retpolines: e.hard, Seal: e.hard}
 	if e.native {
 		opts.JIT = run.JITOn
 	}
@@ -104,8 +108,8 @@ func (e ours) Run(c *Case) (_ *Outcome, err error) {
 		o.Maps = append(o.Maps, s)
 	}
 	load := func(c *Case) (*run.Program, error) {
-		ro := rewrite.Options{Inline: e.inline}
-		if e.blind {
+		ro := rewrite.Options{Inline: e.inline, Guard: e.unpriv}
+		if e.hard {
 			ro.Blind = m.Secret
 		}
 		rw, err := e.compile(c, used, ro)
@@ -191,10 +195,10 @@ type verdict struct {
 // verify asks the verifier, which takes most of a case's time: once for all
 // engines that need no states, as nothing but the maps' addresses differs.
 func (e ours) verify(c *Case, vp *verifier.Program, used []maps.Map) (*verifier.Result, error) {
-	if c.verdict != nil && !e.checked {
+	if c.verdict != nil && !e.checked && !e.unpriv {
 		return c.verdict.on(used)
 	}
-	res, err := verifier.Verify(vp, verifier.Options{States: e.checked, CPUs: cpus})
+	res, err := verifier.Verify(vp, verifier.Options{States: e.checked, CPUs: cpus, Unprivileged: e.unpriv, CapBPF: e.unpriv})
 	if e := (*verifier.Error)(nil); errors.As(err, &e) {
 		log := e.Error()
 		if c.Refused != "" { // whole logs take as long as all the rest
@@ -208,7 +212,7 @@ func (e ours) verify(c *Case, vp *verifier.Program, used []maps.Map) (*verifier.
 	for _, m := range used {
 		v.defs = append(v.defs, m.Def())
 	}
-	if !e.checked {
+	if !e.checked && !e.unpriv {
 		c.verdict = v
 	}
 	return res, err

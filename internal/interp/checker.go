@@ -284,6 +284,9 @@ func (c *Checker) examine(vm *VM, f *checkedFrame, p *Program, pc int) *Violatio
 		}
 		return c.access(vm, p, pc, ins.Src, false)
 	case isa.ClassST:
+		if ins.Op == isa.OpNospec {
+			return nil
+		}
 		return c.access(vm, p, pc, ins.Dst, true)
 	case isa.ClassSTX:
 		base, write := ins.Dst, true

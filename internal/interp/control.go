@@ -25,6 +25,7 @@ func (vm *VM) rare() bool {
 		atomic32(r, ins)
 	case atomicB, atomicH:
 		atomicNarrow(r, ins)
+	case isa.OpNospec: // the interpreter itself is not guarded
 	case opGotol:
 		vm.pc += int(ins.Imm)
 		return vm.spend(-int(ins.Imm))

@@ -46,6 +46,12 @@ type Options struct {
 	Budgeted bool
 	// Layout tells how a map lies in memory, see [code.Options].
 	Layout func(m *catalog.MapDef) (l code.Layout, ok bool)
+	// Retpolines: see [code.Options].
+	Retpolines bool
+	// Seal puts the code into memory of its own that can never be written again.
+	Seal bool
+	// Anonymous puts it into memory of its own behind which there is no file.
+	Anonymous bool
 }
 
 // Available says why there is no native engine here; nil if there is one.
@@ -56,11 +62,19 @@ func Available() error { return exec.Available() }
 func Compile(p *rewrite.Program, o Options) (*Program, error) {
 	obj, err := compile(p, code.Options{
 		Features: exec.Host(), Poll: o.Budgeted || !brief(p), Layout: o.Layout,
+		Guard: p.Guarded, Retpolines: o.Retpolines,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("jit: %w", err)
 	}
-	text, err := exec.Install(obj.Text)
+	install := exec.Install
+	switch {
+	case o.Anonymous:
+		install = exec.InstallAnonymous
+	case o.Seal:
+		install = exec.InstallSealed
+	}
+	text, err := install(obj.Text)
 	if err != nil {
 		return nil, fmt.Errorf("jit: %w", err)
 	}

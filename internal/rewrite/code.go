@@ -62,8 +62,9 @@ type code struct {
 	cur      int32  // orig of what the pass emits
 	places   place  // how many there are
 	subprogs []verifier.Subprog
-	entry    []place // of functions, by index
-	blind    func() uint32
+	entry    []place       // of functions, by index
+	blind    func() uint32 // see Options
+	guard    bool
 	err      error
 }
 

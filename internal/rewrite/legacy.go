@@ -53,6 +53,9 @@ func inlineLegacy(c *code) {
 			isa.ALU64Imm(isa.Add, isa.AX, int32(size)),
 		)
 		c.jump(isa.JmpReg(isa.Jgt, isa.AX, end, 0), slow)
+		if c.guard {
+			c.emit(isa.Nospec())
+		}
 		c.emit(
 			isa.ALU64Reg(isa.Add, data, off),
 			isa.LoadMem(x.ins.Op.SizeBits(), isa.R0, data, 0),

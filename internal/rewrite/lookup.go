@@ -25,6 +25,9 @@ func inlineLookup(c *code) {
 		none, done := c.newPlace(), c.newPlace()
 		c.emit(isa.LoadMem(isa.W, isa.R0, isa.R2, 0))
 		c.jump(isa.JmpImm(isa.Jge, isa.R0, int32(m.MaxEntries), 0), none)
+		if c.guard {
+			c.emit(isa.Nospec())
+		}
 		c.emit(isa.ALU64Imm(isa.Mul, isa.R0, int32((m.ValueSize+7)&^7)))
 		c.imm64(isa.AX, m.ValueBase)
 		c.emit(isa.ALU64Reg(isa.Add, isa.R0, isa.AX))

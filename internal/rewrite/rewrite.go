@@ -33,6 +33,8 @@ type Program struct {
 	// Source is the verified program and Facts what is known of it.
 	Source *verifier.Program
 	Facts  *verifier.Result
+	// Guarded: what engines inline is to be guarded against speculation too.
+	Guarded bool
 }
 
 // Options choose among ways to say the same.
@@ -40,6 +42,8 @@ type Options struct {
 	// Inline writes array lookups and the fast path of legacy packet loads as
 	// BPF, instead of leaving them to the engine.
 	Inline bool
+	// Guard puts in the barriers and masks against speculation that the verifier asks for.
+	Guard bool
 	// Blind draws the numbers that hide the program's constants; nil: they stay as they are.
 	Blind func() uint32
 }
@@ -60,6 +64,7 @@ var passes = []pass{
 	{name: "dead", run: removeDead},
 	{name: "nops", run: removeNops},
 	{name: "may_goto", run: expandMayGoto},
+	{name: "guard", run: guardSpeculation, when: guards},
 	{name: "imm64", run: resolveImmediates},
 	{name: "ctx", run: convertContext},
 	{name: "arena", run: convertArena},
@@ -70,6 +75,7 @@ var passes = []pass{
 }
 
 func inlines(o *Options) bool { return o.Inline }
+func guards(o *Options) bool  { return o.Guard }
 func blinds(o *Options) bool  { return o.Blind != nil }
 
 // Rewrite makes a program that the verifier accepted ready for the engines.
@@ -82,7 +88,7 @@ func Rewrite(p *verifier.Program, facts *verifier.Result) (*Program, error) {
 // Rewrite is [Rewrite] with options.
 func (o Options) Rewrite(p *verifier.Program, facts *verifier.Result) (*Program, error) {
 	c := newCode(p, facts)
-	c.blind = o.Blind
+	c.blind, c.guard = o.Blind, o.Guard
 	for _, ps := range passes {
 		if ps.when != nil && !ps.when(&o) {
 			continue
@@ -92,5 +98,9 @@ func (o Options) Rewrite(p *verifier.Program, facts *verifier.Result) (*Program,
 			return nil, c.err
 		}
 	}
-	return c.layout()
+	out, err := c.layout()
+	if err == nil {
+		out.Guarded = o.Guard
+	}
+	return out, err
 }

@@ -34,6 +34,8 @@ type subject struct {
 //	inline
 //	blind                 with numbers 0x1000001, 0x1000002 … to hide constants
 //	ctx 0 3               slots that access the context (btf, arena: the same)
+//	guard                 against speculation; nospec 1, behind 2: barriers there;
+//	mask 3 src const 17   the number added at slot 3 (src, dst; negative, const), and its limit
 //	dead 7 8              slots no path reaches (always, never: known jumps)
 //	map 4 array 4 12 100  at slot 4 a map of that type, key, value size and max_entries
 //	func 5 16             a function begins at slot 5, with 16 bytes of stack
@@ -74,6 +76,20 @@ func parse(t *testing.T, facts, text string) *subject {
 			}
 		case "inline":
 			s.opts.Inline = true
+		case "guard":
+			s.opts.Guard = true
+		case "nospec":
+			each(func(x *verifier.InsnFacts) { x.Nospec = true })
+		case "behind":
+			each(func(x *verifier.InsnFacts) { x.NospecResult = true })
+		case "mask":
+			m := &s.facts.Insns[num(1)].Mask
+			m.Limit = uint32(num(len(word) - 1))
+			for _, w := range word[2 : len(word)-1] {
+				m.Kind |= map[string]verifier.MaskKind{
+					"src": verifier.MaskSrc, "dst": verifier.MaskDst, "negative": verifier.MaskNegative, "const": verifier.MaskConst,
+				}[w]
+			}
 		case "blind":
 			n := uint32(1 << 24)
 			s.opts.Blind = func() uint32 { n++; return n }

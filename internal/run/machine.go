@@ -40,6 +40,8 @@ type Options struct {
 	Checked bool
 	// JIT chooses between native code and the interpreter.
 	JIT JIT
+	// Retpolines and Seal harden native code: see [jit.Options].
+	Retpolines, Seal bool
 	// PerfMap and GDB tell perf and debuggers of native code.
 	PerfMap, GDB bool
 	// Labels has CPU profiles tell programs apart, see [LabelKey].

@@ -40,12 +40,16 @@ func (m *Machine) Native() bool { return m.engine == engine(native{}) }
 type native struct{}
 
 func (native) compile(p *rewrite.Program, owner *Program) (code, error) {
-	c, err := jit.Compile(p, jit.Options{Budgeted: owner.m.opts.Budget != 0, Layout: layout})
+	o := &owner.m.opts
+	c, err := jit.Compile(p, jit.Options{
+		Budgeted: o.Budget != 0, Layout: layout, Retpolines: o.Retpolines, Seal: o.Seal,
+		Anonymous: o.PerfMap, // where there is a file, perf looks there for names
+	})
 	if err != nil {
 		return nil, err
 	}
 	c.Owner = owner
-	if owner.forget, err = tellTools(&owner.m.opts, p, c); err != nil {
+	if owner.forget, err = tellTools(o, p, c); err != nil {
 		c.Free()
 		return nil, err
 	}

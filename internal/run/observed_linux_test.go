@@ -112,6 +112,9 @@ func TestGDB(t *testing.T) {
 		runtime.KeepAlive(keep)
 		return
 	}
+	if testing.Short() {
+		t.Skip("builds a binary")
+	}
 	gdb := oracle.Tool(t, "gdb")
 	symbol := named("test").Symbol(0)
 	binary := t.TempDir() + "/run.test" // the one go test runs has no symbol table

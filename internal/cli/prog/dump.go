@@ -31,6 +31,7 @@ type dumpOptions struct {
 	JSON, Pretty bool
 	BTF          string
 	Blind        int
+	Retpolines   bool
 	Unprivileged bool
 }
 
@@ -66,6 +67,7 @@ the lines of source it comes from. The output is that of bpftool prog dump.
 	f.StringVar(&o.BTF, "btf", "", "take the kernel's types from `file`, not from this machine")
 	f.BoolVar(&o.Unprivileged, "unprivileged", false, "load as callers without CAP_BPF and CAP_PERFMON do")
 	f.IntVar(&o.Blind, "blind", 0, "keep constants out of code: `0|1|2`, as net.core.bpf_jit_harden")
+	f.BoolVar(&o.Retpolines, "retpolines", false, "jited: jump indirectly through retpolines")
 	return cmd
 }
 
@@ -142,7 +144,7 @@ func dump(s *ui.Streams, o *dumpOptions) error {
 		return fmt.Errorf("%s: no program %s; it has %s", o.Object, o.Program, programNames(img))
 	}
 	mo := skep.MachineOptions{
-		CPUs: 1, KernelBTF: eo.KernelBTF, Unprivileged: o.Unprivileged, Harden: skep.Harden{Blind: o.Blind},
+		CPUs: 1, KernelBTF: eo.KernelBTF, Unprivileged: o.Unprivileged, Harden: skep.Harden{Blind: o.Blind, Retpolines: o.Retpolines},
 	}
 	if o.Jited {
 		mo.JIT = skep.JITOn

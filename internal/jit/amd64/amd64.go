@@ -16,6 +16,7 @@ package amd64
 
 import (
 	"github.com/skep-bpf/skep/internal/jit/code"
+	"github.com/skep-bpf/skep/internal/jit/exec"
 	"github.com/skep-bpf/skep/internal/rewrite"
 	"github.com/skep-bpf/skep/isa"
 )
@@ -34,6 +35,7 @@ type compiler struct {
 
 	// What one pass builds.
 	fn    *function
+	out   label // the retpoline behind all exits
 	sites []site
 	late  []func()   // code that is rarely run, put behind the function
 	zext  isa.RegSet // registers without bits above the lower 32
@@ -127,6 +129,9 @@ func (c *compiler) pass() {
 		c.funcs[i].entry = c.label()
 		c.funcs[i].leave = none
 	}
+	if c.opts.Retpolines {
+		c.out = c.label()
+	}
 	for i := range c.funcs {
 		c.fn = &c.funcs[i]
 		c.enterFunction()
@@ -145,6 +150,10 @@ func (c *compiler) pass() {
 			f()
 		}
 		c.late = c.late[:0]
+	}
+	if c.opts.Retpolines {
+		c.bind(c.out)
+		c.jumpMem(context(exec.OffExit))
 	}
 }
 
@@ -167,6 +176,8 @@ func (c *compiler) lower(pc int) (next int) {
 		c.load(pc, ins)
 	case class == isa.ClassLD:
 		c.legacyLoad(pc, ins)
+	case ins.Op == isa.OpNospec:
+		c.barrier()
 	case class == isa.ClassST:
 		c.storeImm(ins)
 	case class == isa.ClassSTX && ins.Op.Mode() == isa.ModeATOMIC:

@@ -90,6 +90,7 @@ const (
 	digitTest, digitNeg          = 0, 3
 	digitDiv, digitIdiv          = 6, 7
 	digitDec, digitJmp           = 1, 4
+	digitPush                    = 6
 )
 
 // cond is a condition code; flipping the lowest bit negates it.

@@ -60,8 +60,7 @@ func (c *compiler) leaveFunction() {
 		if f.Size != 0 {
 			c.mov(size64, rsp, rbp)
 		}
-		c.pop(rcx)
-		c.rr(size32, opGroup5, digitJmp, rcx)
+		c.returnToGo()
 		return
 	}
 	if f.Pointer {
@@ -119,7 +118,7 @@ func (c *compiler) exitTo(k code.SiteKind, pc int, ins isa.Instruction, resume l
 	c.sites = append(c.sites, site{code.Site{Kind: k, Slot: pc, Insn: ins}, resume, none})
 	s := len(c.sites) - 1
 	c.movImm(rcx, uint64(s))
-	c.rm(size32, opGroup5, digitJmp, context(exec.OffExit))
+	c.leave()
 	return s
 }
 

@@ -43,6 +43,7 @@ func (c *compiler) lookupPerCPUArray(m *catalog.MapDef, l code.Layout) bool {
 	c.rm(size32, opLoad, rax, at(isa.R2, 0))
 	c.group1(size32, digitCmp, rax, int32(m.MaxEntries))
 	c.jumpIf(condAE, absent)
+	c.guard()
 	c.mulImm(size64, rax, int32(l.ElemSize))
 	c.addCPU(rax, l)
 	c.movImm(rcx, l.Base)

@@ -96,6 +96,7 @@ func (c *compiler) probe(pc int, ins isa.Instruction) {
 	c.rm(size64, opSub+2, rdx, context(exec.OffProbeLo))
 	c.rm(size64, opCmp+2, rdx, context(exec.OffProbeLen))
 	c.jumpIf(condAE, slow)
+	c.guard()
 	if ins.Op.Mode() == isa.ModeProbeMEMSX {
 		c.loadSX(ins.Op.Bytes(), dst, mem{rcx, 0})
 	} else {

@@ -143,6 +143,8 @@ func (c *compiler) lower(pc int) (next int) {
 		c.load(pc, ins)
 	case class == isa.ClassLD:
 		c.legacyLoad(pc, ins)
+	case ins.Op == isa.OpNospec:
+		c.barrier()
 	case class == isa.ClassST:
 		c.storeImm(ins)
 	case class == isa.ClassSTX && ins.Op.Mode() == isa.ModeATOMIC:

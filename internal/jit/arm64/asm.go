@@ -118,6 +118,8 @@ const (
 	opSwpal  opcode = 0x38e08000
 	opCasal  opcode = 0x08e0fc00
 	opDmbISH opcode = 0xd5033bbf
+	opDsbSY  opcode = 0xd5033f9f
+	opISB    opcode = 0xd5033fdf
 
 	// Pairs of 64-bit registers: a displacement in eights in 21 to 15, Rt2 in 14 to 10.
 	opStp     opcode = 0xa9000000
@@ -444,4 +446,10 @@ func (a *assembler) jumpZero(size int, zero bool, r reg, l label) {
 		o |= opNot
 	}
 	a.conditional(o, opNot, l)
+}
+
+// barrier lets nothing begin before all before it is done, not even on a guess.
+func (a *assembler) barrier() {
+	a.op(opDsbSY)
+	a.op(opISB)
 }

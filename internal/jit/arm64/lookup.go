@@ -43,6 +43,9 @@ func (c *compiler) lookupPerCPUArray(m *catalog.MapDef, l code.Layout) {
 	c.movImm(x0, 0)
 	c.cmpImm(size32, x3, int64(m.MaxEntries))
 	c.jumpIf(condHS, done)
+	if c.opts.Guard {
+		c.barrier()
+	}
 	c.movImm(x0, l.Base)
 	c.addProduct(x0, x3, uint64(l.ElemSize))
 	c.addCPU(x0, l)

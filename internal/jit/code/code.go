@@ -16,6 +16,11 @@ type Options struct {
 	exec.Features
 	// Poll makes backward jumps and local calls spend fuel, as the program may run for long.
 	Poll bool
+	// Guard puts barriers against speculation behind the checks of what is inlined.
+	Guard bool
+	// Retpolines makes indirect jumps returns that the processor cannot be taught to
+	// guess; only on x86-64, which is where they help.
+	Retpolines bool
 	// Layout tells how a map lies in memory; nil, or not ok, leaves lookups to Go.
 	Layout func(m *catalog.MapDef) (l Layout, ok bool)
 }

@@ -101,6 +101,10 @@ func (c Compiler) text(t *testing.T, name, text string) string {
 			o.LSE = true
 		case "poll":
 			o.Poll = true
+		case "guard":
+			o.Guard = true
+		case "retpolines":
+			o.Retpolines = true
 		case "stack":
 			p.Subprogs[0].StackDepth = a
 		case "func", "callback":

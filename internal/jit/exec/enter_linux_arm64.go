@@ -53,11 +53,13 @@ func (r *region) settle(at span) error {
 	page := unix.Getpagesize()
 	lo := at.off &^ (page - 1)
 	hi := (at.off + at.size + page - 1) &^ (page - 1)
-	// Sound: it replaces pages of r.code by the same ones; who runs there waits in a page fault.
-	_, err := unix.MmapPtr(r.fd, int64(lo), unsafe.Pointer(&r.code[lo]), uintptr(hi-lo),
-		unix.PROT_READ|unix.PROT_EXEC, unix.MAP_SHARED|unix.MAP_FIXED)
-	if err != nil {
-		return fmt.Errorf("mapping code anew: %w", err)
+	if r.fd >= 0 { // else it was not executable before
+		// Sound: it replaces pages of r.code by the same ones; who runs there waits in a page fault.
+		_, err := unix.MmapPtr(r.fd, int64(lo), unsafe.Pointer(&r.code[lo]), uintptr(hi-lo),
+			unix.PROT_READ|unix.PROT_EXEC, unix.MAP_SHARED|unix.MAP_FIXED)
+		if err != nil {
+			return fmt.Errorf("mapping code anew: %w", err)
+		}
 	}
 	first := uintptr(unsafe.Pointer(&r.code[at.off]))
 	publish(first, first+uintptr(at.size))

@@ -20,6 +20,8 @@ type Text struct {
 	size int
 	from *region
 	off  int // in the region
+
+	own []byte // memory of its own, else nil
 }
 
 // Addr is the address of the first instruction.
@@ -33,7 +35,7 @@ func (t *Text) Addr() uint64 { return t.addr }
 //	│ trap │ program │ trap │ program │ trap …            │
 //	       ▲ at random      ▲ after a random gap
 type region struct {
-	fd   int
+	fd   int    // of the memory, -1 where there is none
 	code []byte // readable, executable
 	free []span // sorted
 }
@@ -114,6 +116,14 @@ func (r *region) close() {
 // write puts code at the beginning of at and traps into the rest, through a
 // writable mapping that is gone when it returns. Then every processor sees it.
 func (r *region) write(at span, code []byte) error {
+	if err := r.fill(at, code); err != nil {
+		return err
+	}
+	return r.settle(at)
+}
+
+// fill is write before anybody executes what was written.
+func (r *region) fill(at span, code []byte) error {
 	page := os.Getpagesize()
 	lo := at.off &^ (page - 1)
 	hi := (at.off + at.size + page - 1) &^ (page - 1)
@@ -125,10 +135,7 @@ func (r *region) write(at span, code []byte) error {
 	for i := copy(to, code); i < len(to); i++ {
 		to[i] = trap[i%len(trap)]
 	}
-	if err := unix.Munmap(w); err != nil {
-		return err
-	}
-	return r.settle(at)
+	return unix.Munmap(w)
 }
 
 // install puts code into the first gap that has room for it; nil if there is none.
@@ -156,6 +163,10 @@ func (r *region) install(code []byte, need int) (*Text, error) {
 func (t *Text) Free() {
 	regions.Lock()
 	defer regions.Unlock()
+	if t.own != nil {
+		unix.Munmap(t.own)
+		t.own = nil
+	}
 	r, s := t.from, span{t.off, t.size}
 	if r == nil {
 		return

@@ -41,6 +41,12 @@ type Text struct{}
 // Install fails on this platform.
 func Install([]byte) (*Text, error) { return nil, Available() }
 
+// InstallSealed fails on this platform.
+func InstallSealed([]byte) (*Text, error) { return nil, Available() }
+
+// InstallAnonymous fails on this platform.
+func InstallAnonymous([]byte) (*Text, error) { return nil, Available() }
+
 // Addr is the address of the first instruction.
 func (t *Text) Addr() uint64 { return 0 }
 
