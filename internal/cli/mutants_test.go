@@ -19,7 +19,7 @@ func TestMutants(t *testing.T) {
 	}
 	const each = 3
 	rnd := rand.New(rand.NewPCG(1, 2))
-	object := filepath.Join(t.TempDir(), "mutant.o")
+	object, page := filepath.Join(t.TempDir(), "mutant.o"), filepath.Join(t.TempDir(), "page.html")
 	for _, path := range paths {
 		whole, err := os.ReadFile(path)
 		if err != nil {
@@ -32,7 +32,7 @@ func TestMutants(t *testing.T) {
 			}
 			for _, args := range [][]string{
 				{"disasm", object},
-				{"verify", object},
+				{"verify", "--html", page, object},
 				{"run", object, "--checked", "--pcap", "../../examples/captures/malformed.pcap"},
 			} {
 				var out, errs bytes.Buffer

@@ -2,6 +2,7 @@ package page
 
 import (
 	"cmp"
+	"math"
 	"slices"
 )
 
@@ -49,6 +50,9 @@ const (
 // newLayout places blocks of the given sizes.
 func newLayout(f *function, size func(block int) (w, h int)) *layout {
 	l := &layout{nodes: make([]node, len(f.blocks))}
+	if len(f.blocks) == 0 {
+		return l
+	}
 	order := l.rankNodes(f)
 	for i := range f.blocks {
 		l.nodes[i].w, l.nodes[i].h = size(i)
@@ -330,7 +334,7 @@ func (l *layout) placeX() {
 			}
 		}
 	}
-	left, right := 0.0, 0.0
+	left, right := math.Inf(1), math.Inf(-1)
 	for i := range l.nodes {
 		half := float64(l.nodes[i].w) / 2
 		left, right = min(left, x[i]-half), max(right, x[i]+half+loopSpace)

@@ -79,6 +79,13 @@ func TestLayoutHolds(t *testing.T) {
 
 func checkLayout(t *testing.T, f *function, l *layout) {
 	t.Helper()
+	left := l.width
+	for i := range l.nodes {
+		left = min(left, l.nodes[i].x)
+	}
+	if left > margin {
+		t.Errorf("the picture begins with %d empty pixels", left)
+	}
 	for rank, list := range l.ranks {
 		for i, n := range list {
 			a := &l.nodes[n]

@@ -100,11 +100,14 @@ function placeName(place) {
 
 // gloss says in words what a value in the verifier's notation means.
 function gloss(text) {
+  if (/^[?rm0dif]{8}$/.test(text)) return bytesGloss(text);
   if (/^P?-?(0x)?[0-9a-f]+$/.test(text)) return text[0] === "P" ? "this very number, and it matters" : "";
-  const spilled = /^([?m0]{1,7})(.*)$/.exec(text);
-  if (spilled && !/^[?m0]{8}$/.test(text)) return `in the low ${8 - spilled[1].length} bytes: ${gloss(spilled[2]) || spilled[2]}`;
+  for (const n of [4, 6, 7]) { // four, two or one byte of a slot hold a number
+    const rest = text.slice(n);
+    if (/^[?m0]+$/.test(text.slice(0, n)) && /^(P?-?(0x)?[0-9a-f]+$|P?scalar\()/.test(rest)) return `low ${n === 7 ? "byte" : 8 - n + " bytes"}: ${gloss(rest) || rest}`;
+  }
   const m = /^(P?)([\w]+)(?:\[(\d)\])?(-?\d+)?(?:\((.*)\))?$/.exec(text);
-  if (!m) return /^[?rm0dif]{8}$/.test(text) ? bytesGloss(text) : "";
+  if (!m) return "";
   const [, precise, kind, frame, off] = m;
   const f = {};
   for (const part of (m[5] || "").split(/,(?![^(]*\))/)) {
