@@ -11,6 +11,7 @@ type function struct {
 	name       string
 	start, end int // slots, end exclusive
 	blocks     []block
+	stack      string // what its frame needs, if known
 }
 
 // block is a run of slots that is entered at its first and left at its last.

@@ -93,6 +93,9 @@ func (v *program) functions(p *verify.Program, ip *image.Program, printer *isa.P
 		draw := drawing{v: v, p: p, ip: ip, f: f, printer: printer, texts: texts, lineOf: lineOf, most: most, first: blocks}
 		view := draw.function()
 		view.ID = i
+		if p.Facts != nil && i < len(p.Facts.Subprogs) {
+			f.stack = fmt.Sprintf("%d B of stack", p.Facts.Subprogs[i].StackDepth)
+		}
 		v.Functions = append(v.Functions, view)
 		for j, b := range f.blocks {
 			for at := b.start; at < b.end; at++ {
@@ -145,6 +148,9 @@ func (d *drawing) function() *functionView {
 			visits := uint64(d.p.Visits[b.start])
 			bv.Class = heat(visits, d.most)
 			bv.Title = fmt.Sprintf("instructions %d to %d, visited %s times", b.start, b.end-1, count(visits))
+			if n := d.p.Trace.PrunedAt[b.start]; n > 0 {
+				bv.Title += "; " + plural(n, "path") + " ended here"
+			}
 			if visits == 0 {
 				bv.Title = fmt.Sprintf("instructions %d to %d: no path leads here", b.start, b.end-1)
 			}
@@ -173,6 +179,9 @@ func (d *drawing) blockLines(b *block) []string {
 	}
 	if d.v.explored(d.p) {
 		head += "  ×" + count(d.p.Visits[b.start])
+		if n := d.p.Trace.PrunedAt[b.start]; n > 0 {
+			head += "  ✂" + count(n)
+		}
 	}
 	list := []string{head}
 	seen := map[int]bool{}

@@ -17,6 +17,11 @@ function make(tag, attrs, ...children) {
   return e;
 }
 
+// push adds a value to the list a map has under a key.
+function push(map, key, value) {
+  if (map.has(key)) map.get(key).push(value); else map.set(key, [value]);
+}
+
 // Trace unpacks what is known of a program's paths.
 //
 // A step is an index into the arrays below; its number (n) counts the
@@ -38,11 +43,9 @@ class Trace {
       this.paths.push({parent, fork, first, end, how, by, lo: this.lower(first), hi: this.lower(end)});
     }
     this.visits = new Map(); // slot → steps
-    this.slot.forEach((s, i) => this.visits.has(s) ? this.visits.get(s).push(i) : this.visits.set(s, [i]));
+    this.slot.forEach((s, i) => push(this.visits, s, i));
     this.branches = new Map(); // n of a step → paths that branch off there
-    this.paths.forEach((p, k) => {
-      if (p.parent >= 0) this.branches.has(p.fork) ? this.branches.get(p.fork).push(k) : this.branches.set(p.fork, [k]);
-    });
+    this.paths.forEach((p, k) => { if (p.parent >= 0) push(this.branches, p.fork, k); });
   }
 
   // lower is the first step whose number is at least n.
@@ -160,10 +163,10 @@ class View {
     this.lines = $$(".l", this.root);
     this.blocks = new Map($$(".b", this.root).map(e => [+e.dataset.b, e]));
     this.edges = new Map();
-    for (const e of $$(".e", this.root)) this.edges.set(e.dataset.e, (this.edges.get(e.dataset.e) || []).concat(e));
-    this.lineSlots = new Map();
-    this.d.line.forEach((l, s) => { if (this.rows.has(s)) this.lineSlots.set(l, (this.lineSlots.get(l) || []).concat(s)); });
-    this.path = -1; this.step = -1; this.slot = -1; this.func = -1; this.zoom = 1; this.fitted = new Set(); this.on = new Set();
+    for (const e of $$(".e", this.root)) push(this.edges, e.dataset.e, e);
+    this.lineSlots = new Map(); this.blockSlots = new Map();
+    for (const s of this.rows.keys()) { push(this.lineSlots, this.d.line[s], s); push(this.blockSlots, this.d.block[s], s); }
+    this.path = -1; this.step = -1; this.slot = -1; this.func = -1; this.zoom = 1; this.fitted = new Set(); this.on = new Set(); this.hovered = new Set();
     this.listen();
     this.setView($(".l code:not(:empty)", this.root) ? "source" : "insns");
   }
@@ -456,19 +459,14 @@ class View {
     });
     // Hovering shows what belongs together.
     r.addEventListener("mouseover", e => {
-      for (const h of $$(".hov", r)) h.classList.remove("hov");
       const d = find(e)?.dataset;
-      if (!d) return;
-      if (d.l !== undefined) {
-        for (const s of this.lineSlots.get(+d.l) || []) { this.rows.get(s).classList.add("hov"); this.blocks.get(this.d.block[s])?.classList.add("hov"); }
-        this.lines[+d.l].classList.add("hov");
-      } else if (d.b !== undefined) {
-        this.d.block.forEach((b, s) => { if (b === +d.b) { this.rows.get(s)?.classList.add("hov"); this.lines[this.d.line[s]]?.classList.add("hov"); } });
-      } else if (d.s !== undefined) {
-        this.rows.get(+d.s)?.classList.add("hov");
-        this.lines[this.d.line[+d.s]]?.classList.add("hov");
-        this.blocks.get(this.d.block[+d.s])?.classList.add("hov");
-      }
+      let slots = [];
+      if (d?.l !== undefined) slots = this.lineSlots.get(+d.l) || [];
+      else if (d?.b !== undefined) slots = this.blockSlots.get(+d.b) || [];
+      else if (d?.s !== undefined) slots = [+d.s];
+      for (const h of this.hovered) h.classList.remove("hov");
+      this.hovered = new Set(slots.flatMap(s => [this.rows.get(s), this.lines[this.d.line[s]], this.blocks.get(this.d.block[s])]).filter(h => h));
+      for (const h of this.hovered) h.classList.add("hov");
     });
     $(".paths", r).addEventListener("toggle", () => this.listPaths());
     // The graph is moved by dragging.

@@ -2,6 +2,8 @@ package page_test
 
 import (
 	"bytes"
+	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +14,7 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/page"
 	"github.com/skep-bpf/skep/internal/testprog"
+	"github.com/skep-bpf/skep/isa"
 	"github.com/skep-bpf/skep/verify"
 )
 
@@ -87,5 +90,32 @@ func BenchmarkPage(b *testing.B) {
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
 		pageOf(b, "balancer/balancer")
+	}
+}
+
+// TestAnyCode makes pages of random instructions, which the verifier refuses
+// before it follows any path, and of a program that never gets to it.
+func TestAnyCode(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		img := testprog.Image(t, nil, testprog.Prog{Name: "p", Type: catalog.ProgXDP, Text: "r0 = 0\nexit\n"})
+		p := img.Programs[0]
+		p.Insns = make([]isa.Instruction, 1+r.IntN(30))
+		for i := range p.Insns {
+			p.Insns[i] = isa.Instruction{Op: isa.Opcode(r.Uint32()), Dst: isa.Register(r.IntN(11)), Src: isa.Register(r.IntN(11)),
+				Off: int16(r.IntN(9) - 4), Imm: int32(r.IntN(9) - 4)}
+			if r.IntN(3) == 0 {
+				p.Insns[i].Op = 0x18 // a wide load, perhaps cut in half
+			}
+		}
+		for range r.IntN(4) {
+			p.Lines = append(p.Lines, image.LineInfo{Slot: r.IntN(40), File: "f.c", LineNo: r.IntN(3)})
+		}
+		if r.IntN(5) == 0 {
+			p.Err = errors.New("no such thing as <this>")
+		}
+		if text := pageOfImage(t, img); !bytes.Contains(text, []byte(`<span class="no">0</span>`)) {
+			t.Fatalf("no instruction in the page of %v", p.Insns)
+		}
 	}
 }

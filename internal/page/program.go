@@ -60,6 +60,7 @@ type line struct {
 type row struct {
 	Slot     int
 	Function string // its function begins here
+	Stack    string // of that function
 	Block    bool   // a basic block begins here
 	Text     template.HTML
 	Heat     string
@@ -280,7 +281,7 @@ func (v *program) rows(p *verify.Program, ip *image.Program, printer *isa.Printe
 			for at := b.start; at < b.end; at += width(ip.Insns, at) {
 				r := row{Slot: at, Block: at == b.start, Text: colourInsn(printer.Text(ip.Insns, at))}
 				if at == f.start {
-					r.Function = f.name
+					r.Function, r.Stack = f.name, f.stack
 				}
 				if v.explored(p) {
 					n := uint64(p.Visits[at])
