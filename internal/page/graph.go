@@ -183,6 +183,13 @@ func (d *drawing) blockLines(b *block) []string {
 			head += "  ✂" + count(n)
 		}
 	}
+	if w := d.v.Why; w != nil {
+		for i, p := range w.Pins {
+			if p.Class == "why-step" && p.Slot >= b.start && p.Slot < b.end {
+				head += "  " + string(rune('①'+min(i-1, 19)))
+			}
+		}
+	}
 	list := []string{head}
 	seen := map[int]bool{}
 	for at := b.start; at < b.end; at++ {

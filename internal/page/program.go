@@ -22,9 +22,8 @@ import (
 type program struct {
 	Name, Section, Type string
 	Verdict             string // accepted, refused, not loaded
-	Reason              string // of a refusal
 	Slot                int    // of a refusal; -1: none in particular
-	Where, Source       string // of a refusal: file and line, and its text
+	Why                 *why   // of a refusal
 	Figures             []figure
 	Files               []*file
 	SourceText          bool // the object has the text of its lines, not their numbers alone
@@ -43,16 +42,15 @@ type file struct {
 }
 
 type line struct {
-	ID      int
-	No      int
-	Gap     bool // lines are left out above it
-	Text    template.HTML
-	Heat    string
-	Visits  string
-	Refused string // why the program is refused here
+	ID     int
+	No     int
+	Gap    bool // lines are left out above it
+	Text   template.HTML
+	Heat   string
+	Visits string
+	Pins   []pin // remarks below it
 
 	visits uint64
-	slots  int
 	raw    string
 }
 
@@ -66,7 +64,7 @@ type row struct {
 	Heat     string
 	Visits   string
 	Marks    []mark
-	Refused  string // why the program is refused here
+	Pins     []pin // remarks below it
 }
 
 // mark is a short fact about an instruction.
@@ -114,17 +112,13 @@ func (v *program) refusal(p *verify.Program, ip *image.Program) {
 	if p.Err == nil {
 		return
 	}
-	v.Verdict, v.Reason = "not loaded", p.Err.Error()
+	v.Verdict, v.Why = "not loaded", &why{Reason: p.Err.Error()}
 	var ve *skep.VerifierError
 	if !errors.As(p.Err, &ve) {
 		return
 	}
 	v.Verdict, v.Slot = "refused", ve.Slot
-	v.Reason = cmp.Or(ve.Msg, ve.Errno.Error())
-	if l := lineInfo(ip, ve.Slot); l != nil {
-		v.Where = fmt.Sprintf("%s:%d", filepath.Base(l.File), l.LineNo)
-		v.Source = strings.TrimSpace(l.Line)
-	}
+	v.Why = newWhy(p, ip, ve)
 }
 
 func (v *program) figures(p *verify.Program) {
@@ -188,13 +182,20 @@ func (v *program) lines(p *verify.Program, ip *image.Program) []int {
 			f.Lines = append(f.Lines, ln)
 		}
 		of[slot] = ln
-		ln.slots++
 		if v.explored(p) {
 			ln.visits += uint64(p.Visits[slot])
 		}
 		v.SourceText = v.SourceText || ln.raw != ""
-		if slot == v.Slot {
-			ln.Refused = v.Reason
+	}
+	if v.Why != nil {
+		for _, pin := range v.Why.Pins {
+			ln := index[key{pin.file, pin.line}]
+			if pin.Slot >= 0 && of[pin.Slot] != nil {
+				ln = of[pin.Slot]
+			}
+			if ln != nil {
+				ln.Pins = append(ln.Pins, pin)
+			}
 		}
 	}
 	var most uint64
@@ -288,8 +289,12 @@ func (v *program) rows(p *verify.Program, ip *image.Program, printer *isa.Printe
 					r.Heat, r.Visits = heat(n, most), count(n)
 					r.Marks = marks(p, at)
 				}
-				if at == v.Slot {
-					r.Refused = v.Reason
+				if v.Why != nil {
+					for _, pin := range v.Why.Pins {
+						if pin.Slot == at {
+							r.Pins = append(r.Pins, pin)
+						}
+					}
 				}
 				v.Rows = append(v.Rows, r)
 			}
