@@ -106,6 +106,15 @@ func TestRefusedInBrowser(t *testing.T) {
 		press("3"); note("third", one("h2").innerText); note("third at", at());
 		press("Home"); note("home", at());
 		press("e"); note("end again", at());
+		// The explanation's chain: at the head, and below instructions and lines.
+		press("5");
+		note("chain", [...document.querySelectorAll("#main .chain button i")].map(e => e.textContent).join(" "));
+		note("pins", [...document.querySelectorAll("#main .insns .pin")].map(e => e.className.replace("pin ", "")).join(" "));
+		note("pins of lines", document.querySelectorAll("#main .source .pin").length);
+		note("fix", one(".insns .pin.fix pre").innerText);
+		note("title", one(".why em").innerText !== "" && one(".why .known code").innerText);
+		click(one(".chain button")); note("first link", one(".i.sel code").innerText);
+		click(one('[data-go="refusal"]')); note("refusal again", at());
 		click(document.querySelectorAll("#programs button")[8]); note("ninth", one("h2").innerText);
 		note("fragment", location.hash);
 		click(document.querySelectorAll("#programs button")[6]);
@@ -117,6 +126,8 @@ func TestRefusedInBrowser(t *testing.T) {
 		"R1": "pkt(r=0)", "changed": "R1", "pinned": "invalid access to packet, off=12 size=2, R1(id=0,off=12,r=0)",
 		"end": "ends refused at 1", "back": 0, "R1 before": "ctx()", "forth": 1,
 		"third": "wrong_cast", "third at": 12, "home": 0, "end again": 12,
+		"chain": "1 2 fix", "pins": "why-step bad why-step fix", "pins of lines": 4, "fix": "if (!value)\n\treturn XDP_PASS;",
+		"title": "value", "first link": "call bpf_map_lookup_elem#1", "refusal again": 7,
 		"ninth": "endless", "fragment": "#endless/8", "held": "ref=2", "dead edges": true, "dead rows": 4,
 	})
 }

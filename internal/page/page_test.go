@@ -30,7 +30,7 @@ func pageOf(t testing.TB, object string) []byte {
 
 func pageOfImage(t testing.TB, img *image.Image) []byte {
 	t.Helper()
-	r, err := verify.Image(img, &verify.Options{Trace: page.Steps(len(img.Programs))})
+	r, err := verify.Image(img, &verify.Options{Trace: page.Steps(len(img.Programs)), Explain: true})
 	if err != nil {
 		t.Fatal(err)
 	}

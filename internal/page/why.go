@@ -47,7 +47,34 @@ func newWhy(p *verify.Program, ip *image.Program, ve *skep.VerifierError) *why {
 		w.Source = strings.TrimSpace(l.Line)
 	}
 	w.Pins = append(w.Pins, pin{Class: "bad", Text: quoted(w.Reason), Slot: ve.Slot})
+	if p.Explanation != nil {
+		w.explain(p.Explanation)
+	}
 	return w
+}
+
+// explain adds what an explanation says: the kind, and the chain of places.
+func (w *why) explain(x *verify.Explanation) {
+	if x.Kind != nil {
+		w.Title = x.Kind.Title
+	}
+	w.Required = x.Required
+	for _, k := range x.Known {
+		w.Known = append(w.Known, quoted(k))
+	}
+	add := func(label, class, text, code string, at verify.Place) {
+		p := pin{Label: label, Class: class, Text: quoted(text), Plain: text, Code: code, Slot: at.Insn, file: at.File, line: at.Line}
+		if at.File != "" {
+			p.Where = at.String()
+		}
+		w.Pins = append(w.Pins, p)
+	}
+	for i, n := range x.Because {
+		add(fmt.Sprint(i+1), "why-step", n.Text, "", n.Place)
+	}
+	if x.Fix.Text != "" {
+		add("fix", "fix", x.Fix.Text, x.Fix.Code, x.Fix.Place)
+	}
 }
 
 // quoted is text whose `names` in backticks are set as code.

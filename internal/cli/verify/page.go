@@ -28,7 +28,7 @@ func writePage(o *Options) error {
 		return err
 	}
 	r, err := verify.Image(img, &verify.Options{
-		Programs: o.Progs, KernelBTF: opts.KernelBTF, Unprivileged: o.Unpriv, Trace: page.Steps(len(progs)),
+		Programs: o.Progs, KernelBTF: opts.KernelBTF, Unprivileged: o.Unpriv, Trace: page.Steps(len(progs)), Explain: true,
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.Object, err)
