@@ -92,6 +92,30 @@ class Trace {
   }
 }
 
+// What the marks beside instructions mean, by class.
+const MARKS = {
+  state: "states remembered here, to end paths that bring nothing new",
+  pruned: "paths that ended here: a state seen before stood for the rest",
+  mem: "the memory it touches, on every path",
+  always: "the jump is taken on every path", never: "the jump is taken on no path",
+  loop: "one run takes this jump at most so often",
+  key: "the key is this constant, on every path",
+};
+
+// colour sets words, numbers, strings, comments and registers of code apart.
+const TOKEN = /\/\/.*|\/\*.*?(?:\*\/|$)|"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|\w+|[^\w"'\/]+|./g;
+const C_WORDS = new Set(("break case char const continue default do double else enum extern float for goto if inline int long " +
+  "register return short signed sizeof static struct switch typedef union unsigned void volatile while bool true false NULL SEC " +
+  "__u8 __u16 __u32 __u64 __s8 __s16 __s32 __s64 __be16 __be32 __be64 u8 u16 u32 u64 s8 s16 s32 s64 __always_inline").split(" "));
+const INSN_WORDS = new Set(["if", "goto", "call", "callx", "exit", "lock", "may_goto"]);
+function colour(code, words) {
+  code.replaceChildren(...(code.textContent.match(TOKEN) || []).map(t => {
+    const c = words.has(t) ? "k" : /^\d/.test(t) ? "n" : /^["']/.test(t) ? "s" : /^\/[\/*]/.test(t) ? "c" :
+      words === INSN_WORDS && /^[rw]\d+$/.test(t) ? "r" : "";
+    return c ? make("b", {class: c}, t) : t;
+  }));
+}
+
 // Places, as the verifier numbers them: a register or stack slot in the low
 // seven bits, the frame above.
 const frameOf = place => place >> 7;
@@ -162,6 +186,8 @@ class View {
     this.rows = new Map($$(".i", this.root).map(e => [+e.dataset.s, e]));
     this.lines = $$(".l", this.root);
     this.blocks = new Map($$(".b", this.root).map(e => [+e.dataset.b, e]));
+    for (const c of $$(".i code", this.root)) colour(c, INSN_WORDS);
+    for (const c of $$(".l code", this.root)) colour(c, C_WORDS);
     this.edges = new Map();
     for (const e of $$(".e", this.root)) push(this.edges, e.dataset.e, e);
     this.lineSlots = new Map(); this.blockSlots = new Map();
@@ -459,7 +485,8 @@ class View {
     });
     // Hovering shows what belongs together.
     r.addEventListener("mouseover", e => {
-      const d = find(e)?.dataset;
+      const d = find(e)?.dataset, mark = e.target.closest(".marks span");
+      if (mark) mark.title = MARKS[mark.className];
       let slots = [];
       if (d?.l !== undefined) slots = this.lineSlots.get(+d.l) || [];
       else if (d?.b !== undefined) slots = this.blockSlots.get(+d.b) || [];

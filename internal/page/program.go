@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"html/template"
 	"math"
 	"path/filepath"
 	"slices"
@@ -45,7 +44,7 @@ type line struct {
 	ID     int
 	No     int
 	Gap    bool // lines are left out above it
-	Text   template.HTML
+	Text   string
 	Heat   string
 	Visits string
 	Pins   []pin // remarks below it
@@ -60,15 +59,15 @@ type row struct {
 	Function string // its function begins here
 	Stack    string // of that function
 	Block    bool   // a basic block begins here
-	Text     template.HTML
+	Text     string
 	Heat     string
 	Visits   string
 	Marks    []mark
 	Pins     []pin // remarks below it
 }
 
-// mark is a short fact about an instruction.
-type mark struct{ Class, Text, Title string }
+// mark is a short fact about an instruction; page.js knows what its class means.
+type mark struct{ Class, Text string }
 
 // data is what the page's script works on.
 type data struct {
@@ -171,7 +170,7 @@ func (v *program) lines(p *verify.Program, ip *image.Program) []int {
 		k := key{l.File, l.LineNo}
 		ln := index[k]
 		if ln == nil {
-			ln = &line{No: l.LineNo, Text: colourC(l.Line), raw: strings.TrimSpace(l.Line)}
+			ln = &line{No: l.LineNo, Text: l.Line, raw: strings.TrimSpace(l.Line)}
 			index[k] = ln
 			f := files[l.File]
 			if f == nil {
@@ -280,7 +279,7 @@ func (v *program) rows(p *verify.Program, ip *image.Program, printer *isa.Printe
 	for _, f := range functions {
 		for _, b := range f.blocks {
 			for at := b.start; at < b.end; at += width(ip.Insns, at) {
-				r := row{Slot: at, Block: at == b.start, Text: colourInsn(printer.Text(ip.Insns, at))}
+				r := row{Slot: at, Block: at == b.start, Text: printer.Text(ip.Insns, at)}
 				if at == f.start {
 					r.Function, r.Stack = f.name, f.stack
 				}
@@ -310,31 +309,31 @@ func (v *program) explored(p *verify.Program) bool {
 // marks says what holds at an instruction.
 func marks(p *verify.Program, slot int) []mark {
 	var list []mark
-	add := func(class, text, title string) { list = append(list, mark{class, text, title}) }
+	add := func(class, text string) { list = append(list, mark{class, text}) }
 	if n := p.Trace.Remembered[slot]; n > 0 {
-		add("state", "●"+count(n), plural(n, "state")+" remembered here, to end paths that bring nothing new")
+		add("state", "●"+count(n))
 	}
 	if n := p.Trace.PrunedAt[slot]; n > 0 {
-		add("pruned", "✂"+count(n), plural(n, "path")+" ended here: a state seen before stood for the rest")
+		add("pruned", "✂"+count(n))
 	}
 	if p.Facts == nil || slot >= len(p.Facts.Insns) {
 		return list
 	}
 	f := &p.Facts.Insns[slot]
 	if a := f.Access.String(); a != "" {
-		add("fact", a, "the memory it touches, on every path")
+		add("mem", a)
 	}
 	switch {
 	case f.AlwaysJumps:
-		add("fact", "always", "the jump is taken on every path")
+		add("always", "always")
 	case f.NeverJumps:
-		add("fact", "never", "the jump is taken on no path")
+		add("never", "never")
 	}
 	if f.TripBound > 0 {
-		add("fact", "loop ≤"+count(f.TripBound), "one run takes this jump at most so often")
+		add("loop", "loop ≤"+count(f.TripBound))
 	}
 	if f.HasConst {
-		add("fact", fmt.Sprintf("[%d]", f.Const), "the key is this constant on every path")
+		add("key", fmt.Sprintf("[%d]", f.Const))
 	}
 	return list
 }
