@@ -166,6 +166,8 @@ func TestAcceptedInBrowser(t *testing.T) {
 		const width = () => +one("svg.shown").getAttribute("width");
 		const before = width(); press("+"); note("larger", width() > before); press("0"); note("fits", width() <= one(".graph .scroll").clientWidth);
 		press("g"); note("big graph", !visible(one(".insns")) && visible(one(".graph"))); press("g");
+		note("words", ["scalar()", "scalar(smin=smin32=0,smax=umax=smax32=umax32=255,var_off=(0x0; 0xff))", "Pscalar(id=5,smin=0xffffffff80000001,smax=smax32=-53,umin=0xffffffff80000001,umax=0xffffffffffffffcb)",
+			"map_value(map=m,ks=4,vs=8,off=4)", "map_value_or_null(id=1,map=m,ks=4,vs=8)", "pkt(off=14,r=34)", "pkt(r=0)", "mmmm7", "????scalar(umax=9)", "00000000", "mmmm????", "fp-8", "P3", "-3", "ptr_or_null_task_struct(id=2)"].map(gloss).join("; "));
 		press("?"); note("help", document.querySelector("dialog").open); document.querySelector("dialog").close();
 		note("blocks", [...document.querySelectorAll("#main .b rect")].filter(visible).length);
 		const theme = document.documentElement.dataset.theme;
@@ -178,7 +180,11 @@ func TestAcceptedInBrowser(t *testing.T) {
 		"verdict": "accepted", "start": 0, "next": "this instruction leads to R6 → pkt_end()", "eleven on": 11, "both ways": "12 170",
 		"next line": "178", "second path": true, "first path": true, "clicked": 170, "second visit": true, "first visit": true,
 		"hover": 6, "line's instruction": "*(u64 *)(r10 - 32) = r1", "block": true, "block's instructions": true, "pruned": true, "followed": true,
-		"path marked": true, "paths listed": 98, "larger": true, "fits": true, "big graph": true, "help": true, "other theme": true,
+		"path marked": true, "paths listed": 98, "larger": true, "fits": true, "big graph": true, "help": true,
+		"words": "any number; a number from 0 to 255; a number from -0x7fffffff to -53, and its value matters; value of map m, 8 bytes, 4 bytes in; " +
+			"value of map m, 8 bytes, or NULL: not checked yet; in the packet, 14 bytes in; the first 34 bytes are known to be there; " +
+			"in the packet; nothing is known to be there; low 4 bytes: 7; low 4 bytes: a number from 0 to 9; zero; some bytes, not written; " +
+			"address on the stack; this very number, and it matters; ; struct task_struct of the kernel, or NULL: not checked yet", "other theme": true,
 		"blocks": 49,
 	})
 	for _, name := range []string{"contrast", "contrast in the other", "contrast of the help"} {

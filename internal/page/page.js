@@ -148,8 +148,14 @@ function gloss(text) {
   const plus = f.umax ? `, plus ${f.umin || 0} to ${f.umax}` : f.var_off ? ", plus something variable" : "";
   switch (base) {
   case "scalar": {
-    const lo = f.smin || f.umin || (f.umax ? "0" : ""), hi = f.smax && f.umax ? (BigInt(f.smax) < BigInt(f.umax) ? f.smax : f.umax) : f.smax || f.umax;
-    const range = lo && hi ? `a number from ${lo} to ${hi}` : hi ? `a number up to ${hi}` : lo ? `a number from ${lo}` : "any number";
+    // The verifier has a signed range and an unsigned one: the narrower tells more.
+    const signed = v => v === undefined ? v : BigInt.asIntN(64, BigInt(v)), unsigned = v => v === undefined ? v : BigInt(v);
+    const smin = signed(f.smin), smax = signed(f.smax);
+    const byUnsigned = f.umax !== undefined && (smin === undefined || smin >= 0n);
+    const lo = byUnsigned ? unsigned(f.umin) ?? 0n : smin ?? unsigned(f.umin), hi = byUnsigned ? unsigned(f.umax) : smax;
+    const say = b => b > -1000000n && b < 1000000n ? String(b) : (b < 0n ? "-" : "") + "0x" + (b < 0n ? -b : b).toString(16);
+    const range = lo !== undefined && hi !== undefined ? `a number from ${say(lo)} to ${say(hi)}` : hi !== undefined ? `a number up to ${say(hi)}` :
+      lo !== undefined ? `a number from ${say(lo)}` : "any number";
     return range + (precise ? ", and its value matters" : "");
   }
   case "ctx": return "the context" + at;
