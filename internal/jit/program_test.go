@@ -59,3 +59,16 @@ func TestCompileErrors(t *testing.T) {
 		t.Error("a callback may begin in the middle of a function")
 	}
 }
+
+// arm64 faults where the stack pointer is no multiple of 16; emulators do not.
+func TestStackIsAligned(t *testing.T) {
+	oracle.Need(t, "native code", Available())
+	vm, err := New(nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer vm.Close()
+	if vm.ctx.Top%16 != 0 {
+		t.Errorf("the native stack ends at %#x", vm.ctx.Top)
+	}
+}

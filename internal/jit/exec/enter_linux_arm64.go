@@ -46,10 +46,23 @@ func Available() error { return allowed() }
 // written back, the instruction caches forget, and every thread of the process
 // throws away what it has fetched ahead (membarrier's SYNC_CORE; where the kernel
 // has none, each Enter does).
-//
-// The pages are mapped anew as well: emulators translate code ahead, and QEMU
-// before 8.1 does not notice a store through another mapping nor heed IC IVAU.
 func (r *region) settle(at span) error {
+	if r.fd > 0 { // else it was written where it lies
+		if err := r.remap(at); err != nil {
+			return err
+		}
+	}
+	first := uintptr(unsafe.Pointer(&r.code[at.off]))
+	publish(first, first+uintptr(at.size))
+	if canSync() {
+		return syncCores()
+	}
+	return nil
+}
+
+// remap maps the pages of at anew: emulators translate code ahead, and QEMU before
+// 8.1 does not notice a store through another mapping nor heed IC IVAU.
+func (r *region) remap(at span) error {
 	page := unix.Getpagesize()
 	lo := at.off &^ (page - 1)
 	hi := (at.off + at.size + page - 1) &^ (page - 1)
@@ -60,11 +73,6 @@ func (r *region) settle(at span) error {
 		if err != nil {
 			return fmt.Errorf("mapping code anew: %w", err)
 		}
-	}
-	first := uintptr(unsafe.Pointer(&r.code[at.off]))
-	publish(first, first+uintptr(at.size))
-	if canSync() {
-		return syncCores()
 	}
 	return nil
 }
