@@ -117,9 +117,12 @@ var progRows = [...]ProgKind{
 	},
 	ProgTracepoint: {
 		Type: ProgTracepoint, Name: "tracepoint", Since: "4.7",
-		Doc:      "Runs at kernel tracepoints, with the event's record.",
-		Sections: []Section{{Name: "tracepoint", Extras: true}, {Name: "tp", Extras: true}},
-		Ctx:      &tracepointEntry, Flags: Perfmon | Tracing,
+		Doc: "Runs at kernel tracepoints, with the event's record.",
+		Sections: []Section{
+			{Name: "tracepoint", Extras: true}, {Name: "tp", Extras: true},
+			{Name: "tracepoint.s", Extras: true, Sleepable: true}, {Name: "tp.s", Extras: true, Sleepable: true},
+		},
+		Ctx: &tracepointEntry, Flags: Perfmon | Tracing,
 		MaxContext: 64 << 10,
 	},
 	ProgXDP: {
@@ -216,9 +219,12 @@ var progRows = [...]ProgKind{
 	},
 	ProgRawTracepoint: {
 		Type: ProgRawTracepoint, Name: "raw_tracepoint", Since: "4.17",
-		Doc:      "Runs at kernel tracepoints, with their raw arguments.",
-		Sections: []Section{{Name: "raw_tracepoint", Extras: true}, {Name: "raw_tp", Extras: true}},
-		Ctx:      &rawTracepointArgs, Flags: Perfmon | Tracing,
+		Doc: "Runs at kernel tracepoints, with their raw arguments.",
+		Sections: []Section{
+			{Name: "raw_tracepoint", Extras: true}, {Name: "raw_tp", Extras: true},
+			{Name: "raw_tracepoint.s", Extras: true, Sleepable: true}, {Name: "raw_tp.s", Extras: true, Sleepable: true},
+		},
+		Ctx: &rawTracepointArgs, Flags: Perfmon | Tracing,
 		MaxContext: 12 * 8,
 	},
 	ProgCGroupSockAddr: {
@@ -308,6 +314,7 @@ var progRows = [...]ProgKind{
 		Doc: "Runs at entry or exit of kernel functions, at typed tracepoints, or as an iterator.",
 		Sections: []Section{
 			{Name: "tp_btf", Attach: AttachTraceRawTp, Extras: true},
+			{Name: "tp_btf.s", Attach: AttachTraceRawTp, Extras: true, Sleepable: true},
 			{Name: "fentry", Attach: AttachTraceFEntry, Extras: true},
 			{Name: "fmod_ret", Attach: AttachModifyReturn, Extras: true},
 			{Name: "fexit", Attach: AttachTraceFExit, Extras: true},

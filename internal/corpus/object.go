@@ -22,6 +22,8 @@ type Object struct {
 	Progs map[string]*image.Program // by name
 	// Flags are load flags besides those of the section, by program.
 	Flags map[string]uint32
+	// HasSymbol is as in [verifier.Program]; nil: the kernel has all.
+	HasSymbol func(name string) bool
 
 	kernel *btf.Spec
 }
@@ -92,7 +94,8 @@ func (o *Object) Program(p *image.Program) *verifier.Program {
 	vp := &verifier.Program{
 		Name: p.Name, Type: p.Type, Attach: p.Attach, Flags: p.Flags | o.Flags[p.Name], Insns: p.Insns,
 		GPL: gpl(o.Image.License), BTF: o.Image.BTF, KernelBTF: o.kernel, AttachTo: p.AttachTo,
-		MapByFD: func(int32) *catalog.MapDef { return nil },
+		HasSymbol: o.HasSymbol,
+		MapByFD:   func(int32) *catalog.MapDef { return nil },
 		MapByIdx: func(i int32) *catalog.MapDef {
 			if i < 0 || int(i) >= len(o.Defs) {
 				return nil

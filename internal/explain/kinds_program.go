@@ -114,6 +114,7 @@ var programKinds = []*Kind{
 			"fd %d is not pointing to valid bpf_map", "fd_idx without fd_array is invalid",
 			"kernel is missing BTF, make sure CONFIG_DEBUG_INFO_BTF=y is specified in Kconfig.", "ldimm64 insn specifies invalid btf_id %d.",
 			"ldimm64 unable to resolve the size of type '%s': %d", "pseudo btf_id %d in ldimm64 isn't KIND_VAR or KIND_FUNC",
+			"ldimm64 failed to find the address for kernel symbol '%s'.",
 			"unable to resolve the size of type '%s': %v",
 		},
 	},

@@ -57,6 +57,9 @@ func run() error {
 	if n, err := linux.PossibleCPUs(); err == nil {
 		m.cpus = n
 	}
+	if m.symbols, err = kernelSymbols(); err != nil {
+		return err
+	}
 	wanted := func(r row) bool { return names.MatchString(r.object+"/"+r.program) && trees.MatchString(r.tree) }
 	var findings []finding
 	add := func(r row) {
@@ -108,4 +111,19 @@ func (m *measurer) programs(trees *regexp.Regexp, add func(row)) error {
 		}
 	}
 	return nil
+}
+
+// kernelSymbols are the names of the functions and variables whose addresses the kernel knows.
+func kernelSymbols() (map[string]bool, error) {
+	text, err := os.ReadFile("/proc/kallsyms")
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]bool{}
+	for _, line := range strings.Split(string(text), "\n") {
+		if f := strings.Fields(line); len(f) == 3 { // address, kind, name; a fourth: of a module
+			names[f[2]] = true
+		}
+	}
+	return names, nil
 }

@@ -39,7 +39,9 @@ type measurer struct {
 	kernel *btf.Spec
 	cpus   int
 	live   bool
-	plain  bool // the objects are no selftests: no flags but the sections'
+	// symbols are those whose addresses the running kernel knows.
+	symbols map[string]bool
+	plain   bool // the objects are no selftests: no flags but the sections'
 
 	object struct { // the one loaded last
 		path  string
@@ -63,7 +65,11 @@ func (m *measurer) open(path string) {
 	}
 	c.live.Close()
 	c.path, c.live, c.lerr, c.notes = path, nil, nil, newAnnotations()
-	if c.o, c.err = corpus.Open(path, m.kernel, m.cpus); c.err == nil && !m.plain {
+	if c.o, c.err = corpus.Open(path, m.kernel, m.cpus); c.err != nil {
+		return
+	}
+	c.o.HasSymbol = func(name string) bool { return m.symbols[name] }
+	if !m.plain {
 		c.notes = readAnnotations(c.o)
 		c.o.Flags = c.notes.flags
 	}

@@ -37,6 +37,8 @@ func (e *env) loadFacts() *Error {
 	switch e.p.Type {
 	case catalog.ProgKprobe, catalog.ProgTracepoint, catalog.ProgPerfEvent, catalog.ProgRawTracepoint:
 		e.facts.privateStack = true
+	case catalog.ProgTracing: // on trampolines that do not let programs recur (bpf_prog_check_recur)
+		e.facts.privateStack = e.p.Attach != catalog.AttachTraceIter
 	}
 	e.facts.helpers = make(map[int32]*helperRow)
 	e.facts.printer.Dialect = isa.Kernel

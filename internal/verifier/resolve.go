@@ -128,6 +128,12 @@ func (e *env) resolveVar(i int) *Error {
 	if err != nil {
 		return e.refuse(errno.ENOENT, "ldimm64 insn specifies invalid btf_id %d.", ins.Imm)
 	}
+	if name := t.TypeName(); e.p.HasSymbol != nil && !e.p.HasSymbol(name) {
+		switch t.(type) {
+		case *btf.Func, *btf.Var:
+			return e.refuse(errno.ENOENT, "ldimm64 failed to find the address for kernel symbol '%s'.", name)
+		}
+	}
 	r := &e.aux[i].btfVar
 	switch t := t.(type) {
 	case *btf.Func:
@@ -241,7 +247,8 @@ func (e *env) exceptionCallbackSlot() (int, *Error) {
 
 // checkAttach checks what the program attaches to (check_attach_btf_id).
 func (e *env) checkAttach() *Error {
-	if e.p.Flags&flagSleepable != 0 && e.facts.kind.Flags&catalog.Sleepable == 0 {
+	if e.p.Flags&flagSleepable != 0 && (e.facts.kind.Flags&catalog.Sleepable == 0 ||
+		e.p.Type == catalog.ProgTracing && e.p.Attach == catalog.AttachTraceRawTp) {
 		return e.refuse(errno.EINVAL, "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable")
 	}
 	if e.p.Type == catalog.ProgSyscall && e.p.Flags&flagSleepable == 0 {

@@ -31,6 +31,9 @@ type Program struct {
 
 	// KernelBTF is the Machine's kernel BTF; nil when there is none.
 	KernelBTF *btf.Spec
+	// HasSymbol reports whether the kernel knows the address of a function or variable
+	// of its BTF (kallsyms); nil: of all.
+	HasSymbol func(name string) bool
 	// AttachTo is the kernel function or hook that tracing and LSM programs attach
 	// to. Of struct_ops programs it is the structure, whose member Attach counts, or
 	// "structure:member".
