@@ -316,7 +316,7 @@ var stackKinds = []*Kind{
 		Requires: "A register must be written on every path before it is read. Calls leave R1–R5 empty.",
 		How:      "A function ends without return, a variable is set in one branch only, or the value was in R1–R5 before a call.",
 		Fix:      "Give the variable a value on every path; end every path with return.",
-		Reasons:  []string{"R%d !read_ok"},
+		Reasons:  []string{"R%d !read_ok", "unexpected __bpf_trap() due to uninitialized variable?"},
 	},
 	{
 		ID: "stack-uninitialised", Title: "Stack is read that nothing was written to",

@@ -165,6 +165,13 @@ var programKinds = []*Kind{
 			"the program implements no member of a kernel structure", "attach_btf_id %d is not a supported struct",
 			"attach to invalid member idx %d of struct %s", "attach to invalid member %s(@idx %d) of struct %s",
 			"attach to unsupported member %s of struct %s",
+			"Cannot replace kernel functions", "Tracing program can only be attached to another program annotated with BTF",
+			"Subprog %s doesn't exist", "Extension programs cannot attach to exception callback", "Cannot replace static functions",
+			"Extension program changes packet data, while original does not", "Extension program may sleep, while original does not",
+			"Cannot recursively attach", "Cannot extend fentry/fexit", "Program extension requires BTF", "%s() is not a global function",
+			"%s() has %d args while %s() has %d args", "Return type %s of %s() doesn't match type %s of %s()",
+			"arg%d in %s() is %s while %s() has %s", "arg%d in %s() has size %d while %s() has %d", "arg%d in %s() has unrecognized type",
+			"arg%d in %s() is not a pointer to context", "arg%d %s(struct %s *) doesn't match %s(struct %s *)",
 		},
 	},
 	{

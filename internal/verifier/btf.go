@@ -112,7 +112,8 @@ func sameType(a, b *btfType) bool {
 
 // access of a struct: what lies at an offset.
 type structField struct {
-	typ   btf.Type // without modifiers; nil: part of a number
+	typ   btf.Type // without modifiers; nil: part of a number, or plain
+	plain bool     // a pointer to what is no struct: may be read, may fault
 	flags regType
 	name  string // member
 }
@@ -177,6 +178,7 @@ func (e *env) walkStruct(t btf.Type, off, size int, name string) (structField, *
 			if _, _, ok := members(target); ok {
 				return structField{typ: target, flags: flags | tags, name: m.Name}, nil
 			}
+			return structField{plain: true, flags: flags, name: m.Name}, nil
 		}
 		if off+size > end {
 			return structField{}, e.refuse(errno.EACCES, "access beyond the end of member %s (mend:%d) in struct %s with off %d size %d", m.Name, end, t.TypeName(), off, size)
@@ -300,6 +302,10 @@ func (e *env) accessBTF(a access, r *reg, off int) *Error {
 		return nil
 	}
 	dst := &e.regs()[a.val]
+	if f.plain && !r.typ.isAllocObj() {
+		dst.setPtr(ptrToMem | rdonly | untrusted | f.flags)
+		return nil
+	}
 	if f.typ == nil || r.typ.isAllocObj() {
 		e.markUnknown(dst)
 		e.narrow(a)
@@ -444,6 +450,10 @@ func (e *env) accessMapPtr(a access, r *reg, off int) *Error {
 		return err
 	}
 	dst := &e.regs()[a.val]
+	if f.plain {
+		dst.setPtr(ptrToMem | rdonly | untrusted | f.flags)
+		return nil
+	}
 	if f.typ == nil {
 		e.markUnknown(dst)
 		e.narrow(a)

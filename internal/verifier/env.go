@@ -59,6 +59,7 @@ type env struct {
 
 	target *target    // what a typed program attaches to, else nil
 	ops    *opsMember // of struct_ops programs
+	ext    bool       // the program replaces a function of another; p has that one's type
 
 	endless       map[int32]bool // loops on paths that ended where they had been before
 	exceptionCB   int            // subprogram, 0: none
@@ -161,7 +162,9 @@ func newEnv(p *Program, o Options) *env {
 	if o.InsnLimit == 0 {
 		o.InsnLimit = maxInsns
 	}
-	e := &env{p: p, o: o, insns: p.Insns, priv: !o.Unprivileged, capable: !o.Unprivileged || o.CapBPF}
+	ext := p.Type == catalog.ProgExt
+	p = asTarget(p)
+	e := &env{p: p, ext: ext, o: o, insns: p.Insns, priv: !o.Unprivileged, capable: !o.Unprivileged || o.CapBPF}
 	e.logger.init(e, o.LogLevel)
 	return e
 }

@@ -40,6 +40,9 @@ func (e *env) loadFacts() *Error {
 	case catalog.ProgTracing: // on trampolines that do not let programs recur (bpf_prog_check_recur)
 		e.facts.privateStack = e.p.Attach != catalog.AttachTraceIter
 	}
+	if e.ext {
+		e.facts.privateStack = false
+	}
 	e.facts.helpers = make(map[int32]*helperRow)
 	e.facts.printer.Dialect = isa.Kernel
 	e.facts.printer.Names.Helper = func(id int32) string {

@@ -107,6 +107,9 @@ func (e *env) checkKfunc(ins isa.Instruction) *Error {
 	if k == nil {
 		return e.silent(errno.EINVAL, "no kernel function of that number")
 	}
+	if k.traps {
+		return e.refuse(errno.EFAULT, "unexpected __bpf_trap() due to uninitialized variable?")
+	}
 	if !k.allowed || k.ops != nil && !slices.Contains(k.ops, e.ops.row.Name+":"+e.ops.name) {
 		return e.refuse(errno.EACCES, "calling kernel function %s is not allowed", k.name)
 	}

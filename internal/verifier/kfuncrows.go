@@ -24,6 +24,7 @@ type kfuncRow struct {
 	syncCallback, asyncCallback bool
 	underLock                   bool // may be called with a spin lock held
 	throws                      bool
+	traps                       bool // compilers call it where the program's behaviour is undefined
 	changesPkt                  bool
 	// result makes R0 when the prototype alone does not say what it is.
 	result kfResult
@@ -140,6 +141,7 @@ var kfuncRows = []kfuncRow{
 	{name: "bpf_iter_num_destroy", underLock: true},
 
 	{name: "bpf_throw", throws: true},
+	{name: "__bpf_trap", traps: true},
 	{name: "bpf_wq_set_callback_impl", effect: effectWQCallback, asyncCallback: true},
 	{name: "bpf_task_work_schedule_signal_impl", effect: effectTaskWork, asyncCallback: true},
 	{name: "bpf_task_work_schedule_resume_impl", effect: effectTaskWork, asyncCallback: true},

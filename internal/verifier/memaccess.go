@@ -653,6 +653,8 @@ func accessKind(t regType) Access {
 	return AccessMem
 }
 
+func memOrBTF(t regType) bool { return t.base() == ptrToMem || t.base() == ptrToBTF }
+
 // saveType refuses one instruction that reaches memory to be rewritten on one
 // path and other memory on another (save_aux_ptr_type).
 func (e *env) saveType(t regType, trustMismatch bool) *Error {
@@ -670,8 +672,13 @@ func (e *env) saveType(t regType, trustMismatch bool) *Error {
 	case *prev == notInit:
 		*prev = t
 	case t == *prev || !special(t) && !special(*prev):
-	case trustMismatch && t.base() == ptrToBTF && prev.base() == ptrToBTF:
-		*prev = ptrToBTF | untrusted
+	case trustMismatch && memOrBTF(t) && memOrBTF(*prev):
+		// Whichever it is, the load may fault.
+		merged := ptrToBTF
+		if t.base() == ptrToMem || prev.base() == ptrToMem {
+			merged = ptrToMem
+		}
+		*prev = merged | (t|*prev)&(untrusted|rdonly)
 	default:
 		return e.refuse(errno.EINVAL, "same insn cannot be used with different pointers")
 	}

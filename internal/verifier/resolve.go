@@ -247,18 +247,19 @@ func (e *env) exceptionCallbackSlot() (int, *Error) {
 
 // checkAttach checks what the program attaches to (check_attach_btf_id).
 func (e *env) checkAttach() *Error {
-	if e.p.Flags&flagSleepable != 0 && (e.facts.kind.Flags&catalog.Sleepable == 0 ||
+	if e.p.Flags&flagSleepable != 0 && (e.ext || e.facts.kind.Flags&catalog.Sleepable == 0 ||
 		e.p.Type == catalog.ProgTracing && e.p.Attach == catalog.AttachTraceRawTp) {
 		return e.refuse(errno.EINVAL, "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable")
 	}
 	if e.p.Type == catalog.ProgSyscall && e.p.Flags&flagSleepable == 0 {
 		return e.refuse(errno.EINVAL, "Syscall programs can only be sleepable")
 	}
+	if e.ext {
+		return e.findReplaced()
+	}
 	switch e.p.Type {
 	case catalog.ProgStructOps:
 		return e.findMember()
-	case catalog.ProgExt:
-		return e.unsupported("replacing functions of other programs")
 	case catalog.ProgTracing, catalog.ProgLSM:
 		return e.findTarget()
 	}

@@ -40,6 +40,7 @@ func (e *env) result() *Result {
 		r.Subprogs = append(r.Subprogs, Subprog{
 			Start: s.start, End: s.end, Name: s.name, StackDepth: s.stackDepth,
 			TailCalls: s.hasTail, Callback: s.isCB, Exception: s.isException,
+			Unreliable: s.unreliable, ChangesPkt: s.changesPkt, MightSleep: s.mightSleep,
 		})
 		r.Stats.StackDepth = append(r.Stats.StackDepth, s.stackDepth)
 	}

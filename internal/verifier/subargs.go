@@ -204,7 +204,7 @@ func (e *env) isCtxType(p *btf.Pointer, arg int) bool {
 func (e *env) initArgs(sub int) *Error {
 	regs := e.regs()
 	s := &e.subs[sub]
-	if sub == 0 && e.p.Type != catalog.ProgExt {
+	if sub == 0 && !e.ext {
 		if s.fn != nil {
 			if err := e.readArgs(0); err != nil || len(s.args) != 1 || s.args[0].kind != catalog.ArgCtx {
 				s.unreliable = true

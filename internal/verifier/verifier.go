@@ -37,7 +37,10 @@ type Program struct {
 	// AttachTo is the kernel function or hook that tracing and LSM programs attach
 	// to. Of struct_ops programs it is the structure, whose member Attach counts, or
 	// "structure:member".
+	// Of ext programs it is a function of Target.
 	AttachTo string
+	// Target is the program that an ext program changes.
+	Target *Target
 }
 
 // FuncInfo is one bpf_func_info record, resolved.
@@ -113,6 +116,10 @@ type Subprog struct {
 	TailCalls  bool
 	Callback   bool // used as a callback (PSEUDO_FUNC)
 	Exception  bool
+	// Unreliable: its arguments are not what its BTF says, so that it cannot be replaced.
+	Unreliable bool
+	ChangesPkt bool // may move the packet
+	MightSleep bool
 }
 
 // Access says what kind of memory a load or store reaches; the rewriter and the
