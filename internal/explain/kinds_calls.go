@@ -132,6 +132,7 @@ var callKinds = []*Kind{
 		Reasons: []string{
 			"calling kernel function %s is not allowed", "metadata kfuncs require device-bound program",
 			"calling kernel function is not supported without CONFIG_DEBUG_INFO_BTF", "negative offset disallowed for kernel module function call",
+			"kfunc offset > 0 without fd_array is invalid", "BTF fd for kfunc is not a module BTF",
 			"too many different kernel function calls", "kernel btf_id %d is not a function", "kernel function btf_id %d does not have a valid func_proto",
 			"no kernel function of that number", "the kernel's BTF does not have the struct behind the context",
 		},

@@ -15,7 +15,7 @@ func (e *env) intern(spec *btf.Spec, t btf.Type) *btfType {
 	if b := e.btfTypes[t]; b != nil {
 		return b
 	}
-	b := &btfType{spec: spec, typ: t, kernel: spec == e.p.KernelBTF, name: t.TypeName()}
+	b := &btfType{spec: spec, typ: t, kernel: spec != e.p.BTF, name: t.TypeName()}
 	if id, err := spec.TypeID(t); err == nil {
 		b.id = id
 	}
@@ -107,7 +107,11 @@ func (e *env) structMatches(have *btfType, off int32, want *btfType, strict bool
 }
 
 func sameType(a, b *btfType) bool {
-	return a == b || a.typ == b.typ || a.kernel && b.kernel && a.id != 0 && a.id == b.id
+	if a == b || a.typ == b.typ {
+		return true
+	}
+	// The kernel's types may be read anew as the base of a module's.
+	return a.kernel && b.kernel && a.id != 0 && a.id == b.id && a.name == b.name
 }
 
 // access of a struct: what lies at an offset.

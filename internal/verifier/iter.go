@@ -19,7 +19,7 @@ func (e *env) kfuncIter(n isa.Register, target btf.Type, meta *kfuncMeta) *Error
 	if err != nil || size%regSize != 0 || size == 0 {
 		return e.refuse(errno.EINVAL, "expected valid iter pointer as arg #%d", n-1)
 	}
-	t := e.intern(e.p.KernelBTF, target)
+	t := e.intern(meta.k.spec, target)
 	slots := size / regSize
 	f := e.frameOf(r)
 	if meta.k.flags&kfIterNew != 0 {

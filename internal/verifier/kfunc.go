@@ -20,6 +20,7 @@ type kfuncKey struct {
 // kfunc is a kernel function the program calls: its row and its prototype.
 type kfunc struct {
 	*kfuncRow
+	spec     *btf.Spec // the kernel's, or a module's
 	flags    catalog.KfuncFlag
 	proto    *btf.FuncProto
 	allowed  bool
@@ -38,12 +39,6 @@ func (e *env) addKfunc(ins isa.Instruction) *Error {
 	if ins.Imm == 0 && ins.Off == 0 {
 		return nil // left by a loader where a weak function was not found: never to be reached
 	}
-	if ins.Off != 0 {
-		if ins.Off < 0 {
-			return e.refuse(errno.EINVAL, "negative offset disallowed for kernel module function call")
-		}
-		return e.unsupported("kernel functions of modules")
-	}
 	key := kfuncKey{ins.Imm, ins.Off}
 	if e.kfuncs[key] != nil {
 		return nil
@@ -51,7 +46,11 @@ func (e *env) addKfunc(ins isa.Instruction) *Error {
 	if len(e.kfuncs) >= 256 {
 		return e.refuse(errno.E2BIG, "too many different kernel function calls")
 	}
-	t, err := e.p.KernelBTF.TypeByID(btf.TypeID(ins.Imm))
+	spec, rows, refusal := e.kfuncHome(ins)
+	if refusal != nil {
+		return e.also(refusal, "failed to find BTF for kernel function")
+	}
+	t, err := spec.TypeByID(btf.TypeID(ins.Imm))
 	fn, ok := t.(*btf.Func)
 	if err != nil || !ok {
 		return e.refuse(errno.EINVAL, "kernel btf_id %d is not a function", uint32(ins.Imm))
@@ -60,15 +59,15 @@ func (e *env) addKfunc(ins isa.Instruction) *Error {
 	if !ok {
 		return e.refuse(errno.EINVAL, "kernel function btf_id %d does not have a valid func_proto", uint32(ins.Imm))
 	}
-	k := &kfunc{kfuncRow: kfuncRowsByName[fn.Name], proto: proto}
-	if k.kfuncRow == nil {
+	k := &kfunc{kfuncRow: kfuncRowsByName[fn.Name], proto: proto, spec: spec}
+	if k.kfuncRow == nil || ins.Off != 0 {
 		k.kfuncRow = &kfuncRow{name: fn.Name}
 	}
 	if strings.HasPrefix(fn.Name, "bpf_xdp_metadata_rx_") { // loads for a device are not taken
 		return e.refuse(errno.EINVAL, "metadata kfuncs require device-bound program")
 	}
 	k.modelled = !unmodelled[fn.Name]
-	if row := catalog.KfuncByName(fn.Name); row != nil {
+	if row := rows(fn.Name); row != nil {
 		k.flags, k.allowed, k.ops = row.Flags, row.Allows(e.p.Type, e.p.Attach), row.Ops
 	}
 	if e.kfuncs == nil {
@@ -76,6 +75,30 @@ func (e *env) addKfunc(ins isa.Instruction) *Error {
 	}
 	e.kfuncs[key] = k
 	return nil
+}
+
+// kfuncHome returns the types among which a called function is, and where its row is found.
+func (e *env) kfuncHome(ins isa.Instruction) (*btf.Spec, func(name string) *catalog.Kfunc, *Error) {
+	switch {
+	case ins.Off == 0:
+		return e.p.KernelBTF, catalog.KfuncByName, nil
+	case ins.Off < 0:
+		return nil, nil, e.refuse(errno.EINVAL, "negative offset disallowed for kernel module function call")
+	case e.p.ModuleByIdx == nil:
+		return nil, nil, e.refuse(errno.EPROTO, "kfunc offset > 0 without fd_array is invalid")
+	}
+	m := e.p.ModuleByIdx(ins.Off)
+	if m == nil {
+		return nil, nil, e.refuse(errno.EINVAL, "BTF fd for kfunc is not a module BTF")
+	}
+	return m.BTF, func(name string) *catalog.Kfunc {
+		for i := range m.Kfuncs {
+			if m.Kfuncs[i].Name == name {
+				return &m.Kfuncs[i]
+			}
+		}
+		return nil
+	}, nil
 }
 
 func (e *env) kfuncOf(ins isa.Instruction) *kfunc { return e.kfuncs[kfuncKey{ins.Imm, ins.Off}] }
@@ -507,7 +530,7 @@ func (e *env) kfuncStruct(i int, n isa.Register, r *reg, target btf.Type, meta *
 	if have == nil {
 		have = e.kernelStruct(r.kernelStruct())
 	}
-	want := e.intern(e.p.KernelBTF, target)
+	want := e.intern(meta.k.spec, target)
 	strict := flags&kfRelease != 0 && r.ref != 0 || have != nil && noCastAlias(have.name, want.name)
 	if have == nil || !projection(want.name, have.name) && !e.structMatches(have, r.off, want, strict) {
 		got := "?"
@@ -723,7 +746,7 @@ func (e *env) protoResult(r0 *reg, target btf.Type, meta *kfuncMeta) *Error {
 	}
 	if _, _, ok := members(target); ok {
 		r0.setPtr(ptrToBTF)
-		r0.btf = e.intern(e.p.KernelBTF, target)
+		r0.btf = e.intern(meta.k.spec, target)
 		if meta.k.flags&kfRCUProtected != 0 && meta.k.flags&kfIterNext == 0 {
 			r0.typ |= rcu
 		}

@@ -25,6 +25,10 @@ type Program struct {
 	MapByFD  func(fd int32) *catalog.MapDef
 	MapByIdx func(idx int32) *catalog.MapDef
 
+	// ModuleByIdx resolves the Off of calls of kernel functions that are a module's
+	// (fd_array): nil, or nil for idx: no module's types are there.
+	ModuleByIdx func(idx int16) *Module
+
 	BTF   *btf.Spec  // the program's own types, nil without
 	Funcs []FuncInfo // by slot, one per subprogram; nil without BTF
 	Lines []LineInfo // by slot
@@ -41,6 +45,16 @@ type Program struct {
 	AttachTo string
 	// Target is the program that an ext program changes.
 	Target *Target
+}
+
+// Module is a kernel module as programs see it.
+type Module struct {
+	Name string
+	// BTF are the module's types, on top of KernelBTF.
+	BTF *btf.Spec
+	// Kfuncs are rows of the functions it lets programs call: what it says of them
+	// where it registers them, which BTF does not tell.
+	Kfuncs []catalog.Kfunc
 }
 
 // FuncInfo is one bpf_func_info record, resolved.
