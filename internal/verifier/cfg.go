@@ -464,7 +464,7 @@ func (e *env) usesDefs(t int) (use, def uint16) {
 				n = h.args()
 			}
 		} else if ins.IsKfuncCall() {
-			if k := e.aux[t].kfunc; k != nil {
+			if k := e.aux[t].kfunc; k != nil && (k.allowed || k.traps) {
 				n = len(k.proto.Params)
 			}
 		}

@@ -105,6 +105,8 @@ func (e *env) checkDynptr(n isa.Register, t catalog.ArgType, cloneRef uint32) *E
 	if r.typ == ptrToStack {
 		spi := slotOf(int(r.off) + int(int64(r.bits.value)))
 		e.stackRead(int(r.frame), 1<<spi|1<<(spi-1))
+		e.scratchSlot(spi)
+		e.scratchSlot(spi - 1)
 	}
 	return nil
 }

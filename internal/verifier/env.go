@@ -52,6 +52,7 @@ type env struct {
 
 	usedMaps  []*catalog.MapDef
 	arena     *catalog.MapDef
+	inner     map[*catalog.MapDef]bool // definitions of inner maps
 	btfTypes  map[btf.Type]*btfType
 	kernTypes map[string]*btfType
 	special   map[*btfType][]catalog.SpecialField

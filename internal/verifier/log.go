@@ -173,16 +173,18 @@ func (e *env) appendFrame(b []byte, f *frame, all bool) []byte {
 			b, i = e.appendSlot(b, f, i)
 		}
 	}
-	for i, n := 0, 0; i < len(e.st.refs); i++ {
-		if e.st.refs[i].kind != refPtr {
+	// Ids of 0, of locks in maps of one element, are left out; if the first is, all are.
+	for i := 0; i < len(e.st.refs) && e.st.refs[0].id != 0; i++ {
+		id := e.st.refs[i].id
+		switch {
+		case id == 0:
 			continue
-		}
-		if n++; n == 1 {
+		case i == 0:
 			b = append(b, " refs="...)
-		} else {
+		default:
 			b = append(b, ',')
 		}
-		b = strconv.AppendUint(b, uint64(e.st.refs[i].id), 10)
+		b = strconv.AppendUint(b, uint64(id), 10)
 	}
 	if f.inCallback {
 		b = append(b, " cb"...)
@@ -223,11 +225,16 @@ func (e *env) appendSlot(b []byte, f *frame, i int) ([]byte, int) {
 		r := &f.stack[i].reg
 		name(i)
 		b = fmt.Appendf(b, "dynptr_%s(", r.dyn)
-		sep := ""
+		// The kernel prints of the first slot, where the id of a slice's dynptr would
+		// be, that it is the first.
+		sep, dynptr := "", r.dynptr
+		if r.dynFirst {
+			dynptr = 1
+		}
 		for _, p := range []struct {
 			name string
 			v    uint32
-		}{{"id", r.id}, {"ref_id", r.ref}, {"dynptr_id", r.dynptr}} {
+		}{{"id", r.id}, {"ref_id", r.ref}, {"dynptr_id", dynptr}} {
 			if p.v != 0 {
 				b = fmt.Appendf(b, "%s%s=%d", sep, p.name, p.v)
 				sep = ","
@@ -301,7 +308,7 @@ func (e *env) appendReg(b []byte, f *frame, r *reg) []byte {
 		add("non_own_ref")
 	}
 	if m := r.m; m != nil && (t.base() == constPtrToMap || t.base() == ptrToMapKey || t.base() == ptrToMapValue) {
-		if m.Name != "" {
+		if m.Name != "" && !e.inner[m] { // the kernel's copy of an inner map's definition has none
 			add("map=%s", m.Name)
 		}
 		add("ks=%d,vs=%d", m.KeySize, m.ValueSize)

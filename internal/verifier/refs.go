@@ -17,9 +17,7 @@ func (e *env) acquire() uint32 {
 func (s *state) dropRef(id uint32) bool {
 	for i := range s.refs {
 		if s.refs[i].kind == refPtr && s.refs[i].id == id {
-			last := len(s.refs) - 1
-			s.refs[i] = s.refs[last]
-			s.refs = s.refs[:last]
+			s.refs = append(s.refs[:i], s.refs[i+1:]...)
 			return true
 		}
 	}

@@ -84,6 +84,12 @@ func (e *env) resolveMap(i int) *Error {
 			return err
 		}
 		e.usedMaps = append(e.usedMaps, m)
+		if m.Inner != nil {
+			if e.inner == nil {
+				e.inner = make(map[*catalog.MapDef]bool)
+			}
+			e.inner[m.Inner] = true
+		}
 	}
 	a := &e.aux[i]
 	a.m = m
