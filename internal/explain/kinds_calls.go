@@ -165,7 +165,7 @@ var callKinds = []*Kind{
 		Reasons: []string{
 			"Global function %s() doesn't return scalar. Only those are supported.", "Global function %s() with %d > 5 args. Buggy compiler.",
 			"Arg#%d type %s in %s() is not supported yet.", "arg#%d reference type('%s %s') size cannot be determined: %d",
-			"arg#%d reference type('UNKNOWN ') size cannot be determined: %d", "arg#%d reference type('%s') has no matches",
+			"arg#%d reference type('UNKNOWN ') size cannot be determined: %d", "arg#%d reference type('%s %s') has no matches", "arg#%d untrusted cannot be combined with any other tags",
 			"arg#%d type tag is not supported in static functions", "arg#%d marked as pointer, but it isn't",
 			"a function whose parameters are not known", "a static function is verified where it is called", "the BTF of this function cannot be relied on",
 		},

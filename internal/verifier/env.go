@@ -65,6 +65,7 @@ type env struct {
 	endless       map[int32]bool // loops on paths that ended where they had been before
 	exceptionCB   int            // subprogram, 0: none
 	seenException bool
+	accepted      bool
 	changesPkt    bool
 	exploreALU    bool // masks depend on numbers: states must agree on all of them
 	recorder      *recorder
@@ -91,6 +92,9 @@ type insnAux struct {
 	// A barrier keeps the processor from running this instruction by a wrong guess,
 	// or what follows it before it is done.
 	nospec, nospecResult bool
+
+	loopBody  int32 // the function bpf_loop calls
+	plainLoop bool  // on all paths that one, without flags: the kernel inlines the call
 
 	prune, jmpPoint, force, callsCallback, iterNext bool
 
@@ -177,6 +181,7 @@ func verify(p *Program, o Options, tr *tracer) (*Result, error) {
 		e.recorder = newRecorder(len(p.Insns))
 	}
 	err := e.verify()
+	e.accepted = err == nil
 	e.logStats()
 	var trace *Trace
 	if tr != nil {

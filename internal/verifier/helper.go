@@ -230,10 +230,17 @@ func (e *env) checkTailCall() *Error {
 // nothing new comes of it.
 func (e *env) checkLoop(meta *callMeta) *Error {
 	f := e.st.frame()
-	if f.regs[isa.R4].isNull() {
+	plain := f.regs[isa.R4].isNull()
+	if plain {
 		if err := e.markPrecise(isa.R4); err != nil { // inlining depends on it
 			return err
 		}
+	}
+	switch a := &e.aux[e.insn]; {
+	case a.loopBody == 0:
+		a.loopBody, a.plainLoop = int32(meta.subprog), plain
+	default:
+		a.plainLoop = a.plainLoop && plain && a.loopBody == int32(meta.subprog)
 	}
 	if f.regs[isa.R1].typ == scalarValue {
 		if err := e.markPrecise(isa.R1); err != nil {

@@ -396,7 +396,7 @@ func (e *env) checkMem(n isa.Register, size int, write, zeroOK bool, meta *callM
 	case ptrToStack:
 		return e.stackInitialised(n, int(r.off), size, zeroOK, write, meta)
 	case ptrToBTF:
-		return e.accessBTF(access{ptr: n, size: size, val: noReg}, r, int(r.off))
+		return e.accessBTF(access{ptr: n, size: size, write: write, val: noReg}, r, int(r.off))
 	case ptrToCtx:
 		if !e.facts.rewritesCtx() {
 			// The context is ordinary memory: its last byte must be within reach.

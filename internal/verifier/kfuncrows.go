@@ -146,10 +146,6 @@ var kfuncRows = []kfuncRow{
 	{name: "bpf_task_work_schedule_signal_impl", effect: effectTaskWork, asyncCallback: true},
 	{name: "bpf_task_work_schedule_resume_impl", effect: effectTaskWork, asyncCallback: true},
 	{name: "bpf_session_cookie", effect: effectSessionCookie},
-	{name: "bpf_arena_alloc_pages", underLock: true},
-	{name: "bpf_arena_free_pages", underLock: true},
-	{name: "bpf_arena_reserve_pages", underLock: true},
-	{name: "bpf_stream_vprintk_impl", underLock: true},
 }
 
 // unmodelled are kfuncs whose prototype and flags do not tell all, and of

@@ -446,17 +446,56 @@ func (e *env) logStats() {
 	}
 	if e.stats {
 		e.logf("verification time 0 usec\nstack depth ")
-		for i := range e.subs {
+		for i, depth := range e.keptDepths() {
 			if i > 0 {
 				e.logf("+")
 			}
-			e.logf("%d", e.subs[i].stackDepth)
+			e.logf("%d", depth)
 		}
 		e.logf("\n")
 	}
 	e.logf("processed %d insns (limit %d) max_states_per_insn %d total_states %d peak_states %d mark_read %d\n",
 		e.insnProcessed, e.o.InsnLimit, e.maxPerInsn, e.totalStates, e.peakStates, 0)
 }
+
+// keptDepths are the stack depths of the functions that the kernel keeps: of an
+// accepted program those that were reached, with what is added to them.
+func (e *env) keptDepths() (depths []int) {
+	if len(e.subs) == 0 {
+		return []int{0}
+	}
+	for i := range e.subs {
+		s := &e.subs[i]
+		if e.accepted && e.capable && i > 0 && !e.aux[s.start].seen {
+			continue
+		}
+		depths = append(depths, s.stackDepth+e.addedDepth(s))
+	}
+	if e.accepted && e.seenException && e.exceptionCB == 0 {
+		depths = append(depths, 0) // of the kernel's own callback
+	}
+	return depths
+}
+
+// addedDepth is the stack that the kernel's rewriting of an accepted program adds to a function's.
+func (e *env) addedDepth(s *subprog) int {
+	loops, counts := 0, 0
+	for at := s.start; e.accepted && at < s.end; at++ {
+		switch a := &e.aux[at]; {
+		case a.plainLoop:
+			loops = loopRegs + (regSize-s.stackDepth%regSize)%regSize
+		case a.seen && isMayGoto(e.insns[at]) && e.insns[at].Off != 0:
+			counts = mayGotoSlot
+		}
+	}
+	return loops + counts
+}
+
+// loopRegs is what an inlined bpf_loop saves, in bytes: three registers.
+const loopRegs = 3 * regSize
+
+// mayGotoSlot is the stack that counting may_goto takes, in bytes: a count and a time.
+const mayGotoSlot = 16
 
 // regMask and slotMask print sets as "r1,r3" and "-8,-16".
 func regMask(m uint16) string {

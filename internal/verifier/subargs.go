@@ -87,6 +87,10 @@ func (e *env) readArg(s *subprog, i int, p btf.FuncParam) (subArg, *Error) {
 		return subArg{kind: catalog.ArgCtx}, nil
 	case target.TypeName() == "bpf_dynptr" || target.TypeName() == "bpf_dynptr_kern":
 		return subArg{kind: catalog.ArgDynptr.With(catalog.Rdonly)}, nil
+	case tags["untrusted"] && len(tags) > 1:
+		return subArg{}, e.refuse(errno.EINVAL, "arg#%d untrusted cannot be combined with any other tags", i)
+	case tags["untrusted"] && isPlain(target):
+		return subArg{kind: catalog.ArgMem.With(catalog.Rdonly).With(catalog.Untrusted)}, nil
 	case tags["trusted"] || tags["untrusted"]:
 		name := target.TypeName()
 		if i := strings.LastIndex(name, "___"); i > 0 {
@@ -94,7 +98,7 @@ func (e *env) readArg(s *subprog, i int, p btf.FuncParam) (subArg, *Error) {
 		}
 		k := e.kernelStruct(name)
 		if k == nil {
-			return subArg{}, e.refuse(errno.EINVAL, "arg#%d reference type('%s') has no matches", i, target.TypeName())
+			return subArg{}, e.refuse(errno.ENOENT, "arg#%d reference type('%s %s') has no matches", i, btfKind(target), target.TypeName())
 		}
 		kind := catalog.ArgBTFID.With(catalog.Trusted)
 		if tags["untrusted"] {
@@ -122,6 +126,15 @@ func (e *env) readArg(s *subprog, i int, p btf.FuncParam) (subArg, *Error) {
 		kind = kind.With(catalog.MaybeNull)
 	}
 	return subArg{kind: kind, size: uint32(size)}, nil
+}
+
+// isPlain reports whether a pointer's target is nothing, or a number.
+func isPlain(t btf.Type) bool {
+	switch t.(type) {
+	case *btf.Void, *btf.Int, *btf.Enum:
+		return true
+	}
+	return false
 }
 
 // btfKind names a type's kind as the kernel does.
@@ -237,6 +250,10 @@ func (e *env) initArgs(sub int) *Error {
 		case catalog.ArgDynptr:
 			e.setConstDynptr(r, dynKindLocal)
 		case catalog.ArgMem:
+			if a.kind.Has(catalog.Untrusted) {
+				r.setPtr(ptrToMem | rdonly | untrusted)
+				break
+			}
 			r.setPtr(ptrToMem | null)
 			r.size, r.id = a.size, e.newID()
 		case catalog.ArgBTFID:
@@ -281,6 +298,9 @@ func (e *env) checkCallArg(i int, a subArg, r *reg) *Error {
 			return e.refuse(errno.EINVAL, "arg#%d expects pointer to ctx", i)
 		}
 	case catalog.ArgMem:
+		if a.kind.Has(catalog.Untrusted) {
+			return nil // whatever it is: loads through it may fault
+		}
 		if err := e.checkArgOffset(n, r, catalog.ArgNone); err != nil {
 			return err
 		}
