@@ -120,8 +120,10 @@ const (
 )
 
 // Redirect returns where the last run sent the packet; Kind is [RedirectNone] if nowhere.
-func (c *CPU) Redirect() Redirect {
-	d := c.c.Redirect()
+func (c *CPU) Redirect() Redirect { return c.mach.redirect(c.c.Redirect(), c.c.Packet()) }
+
+// redirect resolves what a program decided about pkt.
+func (m *Machine) redirect(d *helpers.Redirect, pkt *Packet) Redirect {
 	r := Redirect{Kind: d.Kind, Ifindex: d.Ifindex, Flags: d.Flags, Key: d.Key}
 	if d.Kind != RedirectMap || d.Map == nil {
 		return r
@@ -134,24 +136,24 @@ func (c *CPU) Redirect() Redirect {
 	}
 	if d.Flags&RedirectBroadcast == 0 {
 		if t, ok := rm.Target(d.Key); ok {
-			r.Targets = []RedirectTarget{c.target(t)}
+			r.Targets = []RedirectTarget{m.target(t)}
 		}
 		return r
 	}
-	own := c.c.Packet().RxIfindex
+	own := pkt.RxIfindex
 	rm.Targets(func(_ uint32, t maps.Target) bool {
 		if d.Flags&RedirectExcludeIngress == 0 || t.Ifindex != own {
-			r.Targets = append(r.Targets, c.target(t))
+			r.Targets = append(r.Targets, m.target(t))
 		}
 		return true
 	})
 	return r
 }
 
-func (c *CPU) target(t maps.Target) RedirectTarget {
+func (m *Machine) target(t maps.Target) RedirectTarget {
 	out := RedirectTarget{Ifindex: t.Ifindex, CPU: t.CPU, Socket: t.Socket}
 	if p, ok := t.Prog.(*run.Program); ok && p != nil {
-		out.Prog = &Program{p: p, mach: c.mach}
+		out.Prog = &Program{p: p, mach: m}
 	}
 	return out
 }

@@ -28,6 +28,7 @@ type engine interface {
 const (
 	call   = iota // skep from Go, CPU held
 	copied        // the same with the packet brought in every time
+	batch         // skep, many packets by one call
 	interp        // skep's interpreter
 	linux         // BPF_PROG_TEST_RUN
 	native        // gcc -O2
@@ -35,7 +36,7 @@ const (
 	columns
 )
 
-var names = [columns]string{"skep", "skep + packet", "skep interp", "Linux", "native", "wazero"}
+var names = [columns]string{"skep", "skep + packet", "skep batch", "skep interp", "Linux", "native", "wazero"}
 
 func main() {
 	rounds := flag.Int("rounds", 11, "interleaved rounds")
@@ -54,7 +55,8 @@ func run(out io.Writer, rounds int, slice time.Duration, only string) error {
 		return err
 	}
 	engines, notes := openEngines()
-	ratios := &measure.Table{Head: []string{"skep ÷ …", "Linux", "native", "wazero", "interp ÷ Linux", "interp ÷ skep"}}
+	ratios := &measure.Table{Head: []string{"", "skep ÷ Linux", "skep ÷ native", "skep ÷ wazero",
+		"batch ÷ Linux", "batch ÷ native", "batch ÷ wazero", "interp ÷ Linux"}}
 	times := &measure.Table{Head: append([]string{"ns per run"}, names[:]...)}
 	for _, w := range table {
 		if !match.MatchString(w.name) {
@@ -65,7 +67,7 @@ func run(out io.Writer, rounds int, slice time.Duration, only string) error {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
 		ratios.Add(w.name, ratio(ns[call], ns[linux]), ratio(ns[call], ns[native]), ratio(ns[call], ns[wasm]),
-			ratio(ns[interp], ns[linux]), ratio(ns[interp], ns[call]))
+			ratio(ns[batch], ns[linux]), ratio(ns[batch], ns[native]), ratio(ns[batch], ns[wasm]), ratio(ns[interp], ns[linux]))
 		row := []string{w.name}
 		for _, t := range ns {
 			row = append(row, median(t, max(w.turns, 1)))
@@ -103,6 +105,7 @@ func openEngines() (engines [columns]engine, notes []string) {
 		with := *e
 		with.eachPacket = true
 		engines[copied] = &with
+		engines[batch] = &skepBatch{e}
 	}
 	i, err := newSkep(skep.JITOff)
 	add(interp, i, err)

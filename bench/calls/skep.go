@@ -93,6 +93,59 @@ func (e *skepEngine) open(w *workload) (contender, error) {
 	return contender{first: first, run: run}, nil
 }
 
+// skepBatch is a skepEngine that runs on many packets by one call.
+type skepBatch struct{ *skepEngine }
+
+// bulk is how many packets a batch has, as many as drivers hand to XDP (NAPI_POLL_WEIGHT).
+const bulk = 64
+
+func (e *skepBatch) open(w *workload) (contender, error) {
+	coll := e.objects[w.object]
+	p := coll.Programs[w.program]
+	b, err := e.machine.NewBatch(bulk)
+	if err != nil {
+		return contender{}, err
+	}
+	fill := func() error {
+		for i := range bulk {
+			if err := b.Packet(i).SetXDP(w.packet, skep.XDPOptions{}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	drain := func() error { return nil }
+	if w.events != "" {
+		r, err := ringbuf.NewReader(coll.Maps[w.events])
+		if err != nil {
+			return contender{}, err
+		}
+		drain = func() error { return drainSkep(r) }
+	}
+	first := func() (uint32, error) {
+		err := fill()
+		if err == nil {
+			err = e.cpu.RunBatch(p, b, 1)
+		}
+		return b.Verdict(0), err
+	}
+	run := func(n int) (time.Duration, error) {
+		if err := fill(); err != nil {
+			return 0, err
+		}
+		d, err := measure.Thread(func() error {
+			for ; n > 0; n -= bulk {
+				if err := e.cpu.RunBatch(p, b, min(n, bulk)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		return d, errors.Join(err, drain())
+	}
+	return contender{first: first, run: run}, nil
+}
+
 func drainSkep(r *ringbuf.Reader) error {
 	r.SetDeadline(time.Now())
 	var rec ringbuf.Record

@@ -34,6 +34,8 @@ type Program struct {
 	text  *exec.Text
 	base  uint64
 	main  uint64 // where runs begin
+	fuel  int64  // what they begin with
+	turns int    // how many of them may come one after the other without a safepoint
 	sites []code.Site
 	// functions are the indices of functions by their first slot, which is their
 	// callbacks' token.
@@ -60,8 +62,9 @@ func Available() error { return exec.Available() }
 // Compile makes native code of a program. An error is a fault of the stage
 // before, or executable memory has run out.
 func Compile(p *rewrite.Program, o Options) (*Program, error) {
+	straight := brief(p)
 	obj, err := compile(p, code.Options{
-		Features: exec.Host(), Poll: o.Budgeted || !brief(p), Layout: o.Layout,
+		Features: exec.Host(), Poll: o.Budgeted || !straight, Layout: o.Layout,
 		Guard: p.Guarded, Retpolines: o.Retpolines,
 	})
 	if err != nil {
@@ -80,6 +83,13 @@ func Compile(p *rewrite.Program, o Options) (*Program, error) {
 	}
 	out := &Program{Program: p, Object: obj, text: text, base: text.Addr(), sites: obj.Sites, functions: map[uint64]int{0: 0}}
 	out.main = out.base + uint64(obj.Entries[0])
+	if !o.Budgeted { // else the first poll takes from the budget
+		out.fuel = pollSlots
+	}
+	if out.turns = briefLimit / len(p.Insns); straight {
+		out.turns = briefLimit / p.Facts.Stats.InsnProcessed
+	}
+	out.turns = max(out.turns, 1)
 	for i, s := range p.Subprogs {
 		out.functions[uint64(s.Start)] = i
 	}

@@ -105,9 +105,27 @@ func (v *VM) Run(p *Program, r1 uint64, l Limits) (uint64, error) {
 // not set up before they do: if left, the run goes on in Serve.
 func (v *VM) Start(p *Program, r1 uint64) (r0 uint64, left bool) {
 	c := v.ctx
-	c.Fuel, c.ProbeLen = 0, 0
+	c.Fuel, c.ProbeLen = p.fuel, 0
 	exec.Start(c, p.main, r1)
 	return c.R[0], c.Site != exec.SiteFinish
+}
+
+// Turns runs p once for each of the contexts that lie stride bytes apart from r1 on,
+// without coming back in between, and puts the results into verdicts, which lie
+// off the Go heap. It returns how many runs are done: all, as many as it does at
+// a time, or those before the one that left native code; if left, that one goes on in
+// Serve, whose result is its.
+func (v *VM) Turns(p *Program, r1, stride uint64, verdicts []uint32) (done int, left bool) {
+	n := min(len(verdicts), p.turns)
+	c := v.ctx
+	c.Fuel, c.ProbeLen = p.fuel, 0
+	c.Row, c.Stride, c.Left, c.Main = r1, stride, uint64(n), p.main
+	c.Verdict = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(verdicts))))
+	exec.Turns(c)
+	left = c.Site != exec.SiteFinish
+	done = n - int(c.Left)
+	c.Left = 1 // what has left goes on by itself
+	return done, left
 }
 
 // RunCallback runs a subprogram as a run of its own, as timers do. fn is the
@@ -118,7 +136,7 @@ func (v *VM) RunCallback(p *Program, fn uint64, args [3]uint64, l Limits) (uint6
 		return 0, err
 	}
 	c := v.ctx
-	c.Fuel, c.ProbeLen = 0, 0
+	c.Fuel, c.ProbeLen = p.fuel, 0
 	c.SP = c.Top
 	v.prepare(addr, args[0], args[1], args[2], 0, 0)
 	exec.Enter(c)

@@ -11,6 +11,7 @@ package packet
 
 import (
 	"fmt"
+	"unsafe"
 
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/mem"
@@ -70,8 +71,9 @@ type Packet struct {
 	kind Kind
 	own  *Sock // the socket of test runs, beside the Frame
 
-	ctx *mem.Block // Frame and own, whose addresses never change
-	buf *mem.Block // the bytes
+	ctx    *mem.Block // Frame and own, whose addresses never change; nil in a Row
+	buf    *mem.Block // the bytes
+	indent uint64     // how far into buf they may begin
 
 	skb
 	// Tunnel is the tunnel metadata beside a socket buffer.
@@ -89,18 +91,23 @@ func New() (*Packet, error) {
 		ctx.Free()
 		return nil, err
 	}
-	// Sound: the block is alive until Free, zeroed, page aligned, and FrameSize
+	p := at(ctx.Addr())
+	p.ctx, p.buf = ctx, buf
+	return p, nil
+}
+
+// at makes a packet whose Frame lies at addr.
+func at(addr uint64) *Packet {
+	// Sound: the block at addr is alive until Free, zeroed, aligned, and FrameSize
 	// is a multiple of eight.
-	return &Packet{
-		Frame: (*Frame)(mem.Ptr(ctx.Addr())),
-		own:   (*Sock)(mem.Ptr(ctx.Addr() + uint64(FrameSize))),
-		ctx:   ctx, buf: buf,
-	}, nil
+	return &Packet{Frame: (*Frame)(mem.Ptr(addr)), own: (*Sock)(mem.Ptr(addr + uint64(FrameSize)))}
 }
 
 // Free gives the packet's memory back.
 func (p *Packet) Free() {
-	p.ctx.Free()
+	if p.ctx != nil {
+		p.ctx.Free()
+	}
 	p.buf.Free()
 	p.Frame, p.own = nil, nil
 }
@@ -109,7 +116,7 @@ func (p *Packet) Free() {
 func (p *Packet) Kind() Kind { return p.kind }
 
 // Addr returns the address of the Frame, what R1 holds at a program's start.
-func (p *Packet) Addr() uint64 { return p.ctx.Addr() }
+func (p *Packet) Addr() uint64 { return uint64(uintptr(unsafe.Pointer(p.Frame))) }
 
 // Bytes returns the packet, paged bytes included, valid until the packet changes.
 func (p *Packet) Bytes() []byte { return mem.Bytes(p.Data, int(p.End-p.Data)) }
@@ -130,10 +137,9 @@ func (p *Packet) Load(off, n uint64, to uint64) bool {
 	return true
 }
 
-// reset makes the frame that of an empty packet with room for size bytes
-// between head and tail bytes of room.
-func (p *Packet) reset(kind Kind, head, size, tail uint64) error {
-	if need := head + size + tail; need > uint64(p.buf.Size()) {
+// fit makes sure that buf can hold n bytes.
+func (p *Packet) fit(n uint64) error {
+	if need := p.indent + n; need > uint64(p.buf.Size()) {
 		buf, err := mem.Alloc(int(need))
 		if err != nil {
 			return err
@@ -141,13 +147,37 @@ func (p *Packet) reset(kind Kind, head, size, tail uint64) error {
 		p.buf.Free()
 		p.buf = buf
 	}
+	return nil
+}
+
+// buffer returns room for a packet of n bytes behind head of headroom.
+func (p *Packet) buffer(head, n, tail uint64) ([]byte, error) {
+	if err := p.fit(head + n + tail); err != nil {
+		return nil, err
+	}
+	return mem.Bytes(p.buf.Addr()+p.indent+head, int(n)), nil
+}
+
+// fillFrom puts data where the packet begins, unless it is there already.
+func fillFrom(at uint64, data []byte) {
+	if uint64(uintptr(unsafe.Pointer(unsafe.SliceData(data)))) != at {
+		copy(mem.Bytes(at, len(data)), data)
+	}
+}
+
+// reset makes the frame that of an empty packet with room for size bytes
+// between head and tail bytes of room.
+func (p *Packet) reset(kind Kind, head, size, tail uint64) error {
+	if err := p.fit(head + size + tail); err != nil {
+		return err
+	}
 	*p.Frame = Frame{}
 	p.kind = kind
 	p.skb = skb{}
 	if p.Tunnel.Present { // rare, and long
 		p.Tunnel = Tunnel{}
 	}
-	p.HardStart = p.buf.Addr()
+	p.HardStart = p.buf.Addr() + p.indent
 	p.Data = p.HardStart + head
 	p.DataMeta = p.Data
 	p.End = p.Data + size

@@ -80,6 +80,11 @@ type SKBOptions struct {
 // it. A test run without a context notes none.
 const OwnLen = ^uint32(0)
 
+// SKBBuffer is [Packet.XDPBuffer] for SetSKB.
+func (p *Packet) SKBBuffer(n int) ([]byte, error) {
+	return p.buffer(skbHeadroom, uint64(n), xdpTailroom)
+}
+
 // SetSKB makes p a socket buffer of a copy of data, which starts with an
 // Ethernet header (bpf_prog_test_run_skb).
 func (p *Packet) SetSKB(data []byte, o SKBOptions) error {
@@ -96,7 +101,7 @@ func (p *Packet) SetSKB(data []byte, o SKBOptions) error {
 	if err := p.reset(KindSKB, skbHeadroom, uint64(len(data)), xdpTailroom); err != nil {
 		return err
 	}
-	copy(p.Bytes(), data)
+	fillFrom(p.Data, data)
 	p.MACHeader = p.Data
 	p.NetHeader = p.Data + ethLen
 	p.AtIngress = o.AtIngress

@@ -1,9 +1,6 @@
 package packet
 
-import (
-	"github.com/skep-bpf/skep/internal/errno"
-	"github.com/skep-bpf/skep/internal/mem"
-)
+import "github.com/skep-bpf/skep/internal/errno"
 
 // Geometry of an XDP buffer, in bytes, as BPF_PROG_TEST_RUN and most drivers
 // have it (include/uapi/linux/bpf.h, net/bpf/test_run.c):
@@ -36,6 +33,12 @@ type XDPOptions struct {
 	FrameSize int
 }
 
+// XDPBuffer returns room for a packet of n bytes where SetXDP, without metadata,
+// puts one: a packet that is received there is not copied. What was in p is gone.
+func (p *Packet) XDPBuffer(n int) ([]byte, error) {
+	return p.buffer(XDPHeadroom, uint64(n), XDPFrameLen+xdpTailroom)
+}
+
 // SetXDP makes p an XDP packet of a copy of data (bpf_prog_test_run_xdp).
 func (p *Packet) SetXDP(data []byte, o XDPOptions) error {
 	frame := o.FrameSize
@@ -65,7 +68,7 @@ func (p *Packet) SetXDP(data []byte, o XDPOptions) error {
 	p.DataMeta = p.Data - uint64(o.Meta)
 	p.DataEnd = p.DataMeta + uint64(linear)
 	p.HardEnd = p.HardStart + uint64(frame-xdpTailroom)
-	copy(mem.Bytes(p.DataMeta, len(data)), data)
+	fillFrom(p.DataMeta, data)
 	p.RxIfindex = max(o.RxIfindex, 1)
 	p.RxQueue = o.RxQueue
 	p.TxIfindex = o.TxIfindex

@@ -147,7 +147,7 @@ func (c *CPU) Run(p *Program, ctx uint64, pkt *packet.Packet) (uint64, error) {
 		r0, err = c.native.Serve(code, jit.Limits{Budget: c.m.opts.Budget})
 		c.spent = c.used()
 	}
-	p.count(c.id)
+	p.count(c.id, 1)
 	c.m.Epoch.Leave(c.id)
 	return r0, err
 }
@@ -157,7 +157,7 @@ func (c *CPU) RunUntil(done <-chan struct{}, p *Program, ctx uint64, pkt *packet
 	c.m.Epoch.Enter(c.id)
 	start := c.begin(p, ctx, pkt)
 	r0, err := c.vm.run(p.code, ctx, limits{budget: c.m.opts.Budget, done: done})
-	c.end(p, start)
+	c.end(p, start, 1)
 	c.m.Epoch.Leave(c.id)
 	return r0, err
 }
@@ -170,7 +170,7 @@ func (c *CPU) callback(p *Program, fn uint64, m *catalog.MapDef, value uint64) (
 	args := [3]uint64{m.Ptr, c.keyOf(m, value), value}
 	r0, err := c.vm.runCallback(p.code, fn, args, limits{budget: c.m.opts.Budget})
 	c.lent = region{}
-	c.end(p, start)
+	c.end(p, start, 1)
 	return r0, err
 }
 
@@ -205,8 +205,9 @@ func (c *CPU) running(p *Program) {
 	}
 }
 
-func (c *CPU) end(p *Program, start int64) {
-	p.count(c.id)
+// end counts what began with begin: mostly one run.
+func (c *CPU) end(p *Program, start int64, runs int) {
+	p.count(c.id, runs)
 	if start != 0 {
 		p.stats[c.id].time.Add(nanotime() - start)
 	}

@@ -252,10 +252,10 @@ func (p *Program) Close() {
 	}
 }
 
-// count notes a run on a vCPU, whose holder alone writes the figure.
-func (p *Program) count(cpu int) {
+// count notes runs on a vCPU, whose holder alone writes the figure.
+func (p *Program) count(cpu, runs int) {
 	s := &p.stats[cpu]
-	mem.StoreRelease(&s.runs, s.runs.Load()+1)
+	mem.StoreRelease(&s.runs, s.runs.Load()+uint64(runs))
 }
 
 // Stats returns how often the program ran and, as far as [Machine.CountTime]

@@ -17,6 +17,11 @@
 #define r5 88
 #define ax 96
 #define top 144
+#define row 152
+#define stride 160
+#define left 168
+#define verdict 176
+#define main 184
 
 // func enter(c *Context)
 //
@@ -57,6 +62,39 @@ TEXT ·start(SB), NOSPLIT|NOFRAME, $0-24
 	LEAQ ·finish(SB), AX
 	PUSHQ AX
 	JMP  CX
+
+// func turns(c *Context)
+//
+// One run after the other, of main on what lies at row.
+TEXT ·turns(SB), NOSPLIT|NOFRAME, $0-8
+	MOVQ c+0(FP), R12
+	MOVQ BP, goBP(R12)
+	MOVQ SP, goSP(R12)
+	MOVQ top(R12), SP
+	MOVQ row(R12), DI
+	LEAQ ·turn(SB), AX
+	PUSHQ AX
+	MOVQ main(R12), CX
+	JMP  CX
+
+// turn is the return address of functions that turns entered.
+TEXT ·turn(SB), NOSPLIT|NOFRAME, $0-0
+	MOVQ verdict(R12), CX
+	MOVL AX, (CX)
+	ADDQ $4, CX
+	MOVQ CX, verdict(R12)
+	MOVQ row(R12), DI
+	ADDQ stride(R12), DI
+	MOVQ DI, row(R12)
+	DECQ left(R12)
+	JLE  done
+	LEAQ ·turn(SB), CX
+	PUSHQ CX
+	MOVQ main(R12), CX
+	JMP  CX
+
+done:
+	JMP ·finish(SB)
 
 // leave is where native code jumps to get out, with the number of the exit in
 // CX and an operand in DX. Its RET is that of enter, so that the processor's

@@ -43,6 +43,42 @@ TEXT ·start(SB), NOSPLIT|NOFRAME, $0-24
 	MOVD R12, RSP
 	JMP  (R16)
 
+// func turns(c *Context)
+//
+// One run after the other, of Main on what lies at Row.
+TEXT ·turns(SB), NOSPLIT|NOFRAME, $0-8
+	MOVD c+0(FP), R11
+	MOVD RSP, R12
+	STP  (R12, R29), Context_goSP(R11)
+	MOVD R30, Context_goLR(R11)
+	MOVD Context_Top(R11), R12
+	MOVD R12, RSP
+	MOVD Context_Row(R11), R1
+	MOVD $·turn(SB), R30
+	MOVD Context_Main(R11), R16
+	JMP  (R16)
+
+// turn is the return address of functions that turns entered.
+TEXT ·turn(SB), NOSPLIT|NOFRAME, $0-0
+	MOVD Context_Verdict(R11), R12
+	MOVW R0, (R12)
+	ADD  $4, R12
+	MOVD R12, Context_Verdict(R11)
+	MOVD Context_Row(R11), R1
+	MOVD Context_Stride(R11), R12
+	ADD  R12, R1
+	MOVD R1, Context_Row(R11)
+	MOVD Context_Left(R11), R12
+	SUBS $1, R12
+	MOVD R12, Context_Left(R11)
+	BLE  done
+	MOVD $·turn(SB), R30
+	MOVD Context_Main(R11), R16
+	JMP  (R16)
+
+done:
+	JMP ·finish(SB)
+
 // leave is where native code jumps to get out, with the number of the exit in
 // R16 and an operand in R13. Its RET is that of enter, so that the processor's
 // guess of where returns go stays right.

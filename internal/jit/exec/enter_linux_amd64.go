@@ -12,6 +12,9 @@ func enter(c *Context)
 //go:noescape
 func start(c *Context, pc, arg uint64)
 
+//go:noescape
+func turns(c *Context)
+
 func stubs() (leave, finish, returned uint64)
 
 func cpuid1() (ecx uint32)
@@ -65,3 +68,8 @@ func Enter(c *Context) { enter(c) }
 // Start runs the function at pc from its beginning, with r1 in R1 and the whole
 // stack to itself, until it leaves. Else it is like Enter.
 func Start(c *Context, pc, r1 uint64) { start(c, pc, r1) }
+
+// Turns runs c.Main again and again, with c.Row in R1, and stores the lower half of its
+// result at c.Verdict; all three, and c.Left, tell how far it has come when it leaves.
+// It finishes once c.Left is down to 0, which who serves an exit may bring about.
+func Turns(c *Context) { turns(c) }

@@ -17,6 +17,9 @@ func enter(c *Context)
 //go:noescape
 func start(c *Context, pc, arg uint64)
 
+//go:noescape
+func turns(c *Context)
+
 func stubs() (leave, finish, returned uint64)
 
 // publish makes what was stored at addresses lo to hi what instructions are
@@ -132,4 +135,14 @@ func Start(c *Context, pc, r1 uint64) {
 		discard()
 	}
 	start(c, pc, r1)
+}
+
+// Turns runs c.Main again and again, with c.Row in R1, and stores the lower half of its
+// result at c.Verdict; all three, and c.Left, tell how far it has come when it leaves.
+// It finishes once c.Left is down to 0, which who serves an exit may bring about.
+func Turns(c *Context) {
+	if !canSync() {
+		discard()
+	}
+	turns(c)
 }

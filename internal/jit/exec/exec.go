@@ -42,7 +42,11 @@ type Context struct {
 	// with at least 8 readable bytes are those less than ProbeLen from ProbeLo.
 	ProbeLo, ProbeLen uint64
 
-	Top uint64 // the native stack's upper end, where Start begins
+	Top uint64 // the native stack's upper end, where Start and Turns begin
+
+	// What Turns goes over: the next R1, how far the one after that is, how many are
+	// left, where the next result goes, and the function.
+	Row, Stride, Left, Verdict, Main uint64
 
 	goLR uint64 // Go's return address while native code runs, on arm64
 }

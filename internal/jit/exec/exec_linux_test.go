@@ -30,7 +30,9 @@ func TestLayout(t *testing.T) {
 		{"exit", unsafe.Offsetof(c.exit), OffExit}, {"Fuel", unsafe.Offsetof(c.Fuel), OffFuel},
 		{"CPU", unsafe.Offsetof(c.CPU), OffCPU},
 		{"ProbeLo", unsafe.Offsetof(c.ProbeLo), OffProbeLo}, {"ProbeLen", unsafe.Offsetof(c.ProbeLen), OffProbeLen},
-		{"Top", unsafe.Offsetof(c.Top), 144},
+		{"Top", unsafe.Offsetof(c.Top), 144}, {"Row", unsafe.Offsetof(c.Row), 152},
+		{"Stride", unsafe.Offsetof(c.Stride), 160}, {"Left", unsafe.Offsetof(c.Left), 168},
+		{"Verdict", unsafe.Offsetof(c.Verdict), 176}, {"Main", unsafe.Offsetof(c.Main), 184},
 	} {
 		if f.at != f.want {
 			t.Errorf("Context.%s lies at %d, the assembly says %d", f.name, f.at, f.want)
