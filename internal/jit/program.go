@@ -35,8 +35,12 @@ type Program struct {
 	base  uint64
 	main  uint64 // where runs begin
 	fuel  int64  // what they begin with
-	turns int    // how many of them may come one after the other without a safepoint
-	sites []code.Site
+	jumps bool   // they may go on in other programs, by tail calls
+	// length is about how many instructions a run takes between polls, and turns
+	// how many runs may come one after the other without one.
+	length, turns  int
+	number, target uint64 // see enlist
+	sites          []code.Site
 	// functions are the indices of functions by their first slot, which is their
 	// callbacks' token.
 	functions map[uint64]int
@@ -86,18 +90,28 @@ func Compile(p *rewrite.Program, o Options) (*Program, error) {
 	if !o.Budgeted { // else the first poll takes from the budget
 		out.fuel = pollSlots
 	}
-	if out.turns = briefLimit / len(p.Insns); straight {
-		out.turns = briefLimit / p.Facts.Stats.InsnProcessed
+	if out.length = len(p.Insns); straight {
+		out.length = p.Facts.Stats.InsnProcessed
 	}
-	out.turns = max(out.turns, 1)
+	out.turns = max(briefLimit/out.length, 1)
+	for _, ins := range p.Insns {
+		out.jumps = out.jumps || ins.IsHelperCall() && ins.Imm == int32(catalog.FnTailCall)
+	}
 	for i, s := range p.Subprogs {
 		out.functions[uint64(s.Start)] = i
+	}
+	if err := out.enlist(); err != nil {
+		text.Free()
+		return nil, fmt.Errorf("jit: %w", err)
 	}
 	return out, nil
 }
 
 // Free gives the code's memory back. No run may be in it any more.
-func (p *Program) Free() { p.text.Free() }
+func (p *Program) Free() {
+	p.delist()
+	p.text.Free()
+}
 
 // Addr is where the code lies.
 func (p *Program) Addr() uint64 { return p.base }

@@ -25,12 +25,13 @@ import (
 // with its registers as the function would have left them: the first tail call
 // of a chain notes both, and lets the program return to Go first.
 func (v *VM) tailCall(s *code.Site) {
+	c := v.ctx
+	c.Stretch = briefLimit // this is a safepoint
 	next := v.services.TailCall()
-	if next == nil || v.tailCalls >= isa.MaxTailCalls {
+	if next == nil || c.Tails >= isa.MaxTailCalls {
 		return
 	}
-	v.tailCalls++
-	c := v.ctx
+	c.Tails++
 	// Sound: leave has put a Saved there, on a stack that lives as long as the VM.
 	up := caller(&s.Frame, *(*exec.Saved)(mem.Ptr(c.SP)))
 	if !s.Frame.Root && up.Return != exec.Finish && up.Return != exec.Returned {

@@ -52,9 +52,8 @@ type VM struct {
 	unwind error // why the run is being left: a throw, an interrupt
 	cookie uint64
 
-	tailCalls int
-	tails     [isa.MaxTailCalls]tail // tail calls out of subprograms under way
-	depth     int                    // how many
+	tails [isa.MaxTailCalls]tail // tail calls out of subprograms under way
+	depth int                    // how many
 
 	stack *mem.Block
 }
@@ -106,6 +105,9 @@ func (v *VM) Run(p *Program, r1 uint64, l Limits) (uint64, error) {
 func (v *VM) Start(p *Program, r1 uint64) (r0 uint64, left bool) {
 	c := v.ctx
 	c.Fuel, c.ProbeLen = p.fuel, 0
+	if p.jumps {
+		c.Running, c.Tails, c.Stretch = p.number, 0, briefLimit
+	}
 	exec.Start(c, p.main, r1)
 	return c.R[0], c.Site != exec.SiteFinish
 }
@@ -119,6 +121,7 @@ func (v *VM) Turns(p *Program, r1, stride uint64, verdicts []uint32) (done int, 
 	n := min(len(verdicts), p.turns)
 	c := v.ctx
 	c.Fuel, c.ProbeLen = p.fuel, 0
+	c.Running, c.Tails, c.Stretch, c.First = p.number, 0, briefLimit, p.number
 	c.Row, c.Stride, c.Left, c.Main = r1, stride, uint64(n), p.main
 	c.Verdict = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(verdicts))))
 	exec.Turns(c)
@@ -138,6 +141,7 @@ func (v *VM) RunCallback(p *Program, fn uint64, args [3]uint64, l Limits) (uint6
 	c := v.ctx
 	c.Fuel, c.ProbeLen = p.fuel, 0
 	c.SP = c.Top
+	c.Running, c.Tails, c.Stretch = p.number, 0, briefLimit
 	v.prepare(addr, args[0], args[1], args[2], 0, 0)
 	exec.Enter(c)
 	return v.Serve(p, l)
@@ -145,8 +149,10 @@ func (v *VM) RunCallback(p *Program, fn uint64, args [3]uint64, l Limits) (uint6
 
 // Serve goes on with a run of p that has just left native code for the first time.
 func (v *VM) Serve(p *Program, l Limits) (uint64, error) {
-	v.code = p
-	v.tailCalls, v.depth, v.unwind = 0, 0, nil
+	v.code, v.depth, v.unwind = p, 0, nil
+	if !p.jumps { // else native code may have gone on to another
+		v.ctx.Running, v.ctx.Tails = p.number, 0
+	}
 	v.budget, v.done = l.Budget, l.Done
 	if v.budget == 0 {
 		v.budget = math.MaxInt64
@@ -202,9 +208,10 @@ func (v *VM) Call(fn, r1, r2, r3, r4, r5 uint64) uint64 {
 	if v.unwind != nil {
 		return 1
 	}
-	if v.code != code {
+	if v.ctx.Running != code.number {
 		v.resume(code)
 	}
+	v.code = code
 	return r0
 }
 
@@ -213,7 +220,7 @@ func (v *VM) Throw(cookie uint64) { v.unwind, v.cookie = errThrown, cookie }
 
 // resume makes p the running program again.
 func (v *VM) resume(p *Program) {
-	v.code = p
+	v.code, v.ctx.Running = p, p.number
 	v.services.Running(p)
 }
 
@@ -223,7 +230,7 @@ func (v *VM) enter(p *Program, addr, r1, r2, r3, r4, r5 uint64) uint64 {
 		return 0
 	}
 	v.prepare(addr, r1, r2, r3, r4, r5)
-	v.code = p
+	v.code, v.ctx.Running = p, p.number
 	exec.Enter(v.ctx)
 	return v.loop()
 }
@@ -249,6 +256,9 @@ func (v *VM) room() bool {
 func (v *VM) loop() uint64 {
 	c := v.ctx
 	for ; ; exec.Enter(c) {
+		if c.Running != v.code.number && c.Site >= exec.SiteOwn { // by a tail call
+			v.resume(byNumber(c.Running))
+		}
 		p := v.code
 		s := &p.sites[c.Site]
 		c.PC = p.base + uint64(s.Resume)

@@ -138,6 +138,8 @@ type Prog interface {
 	ID() uint32
 	// Owner says which programs may share a map with this one.
 	Owner() ProgOwner
+	// Target is what native code goes by that calls the program by tail; 0 where there is none.
+	Target() uint64
 	Acquire()
 	Close()
 }

@@ -17,6 +17,9 @@ type ProgArray struct {
 	*core
 	sharing
 	progs []atomic.Pointer[Prog]
+	// slots are what native code goes by: the programs' targets.
+	slots   slots
+	setting sync.Mutex // progs and slots change together
 }
 
 // sharing remembers what the programs of one map have in common (map->owner).
@@ -47,7 +50,7 @@ func newProgArray(c *core) (Map, errno.Errno) {
 		return nil, errno.ENOMEM
 	}
 	m := &ProgArray{core: c, progs: make([]atomic.Pointer[Prog], c.def.MaxEntries)}
-	return m, c.newHeader()
+	return m, m.slots.open(c)
 }
 
 // Compatible reports whether a program that calls through the map may be
@@ -89,10 +92,14 @@ func (m *ProgArray) Clear() {
 // swap exchanges an entry and closes what was there; it reports whether anything was.
 func (m *ProgArray) swap(i uint32, p Prog) bool {
 	var to *Prog
+	var target uint64
 	if p != nil {
-		to = &p
+		to, target = &p, p.Target()
 	}
+	m.setting.Lock()
 	old := m.progs[i].Swap(to)
+	m.slots.set(i, target)
+	m.setting.Unlock()
 	if old == nil {
 		return false
 	}
@@ -102,7 +109,7 @@ func (m *ProgArray) swap(i uint32, p Prog) bool {
 
 func (m *ProgArray) release() { m.Clear() }
 
-func (m *ProgArray) free() {}
+func (m *ProgArray) free() { m.slots.block.Free() }
 
 // ProgLookup finds nothing: programs can only tail-call.
 func (m *ProgArray) ProgLookup(int, uint64) uint64 { return 0 }

@@ -18,6 +18,9 @@ func TestElementLayout(t *testing.T) {
 		jitcode.ElemKey != maps.ElemKey || uint32(jitcode.LinkEnd&0xffffffff) != maps.LinkEnd {
 		t.Error("native code walks hash tables that are not maps'")
 	}
+	if jitcode.MapMaxEntries != maps.HeaderMaxEntries || jitcode.MapBase != maps.HeaderBase {
+		t.Error("native code reads headers that are not maps'")
+	}
 }
 
 // A lookup that an engine carries out by itself finds what the map finds: for

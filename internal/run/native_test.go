@@ -15,6 +15,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/mem"
+	"github.com/skep-bpf/skep/internal/rewrite"
 	"github.com/skep-bpf/skep/internal/verifier"
 	"github.com/skep-bpf/skep/isa"
 )
@@ -272,4 +273,83 @@ func stressProgram(t *testing.T, m *Machine, table, jumps uint64) (p, tail *Prog
 	tail = program(t, m, nil, isa.Mov64Imm(isa.R6, 1), isa.Mov64Imm(isa.R7, 1), isa.Mov64Imm(isa.R9, 1), helper(catalog.FnKtimeGetNs),
 		isa.StoreImm(isa.DW, isa.RFP, -8, 1), isa.Mov64Imm(isa.R0, 42), isa.ExitInsn())
 	return p, tail
+}
+
+// Programs are called by tail while others take their places in the array and
+// they are freed: a call goes to what is there, or goes on, and never to what was.
+func TestTailCallsUnderChange(t *testing.T) {
+	m := newMachine(t, Options{CPUs: 4})
+	const slots, rounds = 3, 50
+	jumps := newMap(t, m, catalog.MapDef{Type: catalog.MapProgArray, KeySize: 4, ValueSize: 4, MaxEntries: slots})
+	jump := func(i uint32) isa.Part {
+		return isa.Instructions(isa.Program(isa.Mov64Reg(isa.R1, isa.R6), isa.LdImm64(isa.R2, jumps.Def().Ptr), isa.Mov64Imm(isa.R3, int32(i)),
+			isa.HelperCall(int32(catalog.FnTailCall))))
+	}
+	// Slot 0 goes on to slot 1, which leaves native code, and that to 2, which returns its number.
+	link := func(i uint32) *Program {
+		parts := []isa.Part{isa.Mov64Reg(isa.R6, isa.R1)}
+		if i == 1 {
+			parts = append(parts, isa.HelperCall(int32(catalog.FnKtimeGetNs)))
+		}
+		if i+1 < slots {
+			parts = append(parts, jump(i+1))
+		}
+		parts = append(parts, isa.Mov64Imm(isa.R0, int32(100+i)), isa.ExitInsn())
+		p, err := m.NewProgram(&rewrite.Program{
+			Insns: isa.Program(parts...), Source: &verifier.Program{Name: "link", Type: catalog.ProgXDP},
+		}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	// put makes a program that nobody but its slot holds.
+	put := func(slot uint32) {
+		p := link(slot)
+		defer p.Close()
+		if err := jumps.Update(u32(slot), u32(p.ID()), 0); err != nil {
+			t.Error(err)
+		}
+	}
+	caller := program(t, m, nil, isa.Mov64Reg(isa.R6, isa.R1), jump(0), isa.Mov64Imm(isa.R0, 99), isa.ExitInsn())
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	var seen [slots + 1]atomic.Int64
+	for range 3 {
+		wg.Go(func() {
+			for !stop.Load() {
+				c := m.Acquire()
+				r0, err := c.Run(caller, c.Packet().Addr(), c.Packet())
+				c.Release()
+				if err != nil || r0 < 99 || r0 > 99+slots {
+					t.Errorf("%d (%v)", r0, err)
+					return
+				}
+				seen[r0-99].Add(1)
+			}
+		})
+	}
+	for i := range rounds {
+		for slot := range uint32(slots) {
+			if (i+int(slot))%5 == 0 {
+				jumps.Delete(u32(slot))
+				continue
+			}
+			put(slot)
+		}
+		runtime.Gosched()
+	}
+	// Each of them is seen in the end, too.
+	for slot := range uint32(slots) {
+		for before := seen[slot].Load(); seen[slot].Load() == before; {
+			jumps.Delete(u32(slot))
+			runtime.Gosched()
+		}
+		put(slot)
+	}
+	for slot := range uint32(slots) {
+		jumps.Delete(u32(slot))
+	}
+	stop.Store(true)
+	wg.Wait()
 }

@@ -203,6 +203,14 @@ func (p *Program) Owner() maps.ProgOwner {
 // Native is the program's machine code, nil where it is interpreted.
 func (p *Program) Native() *jit.Program { return p.native }
 
+// Target is the program's for tail calls of native code, 0 where it is interpreted.
+func (p *Program) Target() uint64 {
+	if p.native == nil {
+		return 0
+	}
+	return p.native.Target()
+}
+
 // Maps are the maps the program uses; they stay the program's.
 func (p *Program) Maps() []maps.Map {
 	p.m.mu.Lock()

@@ -80,8 +80,7 @@ func (c *compiler) callOut(pc int, ins isa.Instruction) {
 	case ins.IsKfuncCall():
 		c.exit(code.Kfunc, pc, ins)
 	case ins.Imm == tailCall:
-		s := c.exit(code.TailCall, pc, ins)
-		c.sites[s].Frame = c.fn.Frame
+		c.tailCall(pc, ins)
 	case !c.inline(pc, catalog.HelperID(ins.Imm)):
 		c.exit(code.Helper, pc, ins)
 	}
@@ -130,6 +129,8 @@ func (c *compiler) inline(pc int, id catalog.HelperID) bool {
 		return true
 	case catalog.FnMapLookupElem:
 		return c.lookup(pc)
+	case catalog.FnLoop:
+		return c.loop(pc)
 	}
 	return false
 }

@@ -33,6 +33,9 @@ type Function struct {
 // CounterSize is what a may_goto counter takes, in bytes.
 const CounterSize = 8
 
+// MaxLoops bounds bpf_loop (BPF_MAX_LOOPS).
+const MaxLoops = 8 << 20
+
 // MayGotoBudget is how often one frame may take part in may_goto loops (BPF_MAX_LOOPS).
 const MayGotoBudget = 8 << 20
 
@@ -71,6 +74,11 @@ func Analyse(p *rewrite.Program) (*Facts, error) {
 		}
 		f.Rows[pc], f.Reads[pc], f.Writes[pc] = row, row.Reads(ins), row.Writes(ins)
 	}
+	for pc, ins := range p.Insns {
+		if start, ok := f.callback(pc); ok && ins.IsHelperCall() && ins.Imm == int32(catalog.FnLoop) {
+			called[start] = true // native code may call it
+		}
+	}
 	for i, s := range subs {
 		fn := Function{Subprog: s}
 		fn.Root = !called[s.Start] && (i == 0 || s.Callback || s.Exception)
@@ -92,6 +100,28 @@ func (f *Facts) Callee(pc int) (i int, ok bool) {
 	for i := range f.Functions {
 		if f.Functions[i].Start == pc+1+int(f.insns[pc].Imm) {
 			return i, true
+		}
+	}
+	return 0, false
+}
+
+// Callback returns the index of the function that R2 names at the call at pc, if that is plain to see.
+func (f *Facts) Callback(pc int) (i int, ok bool) {
+	start, ok := f.callback(pc)
+	for i := range f.Functions {
+		if ok && f.Functions[i].Start == start {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// callback looks for the load of R2 on the straight way to pc.
+func (f *Facts) callback(pc int) (start int, ok bool) {
+	for at := pc - 1; at >= 0 && !f.Target[at+1]; at-- {
+		if f.Writes[at].Has(isa.R2) {
+			ins := f.insns[at]
+			return at + 1 + int(ins.Imm), ins.IsLoadImm64() && ins.Src == isa.PseudoFunc
 		}
 	}
 	return 0, false

@@ -19,6 +19,27 @@ func Lookup(p *rewrite.Program, o *Options, pc int) (m *catalog.MapDef, l Layout
 	return m, l, ok && l.CPUStride < 1<<31 && l.ElemSize < 1<<31
 }
 
+// Offsets in a map's header, where it is asked at run time; a test in maps' user,
+// run, holds them to the originals.
+const (
+	MapMaxEntries = 12
+	MapBase       = 24
+)
+
+// Target is what a program array holds of a program: what a tail call needs to know.
+type Target struct {
+	Entry  uint64 // address of its main function
+	Number uint64 // by which Go finds the program
+	Length uint64 // about how many instructions a run of it takes between polls
+}
+
+// Offsets in [Target].
+const (
+	TargetEntry  = 0
+	TargetNumber = 8
+	TargetLength = 16
+)
+
 // MaxHashKey is the longest key, in bytes, whose hash is written out.
 const MaxHashKey = 48
 

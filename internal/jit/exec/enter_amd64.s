@@ -22,6 +22,9 @@
 #define left 168
 #define verdict 176
 #define main 184
+#define running 192
+#define tails 200
+#define first 216
 
 // func enter(c *Context)
 //
@@ -88,6 +91,9 @@ TEXT ·turn(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ DI, row(R12)
 	DECQ left(R12)
 	JLE  done
+	MOVQ first(R12), CX
+	MOVQ CX, running(R12)
+	MOVQ $0, tails(R12)
 	LEAQ ·turn(SB), CX
 	PUSHQ CX
 	MOVQ main(R12), CX

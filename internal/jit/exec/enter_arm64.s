@@ -72,6 +72,9 @@ TEXT ·turn(SB), NOSPLIT|NOFRAME, $0-0
 	SUBS $1, R12
 	MOVD R12, Context_Left(R11)
 	BLE  done
+	MOVD Context_First(R11), R12
+	MOVD R12, Context_Running(R11)
+	MOVD ZR, Context_Tails(R11)
 	MOVD $·turn(SB), R30
 	MOVD Context_Main(R11), R16
 	JMP  (R16)

@@ -48,6 +48,11 @@ type Context struct {
 	// left, where the next result goes, and the function.
 	Row, Stride, Left, Verdict, Main uint64
 
+	Running uint64 // number of the program that runs
+	Tails   uint64 // how many tail calls the run has made
+	Stretch int64  // how many instructions more may be run by tail calls without a safepoint
+	First   uint64 // what Turns sets Running to at each turn
+
 	goLR uint64 // Go's return address while native code runs, on arm64
 }
 
@@ -85,6 +90,9 @@ const (
 	OffCPU      = 120
 	OffProbeLo  = 128
 	OffProbeLen = 136
+	OffRunning  = 192
+	OffTails    = 200
+	OffStretch  = 208
 )
 
 // Features are what code generators may use of the processor.

@@ -33,6 +33,8 @@ func TestLayout(t *testing.T) {
 		{"Top", unsafe.Offsetof(c.Top), 144}, {"Row", unsafe.Offsetof(c.Row), 152},
 		{"Stride", unsafe.Offsetof(c.Stride), 160}, {"Left", unsafe.Offsetof(c.Left), 168},
 		{"Verdict", unsafe.Offsetof(c.Verdict), 176}, {"Main", unsafe.Offsetof(c.Main), 184},
+		{"Running", unsafe.Offsetof(c.Running), OffRunning}, {"Tails", unsafe.Offsetof(c.Tails), OffTails},
+		{"Stretch", unsafe.Offsetof(c.Stretch), OffStretch}, {"First", unsafe.Offsetof(c.First), 216},
 	} {
 		if f.at != f.want {
 			t.Errorf("Context.%s lies at %d, the assembly says %d", f.name, f.at, f.want)
