@@ -28,7 +28,8 @@ import (
 //	CPU stride  distance from one CPU's values to the next CPU's; 0 where not per CPU
 //	buckets     of hash tables: the array of 32-bit list heads
 //	value off   of hash tables: from an element to its value
-//	per-CPU     of per-CPU hash tables: where CPU 0's value of element 0 lies (see table.go)
+//	per-CPU     of per-CPU hash tables: where CPU 0's value of element 0 lies (see table.go);
+//	            of tries: the index, or 0 (see lpm_index.go)
 //	slot        the Registry's
 const (
 	HeaderType       = 0

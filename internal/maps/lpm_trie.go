@@ -38,9 +38,11 @@ type LPMTrie struct {
 	dataSize uint32
 	maxBits  uint32
 
+	index   lpmIndex // none where tries are small
 	mu      sync.Mutex
 	pool    pool
 	entries uint32
+	indexed bool // the index is filled
 }
 
 // Layout of a node.
@@ -81,8 +83,16 @@ func newLPM(c *core) (Map, errno.Errno) {
 	if err != nil {
 		return nil, errno.ENOMEM
 	}
-	if e := c.newHeader(); e != 0 {
+	e := errno.Errno(0)
+	if m.maxBits >= LPMIndexBits && c.def.MaxEntries >= lpmIndexFrom {
+		e = m.index.open()
+	}
+	if e == 0 {
+		e = c.newHeader()
+	}
+	if e != 0 {
 		b.Free()
+		m.index.free()
 		return nil, e
 	}
 	m.block, m.nodes = b, b.Addr()+8
@@ -94,10 +104,16 @@ func newLPM(c *core) (Map, errno.Errno) {
 	mem.Store32(c.def.Ptr+HeaderElemSize, uint32(m.size))
 	mem.Store64(c.def.Ptr+HeaderBuckets, b.Addr())
 	mem.Store32(c.def.Ptr+HeaderValueOff, uint32(m.valOff))
+	if m.index.block != nil {
+		mem.Store64(c.def.Ptr+HeaderPerCPU, m.index.block.Addr())
+	}
 	return m, 0
 }
 
-func (m *LPMTrie) free() { m.block.Free() }
+func (m *LPMTrie) free() {
+	m.block.Free()
+	m.index.free()
+}
 
 // child, prefix, flags and data give the parts of node n.
 func (m *LPMTrie) child(n, bit uint32) *uint32 {
@@ -157,8 +173,14 @@ func (m *LPMTrie) longest(key unsafe.Pointer) uint32 {
 	if length > m.maxBits {
 		return none
 	}
-	found := none
-	for n := atomic.LoadUint32(m.root); n != lpmNoChild; {
+	found, n, ok := none, none, false
+	if m.index.block != nil && length >= LPMIndexBits {
+		found, n, ok = m.index.start(data)
+	}
+	if !ok {
+		found, n = none, atomic.LoadUint32(m.root)
+	}
+	for n != lpmNoChild {
 		got := m.match(n, data, length)
 		if got == m.maxBits {
 			return n
@@ -233,13 +255,17 @@ func (m *LPMTrie) fill(n, length, flags uint32, data unsafe.Pointer) {
 // insert puts the new node into the trie.
 func (m *LPMTrie) insert(fresh, length uint32, data unsafe.Pointer, flags uint64) errno.Errno {
 	at, n, got := m.root, none, uint32(0)
+	way := uint32(0) // how many bits lead to at
 	for n = *at; n != none; n = *at {
 		got = m.match(n, data, length)
 		if p := *m.prefix(n); p != got || p == length || p == m.maxBits {
 			break
 		}
 		at = m.child(n, bitAt(data, *m.prefix(n)))
+		way = *m.prefix(n) + 1
 	}
+	m.change()
+	defer m.changed(data, way)
 	if n == none {
 		e := m.add(flags)
 		if e == 0 {
@@ -289,18 +315,22 @@ func (m *LPMTrie) remove(key unsafe.Pointer) errno.Errno {
 	defer m.mu.Unlock()
 	at, above := m.root, m.root // links to n and to its parent
 	n, parent, got := none, none, uint32(0)
+	way, wayAbove := uint32(0), uint32(0) // how many bits lead to them
 	for n = *at; n != none; n = *at {
 		got = m.match(n, data, length)
 		if p := *m.prefix(n); p != got || p == length {
 			break
 		}
-		parent, above = n, at
+		parent, above, wayAbove = n, at, way
 		at = m.child(n, bitAt(data, *m.prefix(n)))
+		way = *m.prefix(n) + 1
 	}
 	if n == none || *m.prefix(n) != length || *m.prefix(n) != got || *m.flags(n)&lpmInner != 0 {
 		return errno.ENOENT
 	}
 	m.entries--
+	m.change()
+	defer m.changed(data, wayAbove)
 	left, right := *m.child(n, 0), *m.child(n, 1)
 	switch {
 	case left != none && right != none: // still needed to part its children

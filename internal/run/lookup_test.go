@@ -3,6 +3,7 @@ package run
 import (
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/skep-bpf/skep/internal/catalog"
@@ -17,6 +18,10 @@ func TestElementLayout(t *testing.T) {
 	if jitcode.ElemNext != maps.ElemNext || jitcode.ElemHash != maps.ElemHash || jitcode.ElemRef != maps.ElemRef ||
 		jitcode.ElemKey != maps.ElemKey || uint32(jitcode.LinkEnd&0xffffffff) != maps.LinkEnd {
 		t.Error("native code walks hash tables that are not maps'")
+	}
+	if jitcode.TrieChild != maps.LPMChild || jitcode.TriePrefix != maps.LPMPrefix || jitcode.TrieFlags != maps.LPMFlags ||
+		jitcode.TrieData != maps.LPMData || jitcode.TrieIndexBits != maps.LPMIndexBits || jitcode.TrieIndexEntries != maps.LPMIndexEntries {
+		t.Error("native code walks tries that are not maps'")
 	}
 	if jitcode.MapMaxEntries != maps.HeaderMaxEntries || jitcode.MapBase != maps.HeaderBase {
 		t.Error("native code reads headers that are not maps'")
@@ -113,6 +118,55 @@ func TestLookupTouchesLRU(t *testing.T) {
 		elem := value - maps.ElemKey - 8
 		if value == 0 || mem.Load32(elem+maps.ElemRef) != 1 {
 			t.Errorf("value %#x is not marked as used", value)
+		}
+	})
+}
+
+// A walk through a trie that an engine makes by itself comes to where the map's
+// does: for keys of all lengths, in small tries and in those with an index.
+func TestTrieLookups(t *testing.T) {
+	each(t, Options{CPUs: 1}, func(t *testing.T, m *Machine) {
+		if m.opts.Checked {
+			t.Skip("the key is not the run's")
+		}
+		for _, data := range []int{1, 2, 4, 6, 8, 16, 20} {
+			for _, entries := range []int{3, 40, 600} {
+				r := rand.New(rand.NewPCG(uint64(data), uint64(entries)))
+				mp := newMap(t, m, catalog.MapDef{Type: catalog.MapLPMTrie, KeySize: uint32(4 + data), ValueSize: 12, MaxEntries: 1000, Flags: catalog.FlagNoPrealloc})
+				key, err := mem.Alloc(4 + data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				draw := func() {
+					binary.NativeEndian.PutUint32(key.Bytes(), r.Uint32N(uint32(8*data)+2)) // one too long sometimes
+					for i := range data {
+						if key.Bytes()[4+i] = byte(r.Uint32()); r.IntN(3) != 0 {
+							key.Bytes()[4+i] &= 0x81
+						}
+					}
+				}
+				for range entries {
+					draw()
+					_ = mp.Update(key.Bytes(), make([]byte, 12), 0)
+				}
+				p := programOn(t, m, mp.Def(), isa.LdImm64(isa.R1, mp.Def().Ptr), isa.LdImm64(isa.R2, key.Addr()), isa.Mov64Imm(isa.R6, 66),
+					isa.HelperCall(int32(catalog.FnMapLookupElem)), isa.JmpImm(isa.Jeq, isa.R6, 66, 1), isa.Mov64Imm(isa.R0, -1), isa.ExitInsn())
+				found := 0
+				for range 3000 {
+					draw()
+					want := maps.Unwrap(mp).ProgLookup(0, key.Addr())
+					if got := runOn(t, m, p); got != want {
+						t.Fatalf("%d bytes, %d entries, key % x: %#x, want %#x", data, entries, key.Bytes(), got, want)
+					}
+					if want != 0 {
+						found++
+					}
+				}
+				if entries > 3 && (found == 0 || found == 3000) {
+					t.Errorf("%d bytes, %d entries: %d of 3000 found: the test sees one case only", data, entries, found)
+				}
+				key.Free()
+			}
 		}
 	})
 }

@@ -61,6 +61,7 @@ const (
 	opMovsxB opcode = 0x0fbe
 	opMovsxW opcode = 0x0fbf
 	opMovbe  opcode = 0x0f38f0
+	opLzcnt  opcode = 0x0fbd | 0xf3000000
 	opMovups opcode = 0x0f11 // store
 
 	opLock        opcode = 0xf0000000

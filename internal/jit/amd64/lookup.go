@@ -18,6 +18,8 @@ func (c *compiler) lookup(pc int) bool {
 	switch m.Type {
 	case catalog.MapPerCPUArray:
 		return c.lookupPerCPUArray(m, l)
+	case catalog.MapLPMTrie:
+		return c.lookupTrie(m, l)
 	case catalog.MapHash, catalog.MapLRUHash, catalog.MapPerCPUHash:
 		return c.lookupHash(m, l)
 	}

@@ -34,7 +34,7 @@ type Layout struct {
 	Mask      uint32 // number of buckets − 1
 	Seed      uint32 // of its hash
 	ValueOff  uint32 // from an element to its value
-	PerCPU    uint64 // of a per-CPU hash table: CPU 0's value of element 0
+	PerCPU    uint64 // of a per-CPU hash table: CPU 0's value of element 0; of a trie: its index
 }
 
 // Layout of a hash table's element and of its links; a test in maps' user, run,
@@ -45,6 +45,19 @@ const (
 	ElemRef  = 12
 	ElemKey  = 16
 	LinkEnd  = -1 << 31
+)
+
+// Layout of a trie's node and index; the same test holds these.
+const (
+	TrieChild   = 0
+	TriePrefix  = 8
+	TrieFlags   = 12 // not 0: no value
+	TrieData    = 24
+	TrieKeyHead = 4 // of a key: the length
+	TrieNone    = -1
+
+	TrieIndexBits    = 16
+	TrieIndexEntries = 64
 )
 
 // Object is machine code that can lie at any address.

@@ -32,7 +32,7 @@ type Compiler struct {
 // Golden compiles the programs of testdata: BPF in, machine code out. Each has
 // lines with a #, which say what is known of it:
 //
-//	# bmi2              the processor's feature (bmi2, movbe, lse), or poll
+//	# bmi2              the processor's feature (bmi2, movbe, lzcnt, lse), or poll
 //	# stack 24          bytes of stack of the first function
 //	# func 5 16         a function begins at slot 5, with 16 bytes of stack; "callback" likewise
 //	# hash 3 4 8        at slot 3 a hash map with keys of 4 and values of 8 bytes is asked
@@ -95,6 +95,8 @@ func (c Compiler) text(t *testing.T, name, text string) string {
 		switch f[0] {
 		case "bmi2":
 			o.BMI2 = true
+		case "lzcnt":
+			o.LZCNT = true
 		case "movbe":
 			o.MOVBE = true
 		case "lse":
@@ -110,7 +112,7 @@ func (c Compiler) text(t *testing.T, name, text string) string {
 		case "func", "callback":
 			p.Subprogs[len(p.Subprogs)-1].End = a
 			p.Subprogs = append(p.Subprogs, verifier.Subprog{Start: a, End: len(p.Insns), StackDepth: b, Callback: f[0] == "callback"})
-		case "percpu_array", "hash", "lru_hash", "percpu_hash":
+		case "percpu_array", "hash", "lru_hash", "percpu_hash", "lpm_trie":
 			p.Facts.Insns[a].Map = &catalog.MapDef{
 				Type: catalog.MapKindByName(f[0]).Type, KeySize: uint32(b), ValueSize: uint32(size), MaxEntries: 4, Ptr: 1,
 			}

@@ -153,10 +153,10 @@ TEXT ·stubs(SB), NOSPLIT, $0-24
 	MOVQ AX, returned+16(FP)
 	RET
 
-// func cpuid1() (ecx uint32)
-TEXT ·cpuid1(SB), NOSPLIT, $0-4
-	MOVL $1, AX
+// func cpuid(leaf uint32) (ecx uint32)
+TEXT ·cpuid(SB), NOSPLIT, $0-12
+	MOVL leaf+0(FP), AX
 	XORL CX, CX
 	CPUID
-	MOVL CX, ecx+0(FP)
+	MOVL CX, ecx+8(FP)
 	RET

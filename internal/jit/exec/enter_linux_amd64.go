@@ -17,7 +17,7 @@ func turns(c *Context)
 
 func stubs() (leave, finish, returned uint64)
 
-func cpuid1() (ecx uint32)
+func cpuid(leaf uint32) (ecx uint32)
 
 // Finish and Returned are return addresses that lead out of native code, at the
 // sites of their names.
@@ -34,8 +34,15 @@ type link struct{}
 
 // Host returns the features of the processor at hand.
 func Host() Features {
-	const movbe = 1 << 22 // CPUID.1:ECX
-	return Features{BMI2: cpu.X86.HasBMI2, MOVBE: cpuid1()&movbe != 0}
+	const (
+		basic, extended = 1, 0x80000001
+		movbe           = 1 << 22 // of basic
+		lzcnt           = 1 << 5  // of extended
+	)
+	return Features{
+		BMI2: cpu.X86.HasBMI2, MOVBE: cpuid(basic)&movbe != 0,
+		LZCNT: cpuid(extended)&lzcnt != 0,
+	}
 }
 
 // Available says why native code cannot be run here; nil if it can.

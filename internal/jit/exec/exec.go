@@ -99,6 +99,7 @@ const (
 type Features struct {
 	BMI2  bool // amd64: SHLX and its kin, RORX, MULX
 	MOVBE bool // amd64: byte-swapping loads
+	LZCNT bool // amd64: counting leading zeroes
 	LSE   bool // arm64: atomic operations in one instruction
 }
 
