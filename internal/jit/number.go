@@ -13,9 +13,13 @@ import (
 // a tail call that it made by itself it tells Go whose code runs.
 var programs struct {
 	mu   sync.Mutex
+	last uint64
 	free []uint64                   // numbers of programs that are gone
-	list atomic.Pointer[[]*Program] // by number; never changed, only replaced
+	list atomic.Pointer[[]*Program] // those that can be called, by number; never changed, only replaced
 }
+
+// targets is where the programs' targets lie.
+var targets = mem.NewSlab(int(unsafe.Sizeof(code.Target{})), 128)
 
 // enlist gives p its number and the [code.Target] by which it is called.
 func (p *Program) enlist() error {
@@ -25,41 +29,51 @@ func (p *Program) enlist() error {
 	}
 	programs.mu.Lock()
 	defer programs.mu.Unlock()
-	list := []*Program{nil} // no program is number 0
-	if old := programs.list.Load(); old != nil {
-		list = append(list[:0], *old...)
-	}
 	if n := len(programs.free); n != 0 {
 		p.number = programs.free[n-1]
 		programs.free = programs.free[:n-1]
-		list[p.number] = p
 	} else {
-		p.number = uint64(len(list))
-		list = append(list, p)
+		programs.last++ // no program is number 0
+		p.number = programs.last
 	}
-	programs.list.Store(&list)
 	p.target = addr
 	// Sound: an element of targets is aligned, has that size and lives until delist.
 	*(*code.Target)(mem.Ptr(addr)) = code.Target{Entry: p.main, Number: p.number, Length: uint64(p.length)}
 	return nil
 }
 
-// delist takes the number back.
+// Target is the address of what a tail call needs to know of p, a [code.Target].
+// Who asks for it is about to make p one that can be called.
+func (p *Program) Target() uint64 {
+	programs.mu.Lock()
+	defer programs.mu.Unlock()
+	if !p.listed {
+		p.listed = true
+		replace(p.number, p)
+	}
+	return p.target
+}
+
+// delist takes number and target back.
 func (p *Program) delist() {
 	programs.mu.Lock()
-	list := append([]*Program(nil), *programs.list.Load()...)
-	list[p.number] = nil
-	programs.list.Store(&list)
+	if p.listed {
+		replace(p.number, nil)
+	}
 	programs.free = append(programs.free, p.number)
 	programs.mu.Unlock()
 	targets.Put(p.target)
 }
 
-// targets is where the programs' targets lie.
-var targets = mem.NewSlab(int(unsafe.Sizeof(code.Target{})), 128)
+// replace puts p, or nil, into a new list, under the lock.
+func replace(number uint64, p *Program) {
+	list := make([]*Program, programs.last+1)
+	if old := programs.list.Load(); old != nil {
+		copy(list, *old)
+	}
+	list[number] = p
+	programs.list.Store(&list)
+}
 
 // byNumber returns the program that native code says is running.
 func byNumber(n uint64) *Program { return (*programs.list.Load())[n] }
-
-// Target is the address of what a tail call needs to know of p, a [code.Target].
-func (p *Program) Target() uint64 { return p.target }

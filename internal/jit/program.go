@@ -40,6 +40,7 @@ type Program struct {
 	// how many runs may come one after the other without one.
 	length, turns  int
 	number, target uint64 // see enlist
+	listed         bool   // it can be called by tail
 	sites          []code.Site
 	// functions are the indices of functions by their first slot, which is their
 	// callbacks' token.

@@ -64,6 +64,10 @@ TEXT ·start(SB), NOSPLIT|NOFRAME, $0-24
 	MOVQ top(R12), SP
 	LEAQ ·finish(SB), AX
 	PUSHQ AX
+	XORL SI, SI // what a program reads of R2 to R5 is the same each time:
+	XORL R8, R8 // variadic helpers take what is there
+	XORL R9, R9
+	XORL R10, R10
 	JMP  CX
 
 // func turns(c *Context)
@@ -77,6 +81,10 @@ TEXT ·turns(SB), NOSPLIT|NOFRAME, $0-8
 	MOVQ row(R12), DI
 	LEAQ ·turn(SB), AX
 	PUSHQ AX
+	XORL SI, SI
+	XORL R8, R8
+	XORL R9, R9
+	XORL R10, R10
 	MOVQ main(R12), CX
 	JMP  CX
 
@@ -96,6 +104,10 @@ TEXT ·turn(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ $0, tails(R12)
 	LEAQ ·turn(SB), CX
 	PUSHQ CX
+	XORL SI, SI
+	XORL R8, R8
+	XORL R9, R9
+	XORL R10, R10
 	MOVQ main(R12), CX
 	JMP  CX
 
