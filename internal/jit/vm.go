@@ -24,6 +24,8 @@ type Services interface {
 	// TailCall gives the program the last bpf_tail_call chose, once, or nil
 	// where it chose none.
 	TailCall() *Program
+	// Wake wakes who waits on the ring buffer whose header lies at m.
+	Wake(m uint64)
 	// Running says that p goes on: a tail call went through, or one that was made
 	// in a subprogram has ended and its caller belongs to another program.
 	Running(p *Program)
@@ -87,6 +89,10 @@ func New(s Services, cpu int) (*VM, error) {
 	v.ctx.Init(cpu, stack.Addr()+stackSize)
 	return v, nil
 }
+
+// Random is the state of the vCPU's pseudo-random numbers, which native code
+// draws by itself as [code.Random] does.
+func (v *VM) Random() *uint64 { return &v.ctx.Random }
 
 // Close frees the stack.
 func (v *VM) Close() { v.stack.Free() }
@@ -285,6 +291,8 @@ func (v *VM) loop() uint64 {
 			}
 		case code.Probe:
 			c.X = v.probe(c.X, s.Insn.Op)
+		case code.Wake:
+			v.services.Wake(c.X)
 		case code.Poll:
 			v.refill()
 		}

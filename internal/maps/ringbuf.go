@@ -1,6 +1,7 @@
 package maps
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -36,8 +37,6 @@ func init() {
 type RingBuf struct {
 	*core
 	ringMemory
-	mu      sync.Mutex // writers
-	pending uint64     // position of the oldest record that may be busy
 	reading sync.Mutex
 	wake    chan struct{}
 	dropped atomic.Uint64
@@ -51,6 +50,12 @@ type ringMemory struct {
 	cons  *uint64
 	prod  *uint64
 }
+
+// Where writers meet, native code among them: words behind the map's header.
+const (
+	RingLock    = 128 // 1 while a writer takes room
+	RingPending = 136 // a position before which no record is busy
+)
 
 // Bits of a record's first word (uapi).
 const (
@@ -115,6 +120,19 @@ func signal(wake chan struct{}) {
 
 func (m *RingBuf) free() { m.block.Free() }
 
+// lock takes the writers' lock. Native code never waits for it, nor holds it over an exit.
+func (m *RingBuf) lock() {
+	for !atomic.CompareAndSwapUint32(m.lockWord(), 0, 1) {
+		runtime.Gosched()
+	}
+}
+
+func (m *RingBuf) unlock() { atomic.StoreUint32(m.lockWord(), 0) }
+
+func (m *RingBuf) lockWord() *uint32 { return (*uint32)(mem.Ptr(m.def.Ptr + RingLock)) }
+
+func (m *RingBuf) pending() *uint64 { return (*uint64)(mem.Ptr(m.def.Ptr + RingPending)) }
+
 // Reserve returns the address of size bytes to fill, or 0 when there is no room
 // (__bpf_ringbuf_reserve; flags must be 0). It ends in Submit or Discard.
 func (m *RingBuf) Reserve(size, flags uint64) uint64 {
@@ -126,18 +144,18 @@ func (m *RingBuf) Reserve(size, flags uint64) uint64 {
 		return 0
 	}
 	cons := atomic.LoadUint64(m.cons)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	prod := *m.prod
-	for m.pending < prod {
-		h := atomic.LoadUint32(m.header(m.pending))
+	m.lock()
+	defer m.unlock()
+	prod, pending := *m.prod, m.pending()
+	for *pending < prod {
+		h := atomic.LoadUint32(m.header(*pending))
 		if h&ringBusy != 0 {
 			break
 		}
-		m.pending += recordSize(uint64(h &^ ringDiscard))
+		*pending += recordSize(uint64(h &^ ringDiscard))
 	}
 	next := prod + length
-	if next-cons > m.mask || next-m.pending > m.mask {
+	if next-cons > m.mask || next-*pending > m.mask {
 		m.dropped.Add(1)
 		return 0
 	}
@@ -165,8 +183,11 @@ func (m *RingBuf) commit(sample, flags uint64, discard uint32) {
 	default:
 		return
 	}
-	signal(m.wake)
+	m.Signal()
 }
+
+// Signal wakes who waits for records.
+func (m *RingBuf) Signal() { signal(m.wake) }
 
 // Output copies size bytes at data into a record of their own and returns R0
 // (bpf_ringbuf_output).

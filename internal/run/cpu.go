@@ -23,7 +23,7 @@ type CPU struct {
 	vm     vm
 	native *jit.VM // what is behind vm, where that is native code
 	env    helpers.Env
-	random *rand.Rand
+	random *uint64 // state of its pseudo-random numbers
 	pkt    *packet.Packet
 	prog   *Program       // the one running
 	ctx    uint64         // what the run began with in R1
@@ -35,7 +35,7 @@ type CPU struct {
 }
 
 func newCPU(m *Machine, id int) (*CPU, error) {
-	c := &CPU{id: id, m: m, random: rand.New(rand.NewPCG(m.opts.Seed, uint64(id)+1))}
+	c := &CPU{id: id, m: m, random: new(uint64)}
 	vm, err := m.engine.newVM(c)
 	if err != nil {
 		return nil, err
@@ -43,7 +43,9 @@ func newCPU(m *Machine, id int) (*CPU, error) {
 	c.vm = vm
 	if n, ok := vm.(*nativeVM); ok {
 		c.native = n.vm
+		c.random = n.vm.Random()
 	}
+	*c.random = rand.NewPCG(m.opts.Seed, uint64(id)+1).Uint64()
 	if c.pkt, err = packet.New(); err != nil {
 		vm.close()
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/helpers"
 	"github.com/skep-bpf/skep/internal/interp"
+	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/packet"
 	"github.com/skep-bpf/skep/internal/rewrite"
@@ -82,6 +83,9 @@ func (s services) Kfunc(ins isa.Instruction, r1, r2, r3, r4, r5 uint64) uint64 {
 func (s services) LoadPacket(off int32, size int) (uint32, bool) {
 	return s.c.env.Pkt.LoadAbs(off, size)
 }
+
+// Wake wakes who waits on a ring buffer.
+func (s services) Wake(m uint64) { s.c.m.Maps.ByPtr(m).(*maps.RingBuf).Signal() }
 
 // TailCall hands over what bpf_tail_call left.
 func (s services) TailCall() *interp.Program {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"github.com/skep-bpf/skep/internal/catalog"
@@ -22,6 +23,9 @@ func TestElementLayout(t *testing.T) {
 	if jitcode.TrieChild != maps.LPMChild || jitcode.TriePrefix != maps.LPMPrefix || jitcode.TrieFlags != maps.LPMFlags ||
 		jitcode.TrieData != maps.LPMData || jitcode.TrieIndexBits != maps.LPMIndexBits || jitcode.TrieIndexEntries != maps.LPMIndexEntries {
 		t.Error("native code walks tries that are not maps'")
+	}
+	if jitcode.RingLock != maps.RingLock || jitcode.RingPending != maps.RingPending || jitcode.RingMask != maps.HeaderMask || jitcode.RingPage != os.Getpagesize() {
+		t.Error("native code writes to rings that are not maps'")
 	}
 	if jitcode.MapMaxEntries != maps.HeaderMaxEntries || jitcode.MapBase != maps.HeaderBase {
 		t.Error("native code reads headers that are not maps'")

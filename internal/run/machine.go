@@ -20,6 +20,7 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/helpers"
+	jitcode "github.com/skep-bpf/skep/internal/jit/code"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/packet"
@@ -253,7 +254,7 @@ const (
 func (m *Machine) Jiffies() uint64 { return initialJiffies + m.clock.Monotonic()/(1e9/hz) }
 
 // Random returns the next pseudo-random number of a vCPU.
-func (m *Machine) Random(cpu int) uint32 { return m.cpus[cpu].random.Uint32() }
+func (m *Machine) Random(cpu int) uint32 { return jitcode.Random(m.cpus[cpu].random) }
 
 // CPUs is the number of possible CPUs.
 func (m *Machine) CPUs() int { return m.opts.CPUs }

@@ -131,6 +131,17 @@ func (c *compiler) inline(pc int, id catalog.HelperID) bool {
 		return c.lookup(pc)
 	case catalog.FnLoop:
 		return c.loop(pc)
+	case catalog.FnGetPrandomU32:
+		c.random()
+		return true
+	case catalog.FnRingBufReserve:
+		return c.ringReserve(pc)
+	case catalog.FnRingBufSubmit:
+		c.ringCommit(pc, 0)
+		return true
+	case catalog.FnRingBufDiscard:
+		c.ringCommit(pc, code.RingDiscard)
+		return true
 	}
 	return false
 }

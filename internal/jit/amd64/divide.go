@@ -1,6 +1,10 @@
 package amd64
 
-import "github.com/skep-bpf/skep/isa"
+import (
+	"math/bits"
+
+	"github.com/skep-bpf/skep/isa"
+)
 
 // divide lowers division and modulo. BPF's never trap: by zero the quotient is
 // 0 and the remainder the dividend; the smallest number by −1 is itself,
@@ -80,8 +84,8 @@ func (c *compiler) quotient(size int, mod bool, dst reg) {
 	}
 }
 
-// divideImm divides by a constant: powers of two by shifting, other 32-bit
-// divisors by multiplying where MULX is at hand.
+// divideImm divides by a constant: powers of two by shifting, others, unsigned, by
+// multiplying where MULX is at hand.
 func (c *compiler) divideImm(ins isa.Instruction, size int) {
 	dst := native[ins.Dst]
 	mod, signed := ins.Op.ALUOp() == isa.Mod, ins.Off == 1
@@ -105,6 +109,8 @@ func (c *compiler) divideImm(ins isa.Instruction, size int) {
 		c.shift(size, digitShr, dst, n)
 	case !signed && size == size32 && c.opts.BMI2:
 		c.multiplyDivide(mod, dst, ins.Imm)
+	case !signed && size == size64 && ins.Imm > 0 && c.opts.BMI2:
+		c.multiplyDivide64(mod, dst, ins.Imm)
 	default:
 		if dst != rax {
 			c.push(rax)
@@ -149,4 +155,44 @@ func (c *compiler) multiplyDivide(mod bool, dst reg, d int32) {
 	c.imm32(d)
 	c.mov(size32, dst, rdx)
 	c.rr(size32, opSub, rcx, dst)
+}
+
+// multiplyDivide64 divides a 64-bit number x by a constant d, 2ᵏ < d < 2ᵏ⁺¹: the
+// quotient is the upper half of x·m, shifted by k, with m = ⌊2⁶⁴⁺ᵏ/d⌋ + 1 where that is
+// exact enough (the error, at most 2ᵏ per 2⁶⁴⁺ᵏ/d, must not reach the next whole number).
+// Else m needs one bit more, 65, whose part x is added without overflow (Granlund and Montgomery):
+//
+//	mov rdx, x
+//	mov rcx, m
+//	mulx rcx, rcx, rcx
+//	(sub rdx, rcx; shr rdx, 1; add rcx, rdx)
+//	shr rcx, k
+//	mov x, rcx                       mod: imul rcx, rcx, d; sub x, rcx
+func (c *compiler) multiplyDivide64(mod bool, dst reg, imm int32) {
+	d := uint64(imm)
+	k := bits.Len64(d) - 1
+	m, rest := bits.Div64(1<<k, 0, d)
+	short := d-rest < 1<<k
+	if !short {
+		twice := 2 * rest
+		if m *= 2; twice >= d {
+			m++
+		}
+	}
+	c.mov(size64, rdx, dst)
+	c.movImm(rcx, m+1)
+	c.vex(size64, opMulx, rcx, rcx, rcx)
+	if !short {
+		c.rr(size64, opSub, rcx, rdx)
+		c.shift(size64, digitShr, rdx, 1)
+		c.rr(size64, opAdd, rdx, rcx)
+	}
+	c.shift(size64, digitShr, rcx, uint8(k))
+	if !mod {
+		c.mov(size64, dst, rcx)
+		return
+	}
+	c.rr(size64, opImul3, rcx, rcx)
+	c.imm32(imm)
+	c.rr(size64, opSub, rcx, dst)
 }

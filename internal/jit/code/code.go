@@ -84,6 +84,7 @@ const (
 	Legacy                   // packet load at offset X, result to R0
 	Probe                    // load at address X, result to X
 	Poll                     // the fuel is used up
+	Wake                     // somebody waits on the ring buffer at X
 )
 
 // Site is a place where code leaves.

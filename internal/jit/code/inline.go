@@ -40,6 +40,37 @@ const (
 	TargetLength = 16
 )
 
+// What a draw of a pseudo-random number adds to the state, and multiplies it with.
+const (
+	RandomStep = 0x9e3779b97f4a7c15
+	RandomMul1 = 0xbf58476d1ce4e5b9
+	RandomMul2 = 0x94d049bb133111eb
+)
+
+// Random draws the next number (SplitMix64, upper half).
+func Random(state *uint64) uint32 {
+	*state += RandomStep
+	z := *state
+	z = (z ^ z>>30) * RandomMul1
+	z = (z ^ z>>27) * RandomMul2
+	return uint32((z ^ z>>31) >> 32)
+}
+
+// Layout of a ring buffer's memory, from its header on, and of its records; the same test holds these.
+const (
+	RingPage     = 4096
+	RingLock     = 128
+	RingPending  = 136
+	RingMask     = 36
+	RingConsumer = RingPage
+	RingProducer = 2 * RingPage
+	RingData     = 3 * RingPage
+	RingHead     = 8 // in front of a sample
+	RingBusy     = 1 << 31
+	RingDiscard  = 1 << 30
+	RingMaxSize  = 1<<30 - 1
+)
+
 // MaxHashKey is the longest key, in bytes, whose hash is written out.
 const MaxHashKey = 48
 

@@ -112,7 +112,7 @@ func (c Compiler) text(t *testing.T, name, text string) string {
 		case "func", "callback":
 			p.Subprogs[len(p.Subprogs)-1].End = a
 			p.Subprogs = append(p.Subprogs, verifier.Subprog{Start: a, End: len(p.Insns), StackDepth: b, Callback: f[0] == "callback"})
-		case "percpu_array", "hash", "lru_hash", "percpu_hash", "lpm_trie":
+		case "percpu_array", "hash", "lru_hash", "percpu_hash", "lpm_trie", "ringbuf":
 			p.Facts.Insns[a].Map = &catalog.MapDef{
 				Type: catalog.MapKindByName(f[0]).Type, KeySize: uint32(b), ValueSize: uint32(size), MaxEntries: 4, Ptr: 1,
 			}

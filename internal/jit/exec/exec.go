@@ -53,6 +53,8 @@ type Context struct {
 	Stretch int64  // how many instructions more may be run by tail calls without a safepoint
 	First   uint64 // what Turns sets Running to at each turn
 
+	Random uint64 // state of the vCPU's pseudo-random numbers
+
 	goLR uint64 // Go's return address while native code runs, on arm64
 }
 
@@ -93,6 +95,7 @@ const (
 	OffRunning  = 192
 	OffTails    = 200
 	OffStretch  = 208
+	OffRandom   = 224
 )
 
 // Features are what code generators may use of the processor.

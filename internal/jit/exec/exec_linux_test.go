@@ -35,6 +35,7 @@ func TestLayout(t *testing.T) {
 		{"Verdict", unsafe.Offsetof(c.Verdict), 176}, {"Main", unsafe.Offsetof(c.Main), 184},
 		{"Running", unsafe.Offsetof(c.Running), OffRunning}, {"Tails", unsafe.Offsetof(c.Tails), OffTails},
 		{"Stretch", unsafe.Offsetof(c.Stretch), OffStretch}, {"First", unsafe.Offsetof(c.First), 216},
+		{"Random", unsafe.Offsetof(c.Random), OffRandom},
 	} {
 		if f.at != f.want {
 			t.Errorf("Context.%s lies at %d, the assembly says %d", f.name, f.at, f.want)
