@@ -64,41 +64,47 @@ func (c *CPU) RunBatch(p *Program, b *Batch, n int) (done int, err error) {
 		b.redirected = false
 	}
 	// A budget is one run's, so native code may not go on by itself.
-	turns := c.native != nil && c.m.opts.Budget == 0
-	for done < n && err == nil {
-		if turns {
-			done, err = c.turns(p, b, done, n)
-			continue
-		}
-		pkt := b.Packets.Packet(done)
-		var r0 uint64
-		if r0, err = c.Run(p, pkt.Addr(), pkt); err == nil {
-			b.note(c, done, r0)
-			done++
-		}
+	if c.native != nil && c.m.opts.Budget == 0 && n > 0 {
+		return c.turns(p, b, n)
 	}
-	return done, err
+	for ; done < n; done++ {
+		pkt := b.Packets.Packet(done)
+		r0, err := c.Run(p, pkt.Addr(), pkt)
+		if err != nil {
+			return done, err
+		}
+		b.note(c, done, r0)
+	}
+	return done, nil
 }
 
-// turns goes on with packet done. Native code goes from packet to packet by
-// itself, until it has run for a while or a program needs Go; that run is brought to its end here.
-func (c *CPU) turns(p *Program, b *Batch, done, n int) (int, error) {
+// turns is RunBatch with native code, which goes from packet to packet by itself, until
+// it has run for a while or a program needs Go; that run is brought to its end here.
+func (c *CPU) turns(p *Program, b *Batch, n int) (done int, err error) {
 	c.m.Epoch.Enter(c.id)
-	defer c.m.Epoch.Leave(c.id)
-	pkt := b.Packets.Packet(done)
+	pkt := b.Packets.Packet(0)
 	start := c.begin(p, pkt.Addr(), pkt)
-	runs, left := c.native.Turns(p.native, pkt.Addr(), b.Packets.Stride(), b.verdicts[done:n])
-	defer func() { c.end(p, start, runs) }()
-	if done += runs; !left {
-		return done, nil
+	for done < n && err == nil {
+		if c.used() { // by the run before
+			c.begin(p, 0, nil)
+		}
+		runs, left := c.native.Turns(p.native, b.Packets.Packet(done).Addr(), b.Packets.Stride(), b.verdicts[done:n])
+		if done += runs; left {
+			var r0 uint64
+			pkt = b.Packets.Packet(done)
+			c.ctx, c.env.Pkt = pkt.Addr(), pkt
+			if c.prog != p { // a tail call of the run before
+				c.running(p)
+			}
+			if r0, err = c.native.Serve(p.native, jit.Limits{}); err == nil {
+				b.note(c, done, r0)
+				done++
+			}
+		}
+		c.m.Epoch.Leave(c.id) // who reclaims does not wait for the whole batch
+		c.m.Epoch.Enter(c.id)
 	}
-	pkt = b.Packets.Packet(done)
-	c.ctx, c.env.Pkt = pkt.Addr(), pkt
-	r0, err := c.native.Serve(p.native, jit.Limits{})
-	if err != nil {
-		return done, err
-	}
-	runs++
-	b.note(c, done, r0)
-	return done + 1, nil
+	c.end(p, start, done)
+	c.m.Epoch.Leave(c.id)
+	return done, err
 }
