@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"unsafe"
 
 	"github.com/skep-bpf/skep/internal/interp"
 	"github.com/skep-bpf/skep/internal/jit/code"

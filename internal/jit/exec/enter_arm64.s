@@ -35,6 +35,10 @@ TEXT ·start(SB), NOSPLIT|NOFRAME, $0-24
 	MOVD c+0(FP), R11
 	MOVD pc+8(FP), R16
 	MOVD arg+16(FP), R1
+	MOVD ZR, R2 // what a program reads of R2 to R5 is the same each time:
+	MOVD ZR, R3 // variadic helpers take what is there
+	MOVD ZR, R4
+	MOVD ZR, R5
 	MOVD RSP, R12
 	STP  (R12, R29), Context_goSP(R11)
 	MOVD R30, Context_goLR(R11)
@@ -54,6 +58,10 @@ TEXT ·turns(SB), NOSPLIT|NOFRAME, $0-8
 	MOVD Context_Top(R11), R12
 	MOVD R12, RSP
 	MOVD Context_Row(R11), R1
+	MOVD ZR, R2
+	MOVD ZR, R3
+	MOVD ZR, R4
+	MOVD ZR, R5
 	MOVD $·turn(SB), R30
 	MOVD Context_Main(R11), R16
 	JMP  (R16)
@@ -75,6 +83,10 @@ TEXT ·turn(SB), NOSPLIT|NOFRAME, $0-0
 	MOVD Context_First(R11), R12
 	MOVD R12, Context_Running(R11)
 	MOVD ZR, Context_Tails(R11)
+	MOVD ZR, R2
+	MOVD ZR, R3
+	MOVD ZR, R4
+	MOVD ZR, R5
 	MOVD $·turn(SB), R30
 	MOVD Context_Main(R11), R16
 	JMP  (R16)
