@@ -114,6 +114,9 @@ func (p *Program) Free() {
 	p.text.Free()
 }
 
+// Jumps reports whether runs of p may go on in other programs, by tail calls.
+func (p *Program) Jumps() bool { return p.jumps }
+
 // Addr is where the code lies.
 func (p *Program) Addr() uint64 { return p.base }
 

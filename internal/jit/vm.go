@@ -100,24 +100,24 @@ func (v *VM) Close() { v.stack.Free() }
 
 // Run runs a program from its start with r1 in R1 and returns R0.
 func (v *VM) Run(p *Program, r1 uint64, l Limits) (uint64, error) {
-	r0, left := v.Start(p, r1)
-	if left {
-		return v.Serve(p, l)
+	v.ctx.Running, v.ctx.Tails, v.ctx.Stretch = p.number, 0, briefLimit
+	v.Start(p, r1)
+	if r0, left := v.Result(); !left {
+		return r0, nil
 	}
-	return r0, nil
+	return v.Serve(p, l)
 }
 
-// Start begins a run. What is only of use to programs that leave native code is
-// not set up before they do: if left, the run goes on in Serve.
-func (v *VM) Start(p *Program, r1 uint64) (r0 uint64, left bool) {
-	c := v.ctx
-	c.Fuel, c.ProbeLen = p.fuel, 0
-	if p.jumps {
-		c.Running, c.Tails, c.Stretch = p.number, 0, briefLimit
-	}
-	exec.Start(c, p.main, r1)
-	return c.R[0], c.Site != exec.SiteFinish
+// Start begins a run of p, which makes no tail calls (see [Program.Jumps]). What is
+// only of use to programs that leave native code is not set up before they do.
+func (v *VM) Start(p *Program, r1 uint64) {
+	v.ctx.Fuel = p.fuel
+	exec.Start(v.ctx, p.main, r1)
 }
+
+// Result is R0 of the run that Start began, or left: then it goes on in Serve. The
+// two are apart so that Go puts both into their caller.
+func (v *VM) Result() (r0 uint64, left bool) { return v.ctx.R[0], v.ctx.Site != exec.SiteFinish }
 
 // Turns runs p once for each of the contexts that lie stride bytes apart from r1 on,
 // without coming back in between, and puts the results into verdicts, which lie
@@ -127,7 +127,7 @@ func (v *VM) Start(p *Program, r1 uint64) (r0 uint64, left bool) {
 func (v *VM) Turns(p *Program, r1, stride uint64, verdicts []uint32) (done int, left bool) {
 	n := min(len(verdicts), p.turns)
 	c := v.ctx
-	c.Fuel, c.ProbeLen = p.fuel, 0
+	c.Fuel = p.fuel
 	c.Running, c.Tails, c.Stretch, c.First = p.number, 0, briefLimit, p.number
 	c.Row, c.Stride, c.Left, c.Main = r1, stride, uint64(n), p.main
 	c.Verdict = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(verdicts))))
@@ -146,7 +146,7 @@ func (v *VM) RunCallback(p *Program, fn uint64, args [3]uint64, l Limits) (uint6
 		return 0, err
 	}
 	c := v.ctx
-	c.Fuel, c.ProbeLen = p.fuel, 0
+	c.Fuel = p.fuel
 	c.SP = c.Top
 	c.Running, c.Tails, c.Stretch = p.number, 0, briefLimit
 	v.prepare(addr, args[0], args[1], args[2], 0, 0)
@@ -156,6 +156,12 @@ func (v *VM) RunCallback(p *Program, fn uint64, args [3]uint64, l Limits) (uint6
 
 // Serve goes on with a run of p that has just left native code for the first time.
 func (v *VM) Serve(p *Program, l Limits) (uint64, error) {
+	r0, err := v.serve(p, l)
+	v.ctx.ProbeLen = 0 // what was there may be gone when the next run begins
+	return r0, err
+}
+
+func (v *VM) serve(p *Program, l Limits) (uint64, error) {
 	v.code, v.depth, v.unwind = p, 0, nil
 	if !p.jumps { // else native code may have gone on to another
 		v.ctx.Running, v.ctx.Tails = p.number, 0

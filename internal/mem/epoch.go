@@ -69,25 +69,41 @@ func NewEpoch(cpus int) *Epoch {
 }
 
 // Enter says that vCPU cpu may hold addresses from now on. It does not nest.
+func (e *Epoch) Enter(cpu int) { e.Holder(cpu).Enter() }
+
+// Leave says that vCPU cpu holds no address any more.
+func (e *Epoch) Leave(cpu int) { e.Holder(cpu).Leave() }
+
+// Holder is vCPU cpu's part of the epoch, for who enters and leaves all the time.
+func (e *Epoch) Holder(cpu int) Holder { return Holder{&e.slots[cpu].since, &e.pending, e} }
+
+// Holder is described with [Epoch.Holder].
+type Holder struct {
+	since   *atomic.Uint64
+	pending *atomic.Int64
+	e       *Epoch
+}
+
+// Enter is [Epoch.Enter].
 //
 // A retirement between the load of now and the store is harmless: its element
 // was unlinked before, so this run, which looks only after the store, cannot find it.
-func (e *Epoch) Enter(cpu int) {
-	if e.fence {
-		StoreRelease(&e.slots[cpu].since, e.now.Load())
-		return
+func (h Holder) Enter() {
+	if now := h.e.now.Load(); h.e.fence {
+		StoreRelease(h.since, now)
+	} else {
+		h.since.Store(now)
 	}
-	e.slots[cpu].since.Store(e.now.Load())
 }
 
-// Leave says that vCPU cpu holds no address any more.
+// Leave is [Epoch.Leave].
 //
 // A retirement at this very moment may miss it, and it the retirement; then the
 // next one to leave or retire reclaims.
-func (e *Epoch) Leave(cpu int) {
-	StoreRelease(&e.slots[cpu].since, 0)
-	if e.pending.Load() != 0 {
-		e.reclaim()
+func (h Holder) Leave() {
+	StoreRelease(h.since, 0)
+	if h.pending.Load() != 0 {
+		h.e.reclaim()
 	}
 }
 

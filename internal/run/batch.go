@@ -63,8 +63,8 @@ func (c *CPU) RunBatch(p *Program, b *Batch, n int) (done int, err error) {
 		clear(b.redirects)
 		b.redirected = false
 	}
-	// A budget is one run's, so native code may not go on by itself.
-	if c.native != nil && c.m.opts.Budget == 0 && n > 0 {
+	// A budget is one run's, labels are one program's: there native code may not go on by itself.
+	if c.native != nil && c.m.opts.Budget == 0 && !c.m.opts.Labels && n > 0 {
 		return c.turns(p, b, n)
 	}
 	for ; done < n; done++ {
@@ -81,7 +81,7 @@ func (c *CPU) RunBatch(p *Program, b *Batch, n int) (done int, err error) {
 // turns is RunBatch with native code, which goes from packet to packet by itself, until
 // it has run for a while or a program needs Go; that run is brought to its end here.
 func (c *CPU) turns(p *Program, b *Batch, n int) (done int, err error) {
-	c.m.Epoch.Enter(c.id)
+	c.epoch.Enter()
 	pkt := b.Packets.Packet(0)
 	start := c.begin(p, pkt.Addr(), pkt)
 	for done < n && err == nil {
@@ -101,10 +101,10 @@ func (c *CPU) turns(p *Program, b *Batch, n int) (done int, err error) {
 				done++
 			}
 		}
-		c.m.Epoch.Leave(c.id) // who reclaims does not wait for the whole batch
-		c.m.Epoch.Enter(c.id)
+		c.epoch.Leave() // who reclaims does not wait for the whole batch
+		c.epoch.Enter()
 	}
 	c.end(p, start, done)
-	c.m.Epoch.Leave(c.id)
+	c.epoch.Leave()
 	return done, err
 }

@@ -20,6 +20,7 @@ type CPU struct {
 
 	id     int
 	m      *Machine
+	epoch  mem.Holder
 	vm     vm
 	native *jit.VM // what is behind vm, where that is native code
 	env    helpers.Env
@@ -35,7 +36,7 @@ type CPU struct {
 }
 
 func newCPU(m *Machine, id int) (*CPU, error) {
-	c := &CPU{id: id, m: m, random: new(uint64)}
+	c := &CPU{id: id, m: m, epoch: m.Epoch.Holder(id), random: new(uint64)}
 	vm, err := m.engine.newVM(c)
 	if err != nil {
 		return nil, err
@@ -135,32 +136,33 @@ func (c *CPU) Retval() int32 { return c.env.Retval }
 // helpers work on, nil for program types without one. Errors are faults of
 // skep, or the machine's budget; a program by itself cannot fail.
 func (c *CPU) Run(p *Program, ctx uint64, pkt *packet.Packet) (uint64, error) {
-	if p != c.prog || pkt != c.env.Pkt || c.spent || c.native == nil || c.m.stats.Load() || c.m.opts.Labels {
+	if p != c.prog || pkt != c.env.Pkt || c.spent || !p.plain || c.m.stats.Load() {
 		return c.RunUntil(nil, p, ctx, pkt)
 	}
 	// The way of small programs, where each call on the way counts: the same program
 	// as last time, on the same packet, and nothing to reset.
 	var err error
 	c.ctx = ctx
-	c.m.Epoch.Enter(c.id)
+	c.epoch.Enter()
 	code := p.native
-	r0, left := c.native.Start(code, ctx)
+	c.native.Start(code, ctx)
+	r0, left := c.native.Result()
 	if left {
 		r0, err = c.native.Serve(code, jit.Limits{Budget: c.m.opts.Budget})
 		c.spent = c.used()
 	}
 	p.count(c.id, 1)
-	c.m.Epoch.Leave(c.id)
+	c.epoch.Leave()
 	return r0, err
 }
 
 // RunUntil is [CPU.Run] that gives up with [ErrInterrupted] once done is closed.
 func (c *CPU) RunUntil(done <-chan struct{}, p *Program, ctx uint64, pkt *packet.Packet) (uint64, error) {
-	c.m.Epoch.Enter(c.id)
+	c.epoch.Enter()
 	start := c.begin(p, ctx, pkt)
 	r0, err := c.vm.run(p.code, ctx, limits{budget: c.m.opts.Budget, done: done})
 	c.end(p, start, 1)
-	c.m.Epoch.Leave(c.id)
+	c.epoch.Leave()
 	return r0, err
 }
 

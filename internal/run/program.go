@@ -35,6 +35,7 @@ type Program struct {
 	native *jit.Program // code, where that is native
 	forget func()       // takes back what tools were told of it; nil where they were not
 	labels context.Context
+	plain  bool // it is, makes no tail calls and bears no labels
 	kfuncs map[kfuncKey]kfunc
 	maps   []maps.Map
 	frags  bool
@@ -100,6 +101,7 @@ func (m *Machine) newProgram(rw *rewrite.Program, used []maps.Map, about About) 
 		return nil, fmt.Errorf("program %q: %w", src.Name, err)
 	}
 	p.native, _ = p.code.(*jit.Program)
+	p.plain = p.native != nil && !p.native.Jumps() && !m.opts.Labels
 	for _, mp := range used {
 		mp.Acquire()
 		p.maps = append(p.maps, mp)
