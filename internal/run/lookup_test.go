@@ -27,7 +27,8 @@ func TestElementLayout(t *testing.T) {
 	if jitcode.RingLock != maps.RingLock || jitcode.RingPending != maps.RingPending || jitcode.RingMask != maps.HeaderMask || jitcode.RingPage != os.Getpagesize() {
 		t.Error("native code writes to rings that are not maps'")
 	}
-	if jitcode.MapMaxEntries != maps.HeaderMaxEntries || jitcode.MapBase != maps.HeaderBase {
+	if jitcode.MapMaxEntries != maps.HeaderMaxEntries || jitcode.MapBase != maps.HeaderBase ||
+		jitcode.MapMask != maps.HeaderMask || jitcode.MapBuckets != maps.HeaderBuckets || jitcode.MapSeed != maps.HeaderSeed {
 		t.Error("native code reads headers that are not maps'")
 	}
 }

@@ -13,11 +13,14 @@ import (
 func (c *compiler) lookup(pc int) bool {
 	m, l, ok := code.Lookup(c.prog, &c.opts, pc)
 	if !ok {
-		return false
+		return c.lookupInner(pc)
 	}
 	switch m.Type {
 	case catalog.MapPerCPUArray:
 		return c.lookupPerCPUArray(m, l)
+	case catalog.MapArrayOfMaps:
+		c.lookupMap(m, l)
+		return true
 	case catalog.MapLPMTrie:
 		return c.lookupTrie(m, l)
 	case catalog.MapHash, catalog.MapLRUHash, catalog.MapPerCPUHash:
@@ -91,14 +94,18 @@ func (c *compiler) lookupHash(m *catalog.MapDef, l code.Layout) bool {
 		return false
 	}
 	again, next, end, absent, done := c.label(), c.label(), c.label(), c.label(), c.label()
-	c.hash(int32(m.KeySize), l.Seed)
-	c.mov(size32, rax, r10)
-	c.group1(size32, digitAnd, rax, int32(l.Mask))
-	c.movImm(rcx, l.Buckets)
-	c.mov(size32, rdi, rax)
-	c.shift(size64, digitShl, rdi, 2)
-	c.rr(size64, opAdd, rcx, rdi)
-	c.movImm(r8, l.Base)
+	if inner := m.Ptr == 0; inner {
+		c.bucketInner(int32(m.KeySize))
+	} else {
+		c.hash(int32(m.KeySize), l.Seed)
+		c.mov(size32, rax, r10)
+		c.group1(size32, digitAnd, rax, int32(l.Mask))
+		c.movImm(rcx, l.Buckets)
+		c.mov(size32, rdi, rax)
+		c.shift(size64, digitShl, rdi, 2)
+		c.rr(size64, opAdd, rcx, rdi)
+		c.movImm(r8, l.Base)
+	}
 	c.bind(again)
 	c.rm(size32, opLoad, rdx, mem{rdi, 0})
 	c.bind(next)
@@ -164,6 +171,11 @@ var hashRegs = [...]reg{r8, r9, r10}
 // of 4; the result is in r10d. It uses rcx, r8 and r9.
 func (c *compiler) hash(n int32, seed uint32) {
 	c.movImm(r8, uint64(code.HashInit(n, seed)))
+	c.hashKey(n)
+}
+
+// hashKey is hash from where r8d has what its words begin with.
+func (c *compiler) hashKey(n int32) {
 	c.mov(size32, r9, r8)
 	c.mov(size32, r10, r8)
 	off := int32(0)

@@ -19,11 +19,24 @@ func Lookup(p *rewrite.Program, o *Options, pc int) (m *catalog.MapDef, l Layout
 	return m, l, ok && l.CPUStride < 1<<31 && l.ElemSize < 1<<31
 }
 
+// Inner returns the template of the map that the lookup at pc asks, where that is the inner
+// map of another: what is known of it are its sizes. The rest is in its header, at R1.
+func Inner(p *rewrite.Program, pc int) (m *catalog.MapDef, ok bool) {
+	if p.Facts == nil || p.Orig == nil {
+		return nil, false
+	}
+	m = p.Facts.Insns[p.Orig[pc]].Map
+	return m, m != nil && m.Ptr == 0 && m.ValueSize < 1<<30
+}
+
 // Offsets in a map's header, where it is asked at run time; a test in maps' user,
 // run, holds them to the originals.
 const (
 	MapMaxEntries = 12
 	MapBase       = 24
+	MapMask       = 36
+	MapBuckets    = 48
+	MapSeed       = 56
 )
 
 // Target is what a program array holds of a program: what a tail call needs to know.

@@ -112,7 +112,7 @@ func (c Compiler) text(t *testing.T, name, text string) string {
 		case "func", "callback":
 			p.Subprogs[len(p.Subprogs)-1].End = a
 			p.Subprogs = append(p.Subprogs, verifier.Subprog{Start: a, End: len(p.Insns), StackDepth: b, Callback: f[0] == "callback"})
-		case "percpu_array", "hash", "lru_hash", "percpu_hash", "lpm_trie", "ringbuf":
+		case "percpu_array", "hash", "lru_hash", "percpu_hash", "lpm_trie", "ringbuf", "array_of_maps":
 			p.Facts.Insns[a].Map = &catalog.MapDef{
 				Type: catalog.MapKindByName(f[0]).Type, KeySize: uint32(b), ValueSize: uint32(size), MaxEntries: 4, Ptr: 1,
 			}
@@ -121,6 +121,10 @@ func (c Compiler) text(t *testing.T, name, text string) string {
 					Base: 0x7f0000001000, CPUStride: 4096, ElemSize: 32, Buckets: 0x7f0000002000, Mask: 3,
 					Seed: 7, ValueOff: 24, PerCPU: 0x7f0000003000,
 				}, true
+			}
+		case "inner_array", "inner_hash":
+			p.Facts.Insns[a].Map = &catalog.MapDef{
+				Type: catalog.MapKindByName(f[0][len("inner_"):]).Type, KeySize: uint32(b), ValueSize: uint32(size), MaxEntries: 4,
 			}
 		default:
 			t.Fatalf("%s: unknown fact %q", name, f[0])
