@@ -58,12 +58,24 @@ func program(t testing.TB, m *Machine, subs []verifier.Subprog, parts ...isa.Par
 // say, so that engines may look up by themselves.
 func programOn(t testing.TB, m *Machine, def *catalog.MapDef, parts ...isa.Part) *Program {
 	t.Helper()
+	return programOnMaps(t, m, func(int) *catalog.MapDef { return def }, isa.Program(parts...))
+}
+
+// programOnMaps is programOn with a map for each call, by number.
+func programOnMaps(t testing.TB, m *Machine, def func(call int) *catalog.MapDef, insns []isa.Instruction) *Program {
+	t.Helper()
 	rw := &rewrite.Program{
-		Insns: isa.Program(parts...), Source: &verifier.Program{Name: "test", Type: catalog.ProgXDP}, Facts: &verifier.Result{},
+		Insns: insns, Source: &verifier.Program{Name: "test", Type: catalog.ProgXDP}, Facts: &verifier.Result{},
 	}
-	for pc := range rw.Insns {
+	call := 0
+	for pc, ins := range rw.Insns {
 		rw.Orig = append(rw.Orig, int32(pc))
-		rw.Facts.Insns = append(rw.Facts.Insns, verifier.InsnFacts{Seen: true, Map: def})
+		facts := verifier.InsnFacts{Seen: true}
+		if ins.IsHelperCall() {
+			facts.Map = def(call)
+			call++
+		}
+		rw.Facts.Insns = append(rw.Facts.Insns, facts)
 	}
 	p, err := m.NewProgram(rw, nil)
 	if err != nil {
