@@ -30,7 +30,8 @@ const (
 	LPMIndexBits    = 16
 	LPMIndexEntries = 64 // offset of the first entry
 
-	lpmIndexFrom = 256 // entries a trie has before an index pays
+	lpmIndexMax  = 4096 // max_entries from which a trie may have one: it takes 512 KiB
+	lpmIndexFrom = 256  // entries a trie has before it is filled
 )
 
 func (x *lpmIndex) open() errno.Errno {

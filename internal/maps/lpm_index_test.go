@@ -116,7 +116,7 @@ func TestLPMIndex(t *testing.T) {
 func TestLPMIndexUnderContention(t *testing.T) {
 	const cpus = 3
 	epoch := mem.NewEpoch(cpus)
-	m, err := maps.New(&maps.Config{CPUs: cpus, Epoch: epoch}, def(catalog.MapLPMTrie, 8, 8, 1024, catalog.FlagNoPrealloc))
+	m, err := maps.New(&maps.Config{CPUs: cpus, Epoch: epoch}, def(catalog.MapLPMTrie, 8, 8, 4096, catalog.FlagNoPrealloc))
 	if err != nil {
 		t.Fatal(err)
 	}

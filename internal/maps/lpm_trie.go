@@ -84,7 +84,7 @@ func newLPM(c *core) (Map, errno.Errno) {
 		return nil, errno.ENOMEM
 	}
 	e := errno.Errno(0)
-	if m.maxBits >= LPMIndexBits && c.def.MaxEntries >= lpmIndexFrom {
+	if m.maxBits >= LPMIndexBits && c.def.MaxEntries >= lpmIndexMax {
 		e = m.index.open()
 	}
 	if e == 0 {

@@ -51,7 +51,7 @@ func TestTrieUnderChange(t *testing.T) {
 		if m.opts.Checked {
 			t.Skip("the key is not the run's")
 		}
-		mp := newMap(t, m, catalog.MapDef{Type: catalog.MapLPMTrie, KeySize: 8, ValueSize: 8, MaxEntries: 1024, Flags: catalog.FlagNoPrealloc})
+		mp := newMap(t, m, catalog.MapDef{Type: catalog.MapLPMTrie, KeySize: 8, ValueSize: 8, MaxEntries: 4096, Flags: catalog.FlagNoPrealloc})
 		key := func(length, addr uint32) []byte {
 			return binary.BigEndian.AppendUint32(binary.NativeEndian.AppendUint32(nil, length), addr)
 		}

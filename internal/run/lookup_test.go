@@ -137,7 +137,7 @@ func TestTrieLookups(t *testing.T) {
 		for _, data := range []int{1, 2, 4, 6, 8, 16, 20} {
 			for _, entries := range []int{3, 40, 600} {
 				r := rand.New(rand.NewPCG(uint64(data), uint64(entries)))
-				mp := newMap(t, m, catalog.MapDef{Type: catalog.MapLPMTrie, KeySize: uint32(4 + data), ValueSize: 12, MaxEntries: 1000, Flags: catalog.FlagNoPrealloc})
+				mp := newMap(t, m, catalog.MapDef{Type: catalog.MapLPMTrie, KeySize: uint32(4 + data), ValueSize: 12, MaxEntries: 4096, Flags: catalog.FlagNoPrealloc})
 				key, err := mem.Alloc(4 + data)
 				if err != nil {
 					t.Fatal(err)
