@@ -87,6 +87,7 @@ func run(out io.Writer, rounds int, slice time.Duration, only string) error {
 	for _, n := range notes {
 		fmt.Fprintln(out, n)
 	}
+	fmt.Fprint(out, "ubpf and llvmbpf are left out: no package has them.\n\n")
 	return loads(out, rounds, slice)
 }
 

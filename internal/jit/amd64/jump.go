@@ -7,7 +7,7 @@ import (
 )
 
 // conditions are the flags each comparison asks for after cmp or, for Jset, test.
-var conditions = map[isa.Opcode]cond{
+var conditions = [...]cond{
 	isa.Jeq: condE, isa.Jne: condNE, isa.Jset: condNE,
 	isa.Jgt: condA, isa.Jge: condAE, isa.Jlt: condB, isa.Jle: condBE,
 	isa.Jsgt: condG, isa.Jsge: condGE, isa.Jslt: condL, isa.Jsle: condLE,
