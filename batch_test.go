@@ -198,3 +198,39 @@ func TestRunBatchRefuses(t *testing.T) {
 		t.Error("a batch of another machine")
 	}
 }
+
+// Socket buffers have their contexts in a batch, too.
+func TestRunBatchSKB(t *testing.T) {
+	m := machine(t, engine)
+	coll := load(t, m, testprog.Image(t, nil, testprog.Prog{Name: "mark", Type: catalog.ProgSchedCls, Text: `
+		r0 = *(u32 *)(r1 + 8)    # mark
+		r2 = *(u32 *)(r1 + 0)    # len
+		*(u32 *)(r1 + 8) = r2
+		exit`}))
+	c := m.AcquireCPU()
+	defer c.Release()
+	const n = 5
+	b, err := m.NewBatch(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	for i := range n {
+		room, err := b.Packet(i).SKBBuffer(60 + i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clear(room)
+		if err := b.Packet(i).SetSKB(room, skep.SKBOptions{Mark: uint32(100 + i), L2: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.RunBatch(coll.Programs["mark"], b, n); err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		if b.Verdict(i) != uint32(100+i) || b.Packet(i).Mark != uint32(60+i) {
+			t.Errorf("packet %d: %d, then mark %d", i, b.Verdict(i), b.Packet(i).Mark)
+		}
+	}
+}
