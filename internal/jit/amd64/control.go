@@ -32,9 +32,10 @@ import (
 //	done:                            absent: mov rax, -ENOENT; jmp done
 //	                                 go: leave; jmp done
 //
-// What was called by native code needs Go, which notes whom to return to.
+// What was called by native code needs Go, which notes whom to return to; and so it is
+// where indirect jumps are not to be guessed.
 func (c *compiler) tailCall(pc int, ins isa.Instruction) {
-	if !c.fn.Root {
+	if !c.fn.Root || c.opts.Retpolines {
 		s := c.exit(code.TailCall, pc, ins)
 		c.sites[s].Frame = c.fn.Frame
 		return
@@ -43,6 +44,7 @@ func (c *compiler) tailCall(pc int, ins isa.Instruction) {
 	index, prog := native[isa.R3], rcx
 	c.rm(size32, opCmp+2, index, at(isa.R2, code.MapMaxEntries))
 	c.jumpIf(condAE, absent)
+	c.guard()
 	c.rm(size64, opLoad, prog, at(isa.R2, code.MapBase))
 	c.mov(size32, rax, index)
 	c.shift(size64, digitShl, rax, 3)
