@@ -103,7 +103,8 @@ type loader struct {
 	img  *image.Image
 	opts CollectionOptions
 	coll *Collection
-	maps []maps.Map // by index into img.Maps
+	maps []maps.Map        // by index into img.Maps; nil for one that is not there
+	defs []*catalog.MapDef // the same, of maps that are verified with but not made
 	gpl  bool
 }
 
@@ -203,7 +204,7 @@ func (l *loader) createMap(im *image.Map) error {
 // fillMaps puts other maps of the image into a map of maps.
 func (l *loader) fillMaps(im *image.Map) error {
 	for _, s := range im.Slots {
-		if s.Map == nil || l.coll.Maps[im.Name] == nil {
+		if s.Map == nil || l.coll.Maps[im.Name] == nil || l.coll.Maps[s.Map.Name] == nil {
 			continue
 		}
 		if err := l.coll.Maps[im.Name].Put(s.Key, l.coll.Maps[s.Map.Name]); err != nil {
@@ -280,10 +281,15 @@ func (l *loader) verifierProgram(ip *image.Program) *verifier.Program {
 		Insns: ip.Insns, GPL: l.gpl, BTF: l.img.BTF,
 		MapByFD: func(int32) *catalog.MapDef { return nil },
 		MapByIdx: func(i int32) *catalog.MapDef {
-			if i < 0 || int(i) >= len(l.maps) || l.maps[i] == nil {
+			switch {
+			case i < 0 || int(i) >= len(l.maps):
 				return nil
+			case l.maps[i] != nil:
+				return l.maps[i].Def()
+			case l.defs != nil:
+				return l.defs[i]
 			}
-			return l.maps[i].Def()
+			return nil
 		},
 		KernelBTF: l.m.kernelBTF(),
 		AttachTo:  ip.AttachTo,

@@ -40,53 +40,13 @@ func Open(path string, kernel *btf.Spec, cpus int) (*Object, error) {
 	}
 	o := &Object{Image: img, Progs: map[string]*image.Program{}, Flags: map[string]uint32{}, kernel: kernel}
 	for _, m := range img.Maps {
-		complete(m)
-		o.Defs = append(o.Defs, mapDef(m, cpus))
+		m.Complete()
+		o.Defs = append(o.Defs, m.Made(cpus))
 	}
 	for _, p := range img.Programs {
 		o.Progs[p.Name] = p
 	}
 	return o, nil
-}
-
-// complete gives a map the sizes that tools choose when they run.
-func complete(m *image.Map) {
-	if m.Type == catalog.MapStackTrace && m.ValueSize == 0 {
-		m.ValueSize = 127 * 8
-	}
-	switch m.Type {
-	case catalog.MapHash, catalog.MapArray, catalog.MapLRUHash, catalog.MapPerCPUHash, catalog.MapPerCPUArray, catalog.MapStackTrace:
-		m.MaxEntries = max(m.MaxEntries, 1)
-	case catalog.MapLPMTrie:
-		m.Flags |= catalog.FlagNoPrealloc // there is no other kind
-	}
-	if m.Inner != nil {
-		complete(m.Inner)
-	}
-}
-
-// mapDef is what a map is once it is made: its definition, with the special
-// fields of its values and the constants it is filled with.
-func mapDef(m *image.Map, cpus int) *catalog.MapDef {
-	d := m.Def(cpus)
-	for in := d; in != nil; in = in.Inner {
-		if in.Value != nil {
-			in.Special, _ = catalog.FindSpecial(in.Value, false) // the kernel ignores the error too
-		}
-	}
-	if m.Freeze && m.Flags&catalog.FlagRdonlyProg != 0 {
-		d.ReadConst = func(off uint32, b []byte) bool {
-			if uint64(off)+uint64(len(b)) > uint64(m.ValueSize) {
-				return false
-			}
-			clear(b)
-			if int(off) < len(m.Data) {
-				copy(b, m.Data[off:])
-			}
-			return true
-		}
-	}
-	return d
 }
 
 // Program is what bpf(2) would be given of p.

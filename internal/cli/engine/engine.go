@@ -104,6 +104,9 @@ type Options struct {
 	// Repeat runs a program so many times on each packet; 0 is once. Counters
 	// count each, the result is the last one's.
 	Repeat uint32
+	// VerifyOnly says that no program will be loaded, so that maps that user space
+	// has not are no hindrance.
+	VerifyOnly bool
 }
 
 // Clock says what a program's clocks show.

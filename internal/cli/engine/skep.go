@@ -55,6 +55,9 @@ func newSkep(img *image.Image, opts *Options) (Collection, error) {
 	if c.m, err = skep.NewMachine(&mo); err != nil {
 		return nil, err
 	}
+	if opts.VerifyOnly {
+		return c, nil
+	}
 	c.m.CountTime(true)
 	coll, err := c.load(nil, 0)
 	if err != nil {
@@ -123,14 +126,18 @@ func (c *skepCollection) Load(p *image.Program) (Program, error) {
 }
 
 func (c *skepCollection) Verify(p *image.Program, logLevel uint32) (*Verdict, error) {
-	coll, err := c.load([]string{p.Name}, logLevel|logStats)
-	if e := (*skep.VerifierError)(nil); errors.As(err, &e) {
-		return &Verdict{Log: e.Log, Refused: err}, nil
-	}
+	list, err := c.m.VerifyLog(c.img, logLevel|logStats, p.Name)
 	if err != nil {
 		return nil, err
 	}
-	return &Verdict{Log: coll.Programs[p.Name].VerifierLog()}, nil
+	v := list[0]
+	if e := (*skep.VerifierError)(nil); errors.As(v.Err, &e) {
+		return &Verdict{Log: e.Log, Refused: v.Err}, nil
+	}
+	if v.Err != nil {
+		return nil, v.Err
+	}
+	return &Verdict{Log: v.Result.Log}, nil
 }
 
 func (c *skepCollection) SetSlot(m *image.Map, key uint32, p Program) error {

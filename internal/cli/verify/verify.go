@@ -150,7 +150,7 @@ func run(s *ui.Streams, o *Options) error {
 	if err != nil {
 		return ui.Usage(err)
 	}
-	opts := engine.Options{CPUs: 1, Unprivileged: o.Unpriv}
+	opts := engine.Options{CPUs: 1, Unprivileged: o.Unpriv, VerifyOnly: true}
 	img, err := opts.LoadImage(o.Object, o.BTF)
 	if err != nil {
 		return err
