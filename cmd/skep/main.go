@@ -5,6 +5,12 @@ import (
 	"os"
 
 	"github.com/skep-bpf/skep/internal/cli"
+	"github.com/skep-bpf/skep/internal/serve"
 )
 
-func main() { os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	if serve.IsShim() { // skep exec started us to become COMMAND
+		os.Exit(serve.Shim())
+	}
+	os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}

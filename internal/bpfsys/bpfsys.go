@@ -172,3 +172,6 @@ func (s *System) unserved(instead, format string, args ...any) {
 		s.o.Unserved(fmt.Sprintf(format, args...), instead)
 	}
 }
+
+// Unserved tells of something asked for beside bpf(2) that cannot be served.
+func (s *System) Unserved(what, instead string) { s.unserved(instead, "%s", what) }

@@ -681,7 +681,7 @@ func (c *call) progQuery() (int32, errno.Errno) {
 		return 0, errno.EINVAL
 	case catalog.ProgSchedCls:
 	default:
-		return 0, errno.EBADF
+		return 0, c.queryNothing(a, t)
 	}
 	at, e := c.attachPlace(a.TargetFd, attach)
 	if e != 0 {
@@ -738,6 +738,28 @@ func (c *call) progQuery() (int32, errno.Errno) {
 		return 0, errno.ENOSPC
 	}
 	return 0, 0
+}
+
+// queryNothing answers for places that nothing of ours is ever attached to:
+// control groups, network namespaces, sockmaps.
+func (c *call) queryNothing(a *progQuery, t catalog.ProgType) errno.Errno {
+	if !t.InCGroup() && t != catalog.ProgFlowDissector && t != catalog.ProgSkLookup {
+		return errno.EINVAL
+	}
+	f, e := c.who.Files.File(a.TargetFd)
+	if e != 0 {
+		return errno.EBADF
+	}
+	if f != nil {
+		f.Put()
+		return errno.EBADF
+	}
+	for _, off := range []uintptr{unsafe.Offsetof(a.AttachFlags), unsafe.Offsetof(a.Count)} {
+		if e := c.put(off, u32bytes(0)); e != 0 {
+			return e
+		}
+	}
+	return 0
 }
 
 // linkInfo follows bpf_link_get_info_by_fd.

@@ -20,6 +20,7 @@ import (
 	"github.com/skep-bpf/skep/internal/cli/classic"
 	"github.com/skep-bpf/skep/internal/cli/conformance"
 	"github.com/skep-bpf/skep/internal/cli/disasm"
+	"github.com/skep-bpf/skep/internal/cli/exec"
 	"github.com/skep-bpf/skep/internal/cli/feature"
 	"github.com/skep-bpf/skep/internal/cli/filter"
 	"github.com/skep-bpf/skep/internal/cli/prog"
@@ -77,6 +78,7 @@ fault; 2 the command line is wrong.`,
 		prog.NewCmd(s),
 		run.NewCmd(s),
 		verify.NewCmd(s),
+		exec.NewCmd(s),
 		filter.NewCmd(s),
 		classic.NewCmd(s),
 		asm.NewCmd(s),

@@ -12,9 +12,13 @@ import (
 	"github.com/skep-bpf/skep/internal/cli/ui"
 	"github.com/skep-bpf/skep/internal/linux"
 	"github.com/skep-bpf/skep/internal/oracle"
+	"github.com/skep-bpf/skep/internal/serve"
 )
 
 func TestMain(m *testing.M) {
+	if serve.IsShim() { // skep exec, in a script
+		os.Exit(serve.Shim())
+	}
 	testscript.Main(m, map[string]func(){
 		"skep": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
@@ -41,12 +45,18 @@ func TestScripts(t *testing.T) {
 			if strings.HasSuffix(script, "_linux.txtar") {
 				oracle.Need(t, "bpf(2)", linux.Available())
 			}
+			bpftool := ""
+			if filepath.Base(script) == "exec.txtar" {
+				oracle.Need(t, "interception of system calls", serve.Available())
+				bpftool = oracle.Tool(t, "bpftool")
+			}
 			testscript.Run(t, testscript.Params{
 				Files: []string{script},
 				Setup: func(e *testscript.Env) error {
 					e.Setenv("EX", examples)
 					e.Setenv("CAP", filepath.Join(examples, "captures"))
 					e.Setenv("OBJ", objects)
+					e.Setenv("BPFTOOL", bpftool)
 					return nil
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){

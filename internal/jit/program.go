@@ -53,8 +53,9 @@ type Options struct {
 	Budgeted bool
 	// Layout tells how a map lies in memory, see [code.Options].
 	Layout func(m *catalog.MapDef) (l code.Layout, ok bool)
-	// Retpolines: see [code.Options].
-	Retpolines bool
+	// Retpolines and SharedRings: see [code.Options].
+	Retpolines  bool
+	SharedRings bool
 	// Seal puts the code into memory of its own that can never be written again.
 	Seal bool
 	// Anonymous puts it into memory of its own behind which there is no file.
@@ -70,7 +71,7 @@ func Compile(p *rewrite.Program, o Options) (*Program, error) {
 	straight := brief(p)
 	obj, err := compile(p, code.Options{
 		Features: exec.Host(), Poll: o.Budgeted || !straight, Layout: o.Layout,
-		Guard: p.Guarded, Retpolines: o.Retpolines,
+		Guard: p.Guarded, Retpolines: o.Retpolines, SharedRings: o.SharedRings,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("jit: %w", err)

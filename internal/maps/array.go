@@ -2,6 +2,7 @@ package maps
 
 import (
 	"math"
+	"os"
 	"sync"
 	"unsafe"
 
@@ -50,7 +51,11 @@ func newArray(c *core) (Map, errno.Errno) {
 	if total > maxMapBytes {
 		return nil, errno.ENOMEM
 	}
-	data, err := mem.Alloc(int(total))
+	alloc := mem.Alloc
+	if c.cfg.Share && c.def.Flags&catalog.FlagMmapable != 0 {
+		alloc = mem.AllocShared
+	}
+	data, err := alloc(int(total))
 	if err != nil {
 		return nil, errno.ENOMEM
 	}
@@ -80,6 +85,9 @@ func (m *Array) free() {
 	}
 	m.data.Free()
 }
+
+// File is what other processes map the values by, or nil.
+func (m *Array) File() *os.File { return m.data.File() }
 
 // Memory returns the values as one slice, valid until the map is closed (the pages BPF_F_MMAPABLE offers to mmap).
 func (m *Array) Memory() []byte { return m.data.Bytes() }

@@ -35,6 +35,10 @@ type Config struct {
 	// Device reports whether a network device exists; nil accepts every index.
 	Device func(ifindex uint32) bool
 
+	// Share keeps what user space can map (rings, arrays with BPF_F_MMAPABLE) in
+	// files that other processes can map too, see [Mapped].
+	Share bool
+
 	// FreeField is called for each special field of an element that is deleted
 	// or overwritten, before the field is zeroed: to cancel its timer, to drop its object.
 	FreeField func(f catalog.SpecialField, addr uint64)

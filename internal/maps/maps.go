@@ -16,6 +16,8 @@
 package maps
 
 import (
+	"os"
+
 	"github.com/skep-bpf/skep/internal/catalog"
 )
 
@@ -112,6 +114,10 @@ type IterMap interface {
 	Map
 	ProgNext(cpu int, it Iter) (next Iter, ok bool)
 }
+
+// Mapped is offered by the types whose memory user space maps: the file other
+// processes can map it by, nil where [Config.Share] was not set or the map has no such memory.
+type Mapped interface{ File() *os.File }
 
 // RedirectMap is offered by devmap, devmap_hash, cpumap and xskmap, for
 // bpf_redirect_map and the hook that carries the redirect out.

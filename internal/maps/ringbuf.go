@@ -1,6 +1,7 @@
 package maps
 
 import (
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,7 @@ type RingBuf struct {
 	reading sync.Mutex
 	wake    chan struct{}
 	dropped atomic.Uint64
+	onWake  atomic.Pointer[func()]
 }
 
 // ringMemory is the memory of a ring.
@@ -91,7 +93,11 @@ func newRingBuf(c *core) (Map, errno.Errno) {
 
 // open allocates the memory; its first page is the map's header.
 func (r *ringMemory) open(c *core) errno.Errno {
-	b, err := mem.AllocMirrored(3*int(pageSize), int(c.def.MaxEntries))
+	alloc := mem.AllocMirrored
+	if c.cfg.Share {
+		alloc = func(head, size int) (*mem.Block, error) { return mem.AllocRing(int(pageSize), head, size) }
+	}
+	b, err := alloc(3*int(pageSize), int(c.def.MaxEntries))
 	if err != nil {
 		return errno.ENOMEM
 	}
@@ -106,6 +112,26 @@ func (r *ringMemory) open(c *core) errno.Errno {
 
 // header returns the first word of the record at a position.
 func (r *ringMemory) header(pos uint64) *uint32 { return (*uint32)(mem.Ptr(r.data + pos&r.mask)) }
+
+// File is what other processes map the ring by, or nil.
+func (r *ringMemory) File() *os.File { return r.block.File() }
+
+// toEcho shows what a record has beyond the end of the data to processes that
+// map the ring's file, see [mem.Block.Echo].
+func (r *ringMemory) toEcho(sample uint64, size uint32) {
+	echo := r.block.Echo()
+	if end := sample + uint64(size) - r.data; echo != nil && end > r.mask+1 {
+		copy(echo[:min(end-r.mask-1, uint64(len(echo)))], mem.Bytes(r.data, int(r.mask+1)))
+	}
+}
+
+// fromEcho is toEcho for what another process wrote.
+func (r *ringMemory) fromEcho(sample, size uint64) {
+	echo := r.block.Echo()
+	if end := sample + size - r.data; echo != nil && end > r.mask+1 {
+		copy(mem.Bytes(r.data, int(min(end-r.mask-1, r.mask+1))), echo)
+	}
+}
 
 // recordSize is what a record of n bytes takes in the ring.
 func recordSize(n uint64) uint64 { return (n + ringHdrSize + 7) &^ 7 }
@@ -176,6 +202,7 @@ func (m *RingBuf) Discard(sample, flags uint64) { m.commit(sample, flags, ringDi
 func (m *RingBuf) commit(sample, flags uint64, discard uint32) {
 	hdr := sample - ringHdrSize
 	word := (*uint32)(mem.Ptr(hdr))
+	m.toEcho(sample, *word&^ringBusy)
 	atomic.StoreUint32(word, *word&^ringBusy|discard)
 	switch {
 	case flags&RingForceWakeup != 0:
@@ -187,7 +214,15 @@ func (m *RingBuf) commit(sample, flags uint64, discard uint32) {
 }
 
 // Signal wakes who waits for records.
-func (m *RingBuf) Signal() { signal(m.wake) }
+func (m *RingBuf) Signal() {
+	signal(m.wake)
+	if f := m.onWake.Load(); f != nil {
+		(*f)()
+	}
+}
+
+// OnWake has f called whenever Wake would receive. f must not block.
+func (m *RingBuf) OnWake(f func()) { m.onWake.Store(&f) }
 
 // Output copies size bytes at data into a record of their own and returns R0
 // (bpf_ringbuf_output).

@@ -55,7 +55,9 @@ func (m *UserRingBuf) Submit(rec []byte) { m.commit(rec, 0) }
 func (m *UserRingBuf) Discard(rec []byte) { m.commit(rec, ringDiscard) }
 
 func (m *UserRingBuf) commit(rec []byte, discard uint32) {
-	hdr := (*uint32)(mem.Ptr(uint64(uintptr(ptr(rec))) - ringHdrSize))
+	at := uint64(uintptr(ptr(rec)))
+	hdr := (*uint32)(mem.Ptr(at - ringHdrSize))
+	m.toEcho(at, *hdr&^ringBusy)
 	atomic.StoreUint32(hdr, *hdr&^ringBusy|discard)
 }
 
@@ -125,7 +127,9 @@ func (m *UserRingBuf) peek() (sample, size uint64, e errno.Errno) {
 	case h&ringBusy != 0:
 		return 0, 0, errno.ENODATA
 	}
-	return m.data + cons&m.mask + ringHdrSize, size, 0
+	sample = m.data + cons&m.mask + ringHdrSize
+	m.fromEcho(sample, size)
+	return sample, size, 0
 }
 
 // maxDynptr is the largest memory a dynptr describes (DYNPTR_MAX_SIZE).

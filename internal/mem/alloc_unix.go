@@ -57,6 +57,7 @@ func (b *Block) Free() {
 	if b.raw != nil {
 		unregister(b)
 		unix.Munmap(b.raw)
+		b.unshare()
 		b.raw, b.data = nil, nil
 	}
 }

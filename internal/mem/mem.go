@@ -8,14 +8,27 @@
 // (a Block not freed, or inside an epoch) and that the verifier or checked mode has bounded the access.
 package mem
 
-import "unsafe"
+import (
+	"os"
+	"unsafe"
+)
 
 // Block is one allocation of zeroed memory: page aligned, unless guarded.
 type Block struct {
 	addr uint64
 	data []byte
 	raw  []byte // all that was mapped; keeps the memory reachable where it comes from the Go heap
+
+	file *os.File // of shared memory, else nil
+	echo []byte   // see AllocRing
 }
+
+// File is what other processes map the block's memory by; nil for memory that is not shared. It is the block's.
+func (b *Block) File() *os.File { return b.file }
+
+// Echo is the second copy of a ring's data in its file, nil where there is none:
+// who writes a record across the end of the data has to write the rest of it here too.
+func (b *Block) Echo() []byte { return b.echo }
 
 // Addr returns the address of the first byte.
 func (b *Block) Addr() uint64 { return b.addr }

@@ -2,6 +2,7 @@ package mem
 
 import (
 	"fmt"
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -13,25 +14,100 @@ import (
 //
 //	│ head │ data │ data again │
 func AllocMirrored(head, size int) (*Block, error) {
-	fd, err := unix.MemfdCreate("skep-ring", unix.MFD_CLOEXEC)
+	b, err := allocMirrored(head, head, size, false)
 	if err != nil {
-		return nil, fmt.Errorf("mem: mirrored block: %w", err)
+		return nil, err
 	}
-	defer unix.Close(fd)
-	if err := unix.Ftruncate(fd, int64(size)); err != nil {
+	return register(b), nil
+}
+
+// AllocRing is AllocMirrored for memory that other processes map: a file holds
+// the head from its first private bytes on, the data, and the data's second
+// copy, which a file cannot alias. [Block.Echo] is that second copy.
+//
+//	block  │ private │ head │ data │ data again │
+//	file             │ head │ data │ echo       │
+func AllocRing(private, head, size int) (*Block, error) {
+	b, err := allocMirrored(private, head, size, true)
+	if err != nil {
+		return nil, err
+	}
+	return register(b), nil
+}
+
+func allocMirrored(private, head, size int, shared bool) (*Block, error) {
+	fail := func(err error) (*Block, error) {
 		return nil, fmt.Errorf("mem: mirrored block of %d bytes: %w", size, err)
 	}
-	raw, err := unix.Mmap(-1, 0, head+2*size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|noReserve)
+	fd, err := unix.MemfdCreate("bpf-map", unix.MFD_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("mem: %d bytes: %w", head+2*size, err)
+		return fail(err)
 	}
-	for _, off := range []int{head, head + size} {
+	b := &Block{}
+	if shared {
+		b.file = os.NewFile(uintptr(fd), "bpf-map")
+	} else {
+		defer unix.Close(fd)
+	}
+	infile := head - private // of the head
+	length := infile + size
+	if shared {
+		length += size
+	}
+	if err := unix.Ftruncate(fd, int64(length)); err != nil {
+		return fail(err)
+	}
+	const access = unix.PROT_READ | unix.PROT_WRITE
+	raw, err := unix.Mmap(-1, 0, head+2*size, access, unix.MAP_ANON|unix.MAP_PRIVATE|noReserve)
+	if err != nil {
+		return fail(err)
+	}
+	for _, part := range []struct{ at, off, n int }{{private, 0, infile + size}, {head + size, infile, size}} {
 		// MAP_FIXED replaces pages of the mapping above, which nobody uses yet.
-		at := unsafe.Pointer(&raw[off])
-		if _, err := unix.MmapPtr(fd, 0, at, uintptr(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_FIXED); err != nil {
+		if _, err := unix.MmapPtr(fd, int64(part.off), unsafe.Pointer(&raw[part.at]), uintptr(part.n), access, unix.MAP_SHARED|unix.MAP_FIXED); err != nil {
 			unix.Munmap(raw)
-			return nil, fmt.Errorf("mem: mirroring %d bytes: %w", size, err)
+			return fail(err)
 		}
 	}
-	return register(&Block{addr: uint64(uintptr(unsafe.Pointer(&raw[0]))), data: raw, raw: raw}), nil
+	if shared {
+		if b.echo, err = unix.Mmap(fd, int64(infile+size), size, access, unix.MAP_SHARED); err != nil {
+			unix.Munmap(raw)
+			return fail(err)
+		}
+	}
+	b.addr, b.data, b.raw = uint64(uintptr(unsafe.Pointer(&raw[0]))), raw, raw
+	return b, nil
+}
+
+// AllocShared is Alloc for memory that other processes map by [Block.File].
+func AllocShared(size int) (*Block, error) {
+	if size <= 0 {
+		return nil, fmt.Errorf("mem: allocation of %d bytes", size)
+	}
+	fd, err := unix.MemfdCreate("bpf-map", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("mem: shared block: %w", err)
+	}
+	b := &Block{file: os.NewFile(uintptr(fd), "bpf-map")}
+	page := os.Getpagesize()
+	pages := (size + page - 1) &^ (page - 1)
+	if err := unix.Ftruncate(fd, int64(pages)); err != nil {
+		return nil, fmt.Errorf("mem: shared block of %d bytes: %w", size, err)
+	}
+	raw, err := unix.Mmap(fd, 0, pages, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("mem: %d bytes: %w", size, err)
+	}
+	b.addr, b.data, b.raw = uint64(uintptr(unsafe.Pointer(&raw[0]))), raw[:size], raw
+	return register(b), nil
+}
+
+// unshare gives back what belongs to shared blocks alone.
+func (b *Block) unshare() {
+	if b.file != nil {
+		b.file.Close()
+	}
+	if b.echo != nil {
+		unix.Munmap(b.echo)
+	}
 }

@@ -1,19 +1,25 @@
 package mem
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"sync/atomic"
 )
 
-// live is every Block not yet freed, by address: copied on each change, read
-// without a lock.
+// live is every Block not yet freed, by address, in leaves of a few hundred:
+// a change copies one leaf and the list of leaves, and readers take no lock.
 var live struct {
 	sync.Mutex // held by those who change it
-	spans      atomic.Pointer[[]span]
+	leaves     atomic.Pointer[[]leaf]
 }
 
 type span struct{ lo, hi uint64 } // hi exclusive
+
+// leaf is neighbouring spans; never empty, never changed.
+type leaf []span
+
+const maxLeaf = 256
 
 func compareSpan(s span, addr uint64) int {
 	switch {
@@ -25,31 +31,59 @@ func compareSpan(s span, addr uint64) int {
 	return 0
 }
 
-func spans() []span {
-	if p := live.spans.Load(); p != nil {
+func leaves() []leaf {
+	if p := live.leaves.Load(); p != nil {
 		return *p
 	}
 	return nil
 }
 
+// leafOf returns the index of the leaf an address belongs into, 0 when it lies before all.
+func leafOf(ls []leaf, addr uint64) int {
+	i, found := slices.BinarySearchFunc(ls, addr, func(l leaf, addr uint64) int { return cmp.Compare(l[0].lo, addr) })
+	if !found && i > 0 {
+		i--
+	}
+	return i
+}
+
 func register(b *Block) *Block {
 	live.Lock()
 	defer live.Unlock()
-	old := spans()
-	i, _ := slices.BinarySearchFunc(old, b.addr, compareSpan)
-	next := slices.Insert(slices.Clone(old), i, span{b.addr, b.addr + uint64(len(b.data))})
-	live.spans.Store(&next)
+	next := slices.Clone(leaves())
+	s := span{b.addr, b.addr + uint64(len(b.data))}
+	if len(next) == 0 {
+		next = append(next, leaf{s})
+	} else {
+		i := leafOf(next, b.addr)
+		at, _ := slices.BinarySearchFunc(next[i], b.addr, compareSpan)
+		grown := slices.Insert(slices.Clone(next[i]), at, s)
+		next[i] = grown
+		if n := len(grown); n > maxLeaf {
+			next[i] = grown[: n/2 : n/2]
+			next = slices.Insert(next, i+1, grown[n/2:])
+		}
+	}
+	live.leaves.Store(&next)
 	return b
 }
 
 func unregister(b *Block) {
 	live.Lock()
 	defer live.Unlock()
-	old := spans()
-	if i, ok := slices.BinarySearchFunc(old, b.addr, compareSpan); ok {
-		next := slices.Delete(slices.Clone(old), i, i+1)
-		live.spans.Store(&next)
+	next := slices.Clone(leaves())
+	if len(next) == 0 {
+		return
 	}
+	i := leafOf(next, b.addr)
+	at, ok := slices.BinarySearchFunc(next[i], b.addr, compareSpan)
+	if !ok {
+		return
+	}
+	if next[i] = slices.Delete(slices.Clone(next[i]), at, at+1); len(next[i]) == 0 {
+		next = slices.Delete(next, i, i+1)
+	}
+	live.leaves.Store(&next)
 }
 
 // Readable reports whether the n bytes at addr lie in one Block. The answer
@@ -60,7 +94,11 @@ func Readable(addr uint64, n int) bool { return uint64(n) <= Extent(addr) }
 // Extent is the number of bytes from addr to the end of the Block it lies in, 0
 // where it lies in none.
 func Extent(addr uint64) uint64 {
-	s := spans()
+	ls := leaves()
+	if len(ls) == 0 {
+		return 0
+	}
+	s := ls[leafOf(ls, addr)]
 	if i, ok := slices.BinarySearchFunc(s, addr, compareSpan); ok {
 		return s[i].hi - addr
 	}

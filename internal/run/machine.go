@@ -49,6 +49,8 @@ type Options struct {
 	Labels bool
 	// Budget bounds each run, in instructions on backward jumps and calls; 0: none.
 	Budget int64
+	// Share keeps maps' memory that user space maps where other processes can map it.
+	Share bool
 	// XSK resolves AF_XDP sockets for xskmaps; nil: there are none.
 	XSK func(fd uint32) (maps.Socket, error)
 }
@@ -123,7 +125,7 @@ func New(o Options) (*Machine, error) {
 	hashSeed := rand.New(rand.NewPCG(o.Seed, 0))
 	var seedLock sync.Mutex
 	m.config = maps.Config{
-		CPUs: o.CPUs, Epoch: m.Epoch, XSK: o.XSK,
+		CPUs: o.CPUs, Epoch: m.Epoch, XSK: o.XSK, Share: o.Share,
 		Seed: func() uint32 {
 			seedLock.Lock()
 			defer seedLock.Unlock()

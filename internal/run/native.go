@@ -41,7 +41,7 @@ type native struct{}
 
 func (native) compile(p *rewrite.Program, owner *Program) (code, error) {
 	o := &owner.m.opts
-	c, err := jit.Compile(p, jit.Options{
+	c, err := jit.Compile(p, jit.Options{SharedRings: owner.m.opts.Share,
 		Budgeted: o.Budget != 0, Layout: layout, Retpolines: o.Retpolines, Seal: o.Seal,
 		Anonymous: o.PerfMap, // where there is a file, perf looks there for names
 	})

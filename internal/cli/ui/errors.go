@@ -31,6 +31,19 @@ func Usage(err error) error {
 // Usagef makes an error of the command line.
 func Usagef(format string, args ...any) error { return Usage(fmt.Errorf(format, args...)) }
 
+// exitError ends a command with an exit code of its own.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// Exit ends a command that has said all with an exit code; 0 is nil.
+func Exit(code int) error {
+	if code == 0 {
+		return nil
+	}
+	return exitError(code)
+}
+
 // ErrSilent ends a command with ExitFailed when all has been said already.
 var ErrSilent = errors.New("failed")
 
@@ -42,6 +55,9 @@ func Report(w io.Writer, command string, err error) int {
 	case errors.Is(err, ErrSilent), errors.Is(err, syscall.EPIPE):
 		// Whoever closed the pipe knows already.
 		return ExitFailed
+	}
+	if code := exitError(0); errors.As(err, &code) {
+		return int(code)
 	}
 	fmt.Fprintf(w, "%s: %s\n", command, OneLine(err.Error()))
 	var u usageError

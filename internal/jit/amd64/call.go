@@ -136,11 +136,15 @@ func (c *compiler) inline(pc int, id catalog.HelperID) bool {
 		return true
 	case catalog.FnRingBufReserve:
 		return c.ringReserve(pc)
-	case catalog.FnRingBufSubmit:
-		c.ringCommit(pc, 0)
-		return true
-	case catalog.FnRingBufDiscard:
-		c.ringCommit(pc, code.RingDiscard)
+	case catalog.FnRingBufSubmit, catalog.FnRingBufDiscard:
+		if c.opts.SharedRings {
+			return false
+		}
+		discard := int32(0)
+		if id == catalog.FnRingBufDiscard {
+			discard = code.RingDiscard
+		}
+		c.ringCommit(pc, discard)
 		return true
 	}
 	return false

@@ -21,6 +21,9 @@ type Options struct {
 	// Retpolines makes indirect jumps returns that the processor cannot be taught to
 	// guess; only on x86-64, which is where they help.
 	Retpolines bool
+	// SharedRings leaves the end of ring buffers' records to Go, which shows other
+	// processes what lies beyond the end of the data.
+	SharedRings bool
 	// Layout tells how a map lies in memory; nil, or not ok, leaves lookups to Go.
 	Layout func(m *catalog.MapDef) (l Layout, ok bool)
 }

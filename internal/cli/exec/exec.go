@@ -1,0 +1,72 @@
+// Package exec is skep exec: any program, with its bpf(2) served by skep.
+package exec
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/skep-bpf/skep/internal/bpfsys"
+	"github.com/skep-bpf/skep/internal/cli/ui"
+	"github.com/skep-bpf/skep/internal/serve"
+)
+
+// Options are what the command line says.
+type Options struct {
+	Unprivileged bool
+	Checked      bool
+	Command      []string
+}
+
+// NewCmd returns the command.
+func NewCmd(s *ui.Streams) *cobra.Command {
+	var o Options
+	cmd := &cobra.Command{
+		Use:   "exec [flags] -- COMMAND [ARG]...",
+		Short: "Run any program with its bpf(2) calls served by skep",
+		Long: `Runs a program that was made for Linux, unchanged, and its children: their bpf(2)
+calls go to a fresh machine of skep's instead of the kernel. Neither root nor a
+kernel with BPF is needed. /sys/fs/bpf is an empty BPF file system of their own.
+
+The program is taken to have all capabilities that BPF asks for. What skep
+cannot serve fails as on a kernel without it, and one line on standard error says
+so. Attached programs run by BPF_PROG_TEST_RUN only. Needs Linux 5.19 or later on
+amd64 or arm64.
+
+The exit code is the program's own, 128 and the signal's number if one ended it,
+125 if skep could not begin, 126 and 127 if the program cannot be run or found.`,
+		Example: `  skep exec -- stat --file-system /sys/fs/bpf
+  sudo -u nobody skep exec -- bpftool prog load examples/firewall/firewall.o /sys/fs/bpf/fw
+  sudo -u nobody skep exec -- go test ./...`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			o.Command = args
+			return execute(s, &o)
+		},
+	}
+	f := cmd.Flags()
+	f.SetInterspersed(false) // what follows COMMAND is its own
+	f.BoolVar(&o.Unprivileged, "unprivileged", false, "take the program to have no capabilities")
+	f.BoolVar(&o.Checked, "check", false, "run BPF programs in the interpreter's checked mode")
+	return cmd
+}
+
+func execute(s *ui.Streams, o *Options) error {
+	if err := serve.Available(); err != nil {
+		return err
+	}
+	caps := bpfsys.AllCaps
+	if o.Unprivileged {
+		caps = 0
+	}
+	sys, done, err := serve.NewSystem(serve.MachineOptions{Checked: o.Checked}, s.Err)
+	if err != nil {
+		return err
+	}
+	defer done()
+	code, err := serve.Exec(&serve.Options{
+		System: sys, Caps: caps, Args: o.Command, Stdin: s.In, Stdout: s.Out, Stderr: s.Err,
+	})
+	if err != nil {
+		return err
+	}
+	return ui.Exit(code)
+}

@@ -1,0 +1,80 @@
+//go:build linux && (amd64 || arm64)
+
+package serve
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/skep-bpf/skep/internal/bpfsys"
+	"github.com/skep-bpf/skep/internal/maps"
+)
+
+// epollCtl makes ring buffers pollable, which memory files are not: an eventfd
+// takes the map's place in the client's epoll instance, with the client's own data.
+func (c *client) epollCtl(n *notif) answer {
+	f, e := c.File(int32(n.Args[2]))
+	if e != 0 || f == nil {
+		return pass
+	}
+	defer f.Put()
+	m, ok := f.Object().(bpfsys.Map)
+	if !ok {
+		return pass // EPERM, as for objects that cannot be polled
+	}
+	ring, ok := m.Map.(*maps.RingBuf)
+	if !ok {
+		return pass
+	}
+	event, err := c.s.eventOf(ring)
+	if err != nil {
+		return failed(unix.ENOMEM)
+	}
+	pidfd, err := unix.PidfdOpen(c.tgid(), 0)
+	if err != nil {
+		return failed(unix.EPERM)
+	}
+	defer unix.Close(pidfd)
+	ep, err := unix.PidfdGetfd(pidfd, int(int32(n.Args[0])), 0)
+	if err != nil {
+		return failed(unix.EBADF)
+	}
+	defer unix.Close(ep)
+	var ev unix.EpollEvent
+	if n.Args[1] != unix.EPOLL_CTL_DEL {
+		if !c.Read(n.Args[3], unsafe.Slice((*byte)(unsafe.Pointer(&ev)), unsafe.Sizeof(ev))) {
+			return failed(unix.EFAULT)
+		}
+		// Nobody empties the eventfd: each wake-up is told once, as the map's are.
+		ev.Events |= unix.EPOLLET
+	}
+	if err := unix.EpollCtl(ep, int(n.Args[1]), event, &ev); err != nil {
+		return failed(unix.Errno(number(err)))
+	}
+	if n.Args[1] == unix.EPOLL_CTL_ADD && ring.Avail() != 0 {
+		wake(event)
+	}
+	return answer{}
+}
+
+// eventOf returns the eventfd of a ring buffer, which is written at each wake-up.
+func (s *session) eventOf(ring *maps.RingBuf) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if fd, ok := s.events[ring]; ok {
+		return fd, nil
+	}
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return -1, err
+	}
+	s.events[ring] = fd
+	ring.OnWake(func() { wake(fd) })
+	return fd, nil
+}
+
+func wake(event int) {
+	one := [8]byte{1}
+	unix.Write(event, one[:])
+}

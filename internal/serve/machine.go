@@ -1,0 +1,73 @@
+package serve
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/internal/bpfsys"
+	"github.com/skep-bpf/skep/internal/run"
+)
+
+// MachineOptions shape the machine that programs are served by.
+type MachineOptions struct {
+	bpfsys.Settings
+	// Checked runs programs in the interpreter's checked mode.
+	Checked bool
+}
+
+// NewSystem makes a machine for other processes, with as many possible CPUs as
+// this system says it has: clients size their per-CPU values by that. What
+// cannot be served is told on errw, each thing once. close ends it.
+func NewSystem(mo MachineOptions, errw io.Writer) (sys *bpfsys.System, close func(), err error) {
+	o := run.Options{Share: true, Checked: mo.Checked, CPUs: possibleCPUs()}
+	m, err := run.New(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	var told sync.Map
+	sys = bpfsys.New(m, bpfsys.Options{
+		Settings: mo.Settings, States: o.Checked,
+		KernelBTF:    kernelBTF,
+		KernelBTFRaw: func() []byte { b, _ := os.ReadFile("/sys/kernel/btf/vmlinux"); return b },
+		Unserved: func(what, instead string) {
+			line := "skep: " + what + " is not served here"
+			if instead != "" {
+				line += ": use " + instead
+			}
+			if _, again := told.LoadOrStore(line, true); !again {
+				fmt.Fprintln(errw, line)
+			}
+		},
+	})
+	return sys, func() {
+		sys.Close()
+		m.Close()
+	}, nil
+}
+
+// kernelBTF returns the running kernel's types, or nil where there are none.
+func kernelBTF() *btf.Spec {
+	spec, _ := btf.LoadKernelSpec()
+	return spec
+}
+
+// possibleCPUs is the number of CPUs the system may ever have: the last number
+// in "0-7" and one.
+func possibleCPUs() int {
+	b, err := os.ReadFile("/sys/devices/system/cpu/possible")
+	if err != nil {
+		return 0 // as many as Go uses
+	}
+	text := strings.TrimSpace(string(b))
+	last, err := strconv.Atoi(text[strings.LastIndexAny(text, "-,")+1:])
+	if err != nil {
+		return 0
+	}
+	return last + 1
+}

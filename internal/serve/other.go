@@ -1,0 +1,23 @@
+//go:build !linux || !(amd64 || arm64)
+
+package serve
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+)
+
+// Exec is not to be had here.
+func Exec(*Options) (int, error) {
+	return 0, fmt.Errorf("system calls cannot be intercepted on %s/%s: %w", runtime.GOOS, runtime.GOARCH, errors.ErrUnsupported)
+}
+
+// Available says why programs cannot be served here.
+func Available() error {
+	_, err := Exec(nil)
+	return err
+}
+
+// Shim does nothing here.
+func Shim() int { return NotBegun }

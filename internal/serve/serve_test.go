@@ -1,0 +1,213 @@
+//go:build linux && (amd64 || arm64)
+
+package serve
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/skep-bpf/skep/internal/bpfsys"
+	"github.com/skep-bpf/skep/internal/oracle"
+)
+
+// In a served process the binary is one of the clients below instead of the tests.
+func TestMain(m *testing.M) {
+	if IsShim() {
+		os.Exit(Shim())
+	}
+	if name := os.Getenv("SERVE_CLIENT"); name != "" {
+		if err := clients[name](); err != nil {
+			fmt.Fprintf(os.Stderr, "%+v\n", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// clients are what served processes do.
+var clients = map[string]func() error{
+	// killed dies while it holds objects, and so does a child that has inherited one.
+	"killed": func() error {
+		m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 1 << 10})
+		if err != nil {
+			return err
+		}
+		if _, err := m.Memory(); err != nil {
+			return err
+		}
+		if _, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 4, ValueSize: 8, MaxEntries: 10}); err != nil {
+			return err
+		}
+		if err := m.Pin("/sys/fs/bpf/kept"); err != nil {
+			return err
+		}
+		return unix.Kill(os.Getpid(), unix.SIGKILL)
+	},
+	// heir starts a client that is killed and looks at what is left: what has a name.
+	"heir": func() error {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = append(os.Environ(), "SERVE_CLIENT=killed")
+		if err := cmd.Run(); err == nil {
+			return errors.New("the child was not killed")
+		}
+		id, err := ebpf.MapGetNextID(0)
+		if err != nil {
+			return err
+		}
+		if next, err := ebpf.MapGetNextID(id); !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("maps %d and %d are left, want one: %w", id, next, err)
+		}
+		if err := os.Remove("/sys/fs/bpf/kept"); err != nil {
+			return err
+		}
+		if id, err := ebpf.MapGetNextID(0); !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("map %d is left without a name: %w", id, err)
+		}
+		return nil
+	},
+	// many makes and closes more maps than there could be descriptors.
+	"many": func() error {
+		for i := range 3000 {
+			m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 4, ValueSize: 8, MaxEntries: 10})
+			if err != nil {
+				return fmt.Errorf("map %d: %w", i, err)
+			}
+			m.Close()
+		}
+		return nil
+	},
+	// exhausted runs out of descriptors.
+	"exhausted": func() error {
+		lim := unix.Rlimit{Cur: 40, Max: 40}
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+			return err
+		}
+		var all []*ebpf.Map
+		for {
+			m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})
+			if errors.Is(err, unix.EMFILE) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			all = append(all, m)
+		}
+		for _, m := range all {
+			m.Close()
+		}
+		m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})
+		if err == nil {
+			m.Close()
+		}
+		return err
+	},
+}
+
+// serveClient runs a client and returns the system behind it and its exit code.
+func serveClient(t *testing.T, name string) (*bpfsys.System, int) {
+	t.Helper()
+	oracle.Need(t, "interception of system calls", Available())
+	var errs bytes.Buffer
+	sys, done, err := NewSystem(MachineOptions{}, &errs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(done)
+	code, err := Exec(&Options{System: sys, Caps: bpfsys.AllCaps, Args: []string{"/proc/self/exe"},
+		Env: append(os.Environ(), "SERVE_CLIENT="+name), Stdout: os.Stdout, Stderr: &errs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if errs.Len() != 0 {
+		t.Errorf("%s: %s", name, errs.String())
+	}
+	return sys, code
+}
+
+// empty checks that a system has no objects left.
+func empty(t *testing.T, sys *bpfsys.System) {
+	t.Helper()
+	if id, ok := sys.Machine().Maps.NextID(0); ok {
+		t.Errorf("map %d is left", id)
+	}
+	if id, ok := sys.Machine().NextProgram(0); ok {
+		t.Errorf("program %d is left", id)
+	}
+}
+
+// A client that is killed gives everything back.
+func TestKilledClient(t *testing.T) {
+	sys, code := serveClient(t, "killed")
+	if code != 128+9 {
+		t.Errorf("exit code %d, want that of a kill", code)
+	}
+	empty(t, sys)
+	if _, code := serveClient(t, "heir"); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestManyMaps(t *testing.T) {
+	before := files(t)
+	sys, code := serveClient(t, "many")
+	if code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	empty(t, sys)
+	if after := files(t); after > before+3 {
+		t.Errorf("%d descriptors open, %d before", after, before)
+	}
+}
+
+func TestNoDescriptors(t *testing.T) {
+	sys, code := serveClient(t, "exhausted")
+	if code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	empty(t, sys)
+}
+
+// files counts this process's descriptors.
+func files(t *testing.T) int {
+	runtime.GC()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
+// A program that cannot be run or found ends as in a shell.
+func TestExitCodes(t *testing.T) {
+	oracle.Need(t, "interception of system calls", Available())
+	for _, c := range []struct {
+		args []string
+		code int
+	}{
+		{[]string{"sh", "-c", "exit 7"}, 7},
+		{[]string{"sh", "-c", "kill -TERM $$"}, 128 + 15},
+		{[]string{"/no/such/program"}, 127},
+		{[]string{"/etc/passwd"}, 127},
+	} {
+		var errs bytes.Buffer
+		sys, done, err := NewSystem(MachineOptions{}, &errs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code, err := Exec(&Options{System: sys, Args: c.args, Stderr: &errs})
+		if err != nil || code != c.code {
+			t.Errorf("%v: exit code %d, %v, want %d", c.args, code, err, c.code)
+		}
+		done()
+	}
+}

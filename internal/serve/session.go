@@ -1,0 +1,291 @@
+//go:build linux && (amd64 || arm64)
+
+package serve
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/skep-bpf/skep/internal/bpfsys"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/maps"
+)
+
+// session serves one program and its children.
+type session struct {
+	sys      *bpfsys.System
+	caps     bpfsys.Caps
+	listener int
+	store    *store
+	root     string // the server's directory behind /sys/fs/bpf
+	byNr     map[int32][]watch
+
+	mu     sync.Mutex
+	events map[*maps.RingBuf]int // eventfd of each ring buffer that is polled
+}
+
+// workers is how many calls are served at a time.
+const workers = 4
+
+// Exec runs a program with its bpf(2) calls served, and returns its exit code
+// as a shell has it: 128 and the signal's number if one ended it.
+func Exec(o *Options) (int, error) {
+	if IsShim() {
+		return 0, errors.New("BUG: this process was to call serve.Shim") // and would start itself for ever
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(pair[0])
+	theirs := os.NewFile(uintptr(pair[1]), "session")
+	cmd := exec.Command("/proc/self/exe", o.Args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = o.Stdin, o.Stdout, o.Stderr
+	cmd.ExtraFiles = []*os.File{theirs} // becomes sessionFD
+	if cmd.Env = o.Env; cmd.Env == nil {
+		cmd.Env = os.Environ()
+	}
+	cmd.Env = append(cmd.Env, shimEnv+"=1")
+
+	s, err := newSession(o)
+	if err != nil {
+		return 0, err
+	}
+	defer s.close()
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	defer signal.Stop(signals)
+	if err := cmd.Start(); err != nil {
+		theirs.Close()
+		return 0, err
+	}
+	theirs.Close()
+	go func() {
+		for sig := range signals {
+			if sig != syscall.SIGINT { // which the terminal sends to both
+				cmd.Process.Signal(sig)
+			}
+		}
+	}()
+	if s.listener, err = recvFD(pair[0]); err == nil {
+		unix.Syscall(unix.SYS_IOCTL, uintptr(s.listener), ioSetFlags, syncWakeUp) // only faster
+		for range workers {
+			go s.loop()
+		}
+	}
+	err = cmd.Wait()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		ws := exit.Sys().(syscall.WaitStatus)
+		if ws.Signaled() {
+			return 128 + int(ws.Signal()), nil
+		}
+		return ws.ExitStatus(), nil
+	}
+	return 0, err
+}
+
+func newSession(o *Options) (*session, error) {
+	st, err := newStore()
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.MkdirTemp("", "skep-bpffs-")
+	if err != nil {
+		return nil, err
+	}
+	if root, err = filepath.EvalSymlinks(root); err != nil {
+		return nil, err
+	}
+	s := &session{sys: o.System, caps: o.Caps, store: st, root: root, listener: -1,
+		byNr: map[int32][]watch{}, events: map[*maps.RingBuf]int{}}
+	for _, w := range watched {
+		s.byNr[int32(w.nr)] = append(s.byNr[int32(w.nr)], w)
+	}
+	go st.watch()
+	return s, nil
+}
+
+// close ends the session: what clients left behind goes.
+func (s *session) close() {
+	if s.listener >= 0 {
+		unix.Close(s.listener)
+	}
+	s.store.close()
+	os.RemoveAll(s.root)
+	for _, fd := range s.events {
+		unix.Close(fd)
+	}
+}
+
+// recvFD takes the listener from the shim. It fails where the shim ended without one.
+func recvFD(sock int) (int, error) {
+	b, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
+	_, n, _, _, err := unix.Recvmsg(sock, b, oob, unix.MSG_CMSG_CLOEXEC)
+	if err != nil {
+		return -1, err
+	}
+	msgs, err := unix.ParseSocketControlMessage(oob[:n])
+	if err != nil || len(msgs) == 0 {
+		return -1, fmt.Errorf("no listener: %w", unix.EPROTO)
+	}
+	fds, err := unix.ParseUnixRights(&msgs[0])
+	if err != nil || len(fds) == 0 {
+		return -1, fmt.Errorf("no listener: %w", unix.EPROTO)
+	}
+	return fds[0], nil
+}
+
+// loop answers notifications until no client is left.
+func (s *session) loop() {
+	for {
+		var n notif
+		switch e := ioctl(s.listener, ioRecv, unsafe.Pointer(&n)); e {
+		case 0:
+		case unix.EINTR, unix.ENOENT: // it was killed meanwhile
+			continue
+		default:
+			return
+		}
+		c := client{s: s, pid: n.PID, id: n.ID}
+		a := c.answer(&n)
+		r := resp{ID: n.ID, Val: a.val, Error: -int32(a.err)}
+		if a.pass {
+			r = resp{ID: n.ID, Flags: flagContinue}
+		} else if a.err != 0 {
+			r.Val = 0
+		}
+		ioctl(s.listener, ioSend, unsafe.Pointer(&r)) // fails if it was killed meanwhile
+	}
+}
+
+// client is one process, or thread, whose call is served.
+type client struct {
+	s   *session
+	pid uint32
+	id  uint64 // of the notification
+}
+
+func (c *client) answer(n *notif) answer {
+	switch n.Nr {
+	case unix.SYS_BPF:
+		return c.bpf(n)
+	case unix.SYS_EPOLL_CTL:
+		return c.epollCtl(n)
+	case unix.SYS_OPENAT:
+		return c.openat(n, 1)
+	case unix.SYS_CAPGET:
+		return c.capget(n)
+	case unix.SYS_SETSOCKOPT:
+		c.s.sys.Unserved("attaching a program to a socket of the kernel's", "skep filter or skep run, which run it on packets")
+		return pass // and the kernel says that this is no program
+	case unix.SYS_IOCTL:
+		c.s.sys.Unserved("attaching a program to a perf event", "skep run, which runs it on a context")
+		return pass
+	}
+	for _, w := range c.s.byNr[n.Nr] {
+		return w.do(c, n)
+	}
+	return pass
+}
+
+// capget adds the capabilities that the client is taken to have to those it
+// has: tools look before they call bpf(2).
+func (c *client) capget(n *notif) answer {
+	var hdr unix.CapUserHeader
+	size := unsafe.Sizeof(hdr)
+	if c.s.caps == 0 || n.Args[1] == 0 || !c.Read(n.Args[0], unsafe.Slice((*byte)(unsafe.Pointer(&hdr)), size)) ||
+		hdr.Version != unix.LINUX_CAPABILITY_VERSION_3 || hdr.Pid != 0 && int(hdr.Pid) != c.tgid() {
+		return pass
+	}
+	hdr.Pid = int32(c.pid)
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return pass
+	}
+	for have, bit := range map[bpfsys.Caps]uint{
+		bpfsys.CapBPF: unix.CAP_BPF, bpfsys.CapPerfmon: unix.CAP_PERFMON,
+		bpfsys.CapNetAdmin: unix.CAP_NET_ADMIN, bpfsys.CapSysAdmin: unix.CAP_SYS_ADMIN,
+	} {
+		if c.s.caps&have != 0 {
+			data[bit/32].Effective |= 1 << (bit % 32)
+			data[bit/32].Permitted |= 1 << (bit % 32)
+		}
+	}
+	if !c.Write(n.Args[1], unsafe.Slice((*byte)(unsafe.Pointer(&data)), unsafe.Sizeof(data))) {
+		return failed(unix.EFAULT)
+	}
+	return answer{}
+}
+
+// bpf serves one bpf(2).
+func (c *client) bpf(n *notif) answer {
+	c.s.store.settle()
+	who := bpfsys.Caller{Memory: c, Files: c, Names: c, Caps: c.s.caps, UID: uint32(os.Getuid())}
+	r, e := c.s.sys.Bpf(&who, uint32(n.Args[0]), n.Args[1], uint32(n.Args[2]))
+	return answer{val: int64(r), err: unix.Errno(e)}
+}
+
+// Read and Write reach the client's memory (bpfsys.Memory).
+func (c *client) Read(addr uint64, b []byte) bool {
+	return c.vm(unix.SYS_PROCESS_VM_READV, addr, b)
+}
+
+// Write is described with Read.
+func (c *client) Write(addr uint64, b []byte) bool {
+	return c.vm(unix.SYS_PROCESS_VM_WRITEV, addr, b)
+}
+
+func (c *client) vm(nr uintptr, addr uint64, b []byte) bool {
+	if len(b) == 0 {
+		return true
+	}
+	l := unix.Iovec{Base: &b[0], Len: uint64(len(b))}
+	r := unix.RemoteIovec{Base: uintptr(addr), Len: len(b)}
+	n, _, e := unix.Syscall6(nr, uintptr(c.pid), uintptr(unsafe.Pointer(&l)), 1, uintptr(unsafe.Pointer(&r)), 1, 0)
+	return e == 0 && int(n) == len(b)
+}
+
+// File finds what a descriptor refers to (bpfsys.Files).
+func (c *client) File(fd int32) (*bpfsys.File, errno.Errno) {
+	if fd < 0 {
+		return nil, errno.EBADF
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/fd/%d", c.pid, fd), &st); err != nil {
+		return nil, errno.EBADF
+	}
+	return c.s.store.find(&st), 0
+}
+
+// Install gives the client a descriptor (bpfsys.Files).
+func (c *client) Install(f *bpfsys.File) (int32, errno.Errno) {
+	fd, e := c.s.store.make(f)
+	if e != 0 {
+		return 0, e
+	}
+	defer unix.Close(fd) // if the client has none, this was the last
+	a := c.giveFD(fd)
+	return int32(a.val), errno.Errno(a.err)
+}
+
+// giveFD copies a descriptor into the client; the answer is its number there.
+func (c *client) giveFD(fd int) answer {
+	a := addfd{ID: c.id, Src: uint32(fd), NewFlags: unix.O_CLOEXEC}
+	r, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(c.s.listener), ioAddFD, uintptr(unsafe.Pointer(&a)))
+	if e != 0 {
+		return failed(e)
+	}
+	return answer{val: int64(r)}
+}
+
+func keepAlive(bs ...[]byte) { runtime.KeepAlive(bs) }

@@ -1,0 +1,275 @@
+//go:build linux && (amd64 || arm64)
+
+package serve
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/skep-bpf/skep/internal/bpfsys"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/pin"
+)
+
+// store is what was handed out: a client's descriptor of a BPF object is one of
+// a memory file, known by its inode. The file of a map that can be mapped holds
+// the map's memory; that of any other object is empty. inotify tells when the last descriptor is closed
+// or mapping gone, whatever became of the process.
+type store struct {
+	inotify *os.File
+	wfd     int
+
+	reading sync.Mutex // around the queue of events
+	buf     [16 << 10]byte
+
+	mu    sync.Mutex
+	byIno map[uint64]*handed
+	byWD  map[int32]*handed
+	names map[uint64]*named // pinned, by the inode of the file that stands for it
+	dev   uint64            // of memory files
+}
+
+// handed is one memory file.
+type handed struct {
+	ino    uint64
+	wd     int32
+	file   *bpfsys.File
+	shared *os.File // of a map's memory, which several descriptors may refer to; else nil
+}
+
+// named is a pinned object.
+type named struct {
+	path   string
+	wd     int32
+	object pin.Object
+}
+
+func newStore() (*store, error) {
+	wfd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("inotify: %w", err)
+	}
+	return &store{inotify: os.NewFile(uintptr(wfd), "inotify"), wfd: wfd,
+		byIno: map[uint64]*handed{}, byWD: map[int32]*handed{}, names: map[uint64]*named{}}, nil
+}
+
+// make returns a descriptor for the server to give away, of a file that stands
+// for f and takes over its reference.
+func (st *store) make(f *bpfsys.File) (int, errno.Errno) {
+	h := &handed{file: f}
+	if m, ok := f.Object().(bpfsys.Map); ok {
+		if mm, ok := m.Map.(maps.Mapped); ok { // a view with restricted access is not
+			h.shared = mm.File()
+		}
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	fd, e := st.open(h)
+	if e != 0 {
+		f.Put()
+		return -1, e
+	}
+	if old := st.byIno[h.ino]; old != nil { // another descriptor of a map that is out already
+		f.Put()
+		return fd, 0
+	}
+	wd, err := unix.InotifyAddWatch(st.wfd, procFD(fd), unix.IN_CLOSE_WRITE)
+	if err != nil {
+		unix.Close(fd)
+		f.Put()
+		return -1, errno.ENOMEM
+	}
+	h.wd = int32(wd)
+	st.byIno[h.ino], st.byWD[h.wd] = h, h
+	return fd, 0
+}
+
+// open makes the memory file, or opens the map's once more.
+func (st *store) open(h *handed) (int, errno.Errno) {
+	src := -1
+	if h.shared != nil {
+		src = int(h.shared.Fd())
+	} else {
+		m, err := unix.MemfdCreate(h.file.Kind(), unix.MFD_CLOEXEC)
+		if err != nil {
+			return -1, number(err)
+		}
+		defer unix.Close(m)
+		src = m
+	}
+	fd, err := unix.Open(procFD(src), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, number(err)
+	}
+	if h.shared != nil { // its lock lives as long as the open file
+		if err := unix.Flock(fd, unix.LOCK_SH); err != nil {
+			unix.Close(fd)
+			return -1, number(err)
+		}
+	}
+	var s unix.Stat_t
+	unix.Fstat(fd, &s)
+	h.ino, st.dev = s.Ino, s.Dev
+	return fd, 0
+}
+
+func procFD(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
+
+func number(err error) errno.Errno {
+	if e := unix.Errno(0); errors.As(err, &e) {
+		return errno.Errno(e)
+	}
+	return errno.EINVAL
+}
+
+// find returns the file behind an inode, with a reference, or nil.
+func (st *store) find(s *unix.Stat_t) *bpfsys.File {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	h := st.byIno[s.Ino]
+	if h == nil || s.Dev != st.dev || !h.file.Get() {
+		return nil
+	}
+	return h.file
+}
+
+// watch puts files back whose descriptors are closed, and names whose files are gone.
+func (st *store) watch() {
+	conn, err := st.inotify.SyscallConn()
+	if err != nil {
+		return
+	}
+	for conn.Read(func(uintptr) bool { st.settle(); return false }) == nil {
+	}
+}
+
+// settle takes in what has happened. A close is known to the kernel's queue when
+// close(2) returns: who settles before each call never sees an object that was closed before it.
+func (st *store) settle() {
+	st.reading.Lock()
+	defer st.reading.Unlock()
+	for {
+		n, err := unix.Read(st.wfd, st.buf[:])
+		if err != nil || n <= 0 {
+			return
+		}
+		for b := st.buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
+			ev := (*unix.InotifyEvent)(unsafe.Pointer(&b[0]))
+			b = b[unix.SizeofInotifyEvent+int(ev.Len):]
+			st.event(ev.Wd, ev.Mask)
+		}
+	}
+}
+
+func (st *store) event(wd int32, mask uint32) {
+	st.mu.Lock()
+	h := st.byWD[wd]
+	var gone *named
+	if h == nil && mask&(unix.IN_ATTRIB|unix.IN_DELETE_SELF) != 0 {
+		for ino, nm := range st.names {
+			if nm.wd == wd && unlinked(nm.path, ino) {
+				gone = nm
+				delete(st.names, ino)
+			}
+		}
+	}
+	st.mu.Unlock()
+	if gone != nil {
+		unix.InotifyRmWatch(st.wfd, uint32(wd))
+		gone.object.Close()
+	}
+	if h != nil && mask&unix.IN_CLOSE_WRITE != 0 {
+		st.closed(h, 0)
+	}
+}
+
+// unlinked reports whether a name no longer leads to the file.
+func unlinked(path string, ino uint64) bool {
+	var s unix.Stat_t
+	return unix.Lstat(path, &s) != nil || s.Ino != ino
+}
+
+// closed puts a file back if no descriptor of it is left. The kernel tells of a
+// close before it lets the lock go, so a lock that is still held is looked at again a little later.
+func (st *store) closed(h *handed, try int) {
+	st.mu.Lock()
+	if h.shared != nil && st.byIno[h.ino] == h {
+		if err := unix.Flock(int(h.shared.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			st.mu.Unlock()
+			if try < 8 {
+				time.AfterFunc(time.Millisecond<<try, func() { st.closed(h, try+1) })
+			}
+			return
+		}
+		unix.Flock(int(h.shared.Fd()), unix.LOCK_UN)
+	}
+	known := st.byIno[h.ino] == h
+	if known {
+		delete(st.byIno, h.ino)
+		delete(st.byWD, h.wd)
+		unix.InotifyRmWatch(st.wfd, uint32(h.wd))
+	}
+	st.mu.Unlock()
+	if known {
+		h.file.Put()
+	}
+}
+
+// close puts everything back.
+func (st *store) close() {
+	st.inotify.Close()
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, h := range st.byIno {
+		h.file.Put()
+	}
+	for _, nm := range st.names {
+		nm.object.Close()
+	}
+	st.byIno, st.names = nil, nil
+}
+
+// pin makes the file that stands for a name.
+func (s *session) pin(path string, o pin.Object) errno.Errno {
+	st := s.store
+	fd, err := unix.Open(path, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return number(err)
+	}
+	defer unix.Close(fd)
+	var sb unix.Stat_t
+	unix.Fstat(fd, &sb)
+	wd, err := unix.InotifyAddWatch(st.wfd, path, unix.IN_ATTRIB|unix.IN_DELETE_SELF)
+	if err != nil {
+		unix.Unlink(path)
+		return errno.ENOMEM
+	}
+	o.Acquire()
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.names[sb.Ino] = &named{path: path, wd: int32(wd), object: o}
+	return 0
+}
+
+// pinned returns the object behind a name.
+func (s *session) pinned(path string) (pin.Object, errno.Errno) {
+	var sb unix.Stat_t
+	if err := unix.Stat(path, &sb); err != nil {
+		return nil, number(err)
+	}
+	s.store.mu.Lock()
+	defer s.store.mu.Unlock()
+	nm := s.store.names[sb.Ino]
+	if nm == nil {
+		return nil, errno.EACCES
+	}
+	nm.object.Acquire()
+	return nm.object, 0
+}

@@ -1,0 +1,45 @@
+//go:build linux && (amd64 || arm64)
+
+package serve
+
+import "golang.org/x/sys/unix"
+
+// watch is one system call that goes to the session.
+type watch struct {
+	nr uint32
+	on []condition // all must hold; nil: always
+	do func(*client, *notif) answer
+}
+
+// condition is one on the low word of an argument.
+type condition struct{ arg, value uint32 }
+
+// answer is how a call ends: with a value or an error, or as the kernel answers it.
+type answer struct {
+	pass bool
+	val  int64
+	err  unix.Errno
+}
+
+var pass = answer{pass: true}
+
+func failed(e unix.Errno) answer { return answer{err: e} }
+
+// Options of setsockopt, and a request of ioctl, that take a program by its descriptor.
+const (
+	soAttachBPF          = 50
+	soAttachReuseportBPF = 52
+	perfSetBPF           = 0x40042408 // PERF_EVENT_IOC_SET_BPF
+)
+
+// watched are the system calls that the filter picks.
+var watched = append([]watch{
+	{nr: unix.SYS_BPF},
+	{nr: unix.SYS_EPOLL_CTL},
+	{nr: unix.SYS_OPENAT},
+	{nr: unix.SYS_READLINKAT, do: func(c *client, n *notif) answer { return c.readlink(n, 1) }},
+	{nr: unix.SYS_CAPGET},
+	{nr: unix.SYS_SETSOCKOPT, on: []condition{{1, unix.SOL_SOCKET}, {2, soAttachBPF}}},
+	{nr: unix.SYS_SETSOCKOPT, on: []condition{{1, unix.SOL_SOCKET}, {2, soAttachReuseportBPF}}},
+	{nr: unix.SYS_IOCTL, on: []condition{{1, perfSetBPF}}},
+}, append(olderCalls, pathCalls...)...)
