@@ -95,7 +95,7 @@ func (f *File) Kind() string {
 	case *BTF:
 		return "btf"
 	case *Link:
-		return "bpf_link"
+		return "bpf-link"
 	case *Iter:
 		return "bpf_iter"
 	}

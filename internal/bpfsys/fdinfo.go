@@ -37,9 +37,13 @@ func (f *File) FDInfo() string {
 			}
 		}
 	case *run.Program:
-		runs, took := o.Stats()
+		jited := 0
+		if _, ok := o.Native(); ok {
+			jited = 1
+		}
+		runs, took := o.Timed()
 		add("prog_type:\t%d\nprog_jited:\t%d\nprog_tag:\t%x\nmemlock:\t4096\nprog_id:\t%d\nrun_time_ns:\t%d\nrun_cnt:\t%d\nrecursion_misses:\t0\nverified_insns:\t%d\n",
-			o.Info.Type, 0, o.About.Tag, o.ID(), took.Nanoseconds(), runs, o.About.VerifiedInsns)
+			o.Info.Type, jited, o.About.Tag, o.ID(), took.Nanoseconds(), runs, o.About.VerifiedInsns)
 	case *BTF:
 		add("btf_id:\t%d\n", o.id)
 	case *Link:

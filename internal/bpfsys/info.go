@@ -2,10 +2,12 @@ package bpfsys
 
 import (
 	"encoding/binary"
+	"slices"
 	"unsafe"
 
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/run"
+	"github.com/skep-bpf/skep/internal/verifier"
 	"github.com/skep-bpf/skep/isa"
 )
 
@@ -189,7 +191,7 @@ func (c *call) progInfo(a *objInfo, p *run.Program) errno.Errno {
 		return e
 	}
 	about := &p.About
-	runs, took := p.Stats()
+	runs, took := p.Timed()
 	info := progInfo{
 		Type: uint32(p.Info.Type), Id: p.ID(), Tag: about.Tag, LoadTime: about.Time, CreatedByUid: about.UID,
 		RunTimeNs: uint64(took.Nanoseconds()), RunCnt: runs, VerifiedInsns: uint32(about.VerifiedInsns),
@@ -219,15 +221,16 @@ func (c *call) progInfo(a *objInfo, p *run.Program) errno.Errno {
 	}
 	if c.who.can(CapBPF) {
 		info.AttachBtfId = about.AttachBTFType
-		code := c.s.xlated(p)
+		code, lines := c.s.xlated(p), moved(p, about.LineInfo, lineInfoSize)
+		native, syms, lens, nativeLines := jited(p, lines)
 		for _, f := range []array{
 			{isa.Encode(code, binary.NativeEndian), 1, in.XlatedProgLen, in.XlatedProgInsns, &info.XlatedProgLen, &info.XlatedProgInsns},
-			{nil, 1, in.JitedProgLen, in.JitedProgInsns, &info.JitedProgLen, &info.JitedProgInsns},
-			{make([]byte, 8), 8, in.NrJitedKsyms, in.JitedKsyms, &info.NrJitedKsyms, &info.JitedKsyms},
-			{make([]byte, 4), 4, in.NrJitedFuncLens, in.JitedFuncLens, &info.NrJitedFuncLens, &info.JitedFuncLens},
+			{native, 1, in.JitedProgLen, in.JitedProgInsns, &info.JitedProgLen, &info.JitedProgInsns},
+			{syms, 8, in.NrJitedKsyms, in.JitedKsyms, &info.NrJitedKsyms, &info.JitedKsyms},
+			{lens, 4, in.NrJitedFuncLens, in.JitedFuncLens, &info.NrJitedFuncLens, &info.JitedFuncLens},
 			{moved(p, about.FuncInfo, funcInfoSize), funcInfoSize, in.NrFuncInfo, in.FuncInfo, &info.NrFuncInfo, &info.FuncInfo},
-			{moved(p, about.LineInfo, lineInfoSize), lineInfoSize, in.NrLineInfo, in.LineInfo, &info.NrLineInfo, &info.LineInfo},
-			{nil, 8, in.NrJitedLineInfo, in.JitedLineInfo, &info.NrJitedLineInfo, &info.JitedLineInfo},
+			{lines, lineInfoSize, in.NrLineInfo, in.LineInfo, &info.NrLineInfo, &info.LineInfo},
+			{nativeLines, 8, in.NrJitedLineInfo, in.JitedLineInfo, &info.NrJitedLineInfo, &info.JitedLineInfo},
 			{about.Tag[:], 8, in.NrProgTags, in.ProgTags, &info.NrProgTags, &info.ProgTags},
 		} {
 			if e := c.putArray(f); e != 0 {
@@ -253,6 +256,36 @@ func (c *call) putArray(f array) errno.Errno {
 	have := len(f.data) / f.size
 	*f.n, *f.addr = uint32(have), f.to
 	return c.write(f.to, f.data[:min(int(f.room), have)*f.size])
+}
+
+// jited are the program's native code, the addresses and lengths of its
+// functions, and the address of the code of each line; an interpreted program
+// has one function of no length.
+func jited(p *run.Program, lines []byte) (text, syms, lens, at []byte) {
+	n, ok := p.Native()
+	if !ok {
+		return nil, make([]byte, 8), make([]byte, 4), nil
+	}
+	order := binary.NativeEndian
+	for i, off := range n.Functions {
+		end := len(n.Text)
+		if i+1 < len(n.Functions) {
+			end = n.Functions[i+1]
+		}
+		syms = order.AppendUint64(syms, n.Addr+uint64(off))
+		lens = order.AppendUint32(lens, uint32(end-off))
+	}
+	subs := p.Rewritten.Subprogs
+	for r := range each(lines, lineInfoSize) {
+		slot := int(order.Uint32(r))
+		off := n.Slots[slot]
+		// A function's first line begins where the function does, before what every function begins with.
+		if i := slices.IndexFunc(subs, func(s verifier.Subprog) bool { return s.Start == slot }); i >= 0 && i < len(n.Functions) {
+			off = n.Functions[i]
+		}
+		at = order.AppendUint64(at, n.Addr+uint64(off))
+	}
+	return n.Text, syms, lens, at
 }
 
 // moved are records of func_info or line_info with the slots of the rewritten

@@ -25,6 +25,7 @@ import (
 	"github.com/skep-bpf/skep/internal/cli/filter"
 	"github.com/skep-bpf/skep/internal/cli/prog"
 	"github.com/skep-bpf/skep/internal/cli/run"
+	"github.com/skep-bpf/skep/internal/cli/serve"
 	"github.com/skep-bpf/skep/internal/cli/ui"
 	"github.com/skep-bpf/skep/internal/cli/verify"
 	"github.com/skep-bpf/skep/internal/cli/version"
@@ -79,6 +80,7 @@ fault; 2 the command line is wrong.`,
 		run.NewCmd(s),
 		verify.NewCmd(s),
 		exec.NewCmd(s),
+		serve.NewCmd(s),
 		filter.NewCmd(s),
 		classic.NewCmd(s),
 		asm.NewCmd(s),

@@ -63,6 +63,9 @@ func newArray(c *core) (Map, errno.Errno) {
 		data.Free()
 		return nil, e
 	}
+	if c.def.Flags&catalog.FlagRdonlyProg != 0 {
+		data.Seal() // user space cannot map it to write (bpf_map_mmap)
+	}
 	m.data, m.base = data, data.Addr()
 	m.def.ValueBase = m.base
 	mem.Store64(m.def.Ptr+HeaderBase, m.base)
@@ -84,6 +87,15 @@ func (m *Array) free() {
 		m.freeFields(m.base + i*m.size)
 	}
 	m.data.Free()
+}
+
+// Freeze also keeps other processes from mapping the values to write.
+func (m *Array) Freeze() error {
+	err := m.core.Freeze()
+	if err == nil {
+		m.data.Seal()
+	}
+	return err
 }
 
 // File is what other processes map the values by, or nil.

@@ -84,7 +84,7 @@ func AllocShared(size int) (*Block, error) {
 	if size <= 0 {
 		return nil, fmt.Errorf("mem: allocation of %d bytes", size)
 	}
-	fd, err := unix.MemfdCreate("bpf-map", unix.MFD_CLOEXEC)
+	fd, err := unix.MemfdCreate("bpf-map", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return nil, fmt.Errorf("mem: shared block: %w", err)
 	}
@@ -100,6 +100,13 @@ func AllocShared(size int) (*Block, error) {
 	}
 	b.addr, b.data, b.raw = uint64(uintptr(unsafe.Pointer(&raw[0]))), raw[:size], raw
 	return register(b), nil
+}
+
+// Seal keeps other processes from mapping a shared block to write from now on.
+func (b *Block) Seal() {
+	if b.file != nil {
+		unix.FcntlInt(b.file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_FUTURE_WRITE)
+	}
 }
 
 // unshare gives back what belongs to shared blocks alone.

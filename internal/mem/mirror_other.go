@@ -12,4 +12,7 @@ func AllocRing(_, head, size int) (*Block, error) { return AllocMirrored(head, s
 // AllocShared is Alloc here.
 func AllocShared(size int) (*Block, error) { return Alloc(size) }
 
+// Seal does nothing here.
+func (b *Block) Seal() {}
+
 func (b *Block) unshare() {}

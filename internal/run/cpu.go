@@ -214,6 +214,7 @@ func (c *CPU) end(p *Program, start int64, runs int) {
 	p.count(c.id, runs)
 	if start != 0 {
 		p.stats[c.id].time.Add(nanotime() - start)
+		p.stats[c.id].timed.Add(1)
 	}
 	c.spent = c.used()
 	if c.m.opts.Labels {

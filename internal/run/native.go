@@ -112,3 +112,26 @@ func (s nativeServices) TailCall() *jit.Program {
 
 // Running makes helpers see the program that goes on.
 func (s nativeServices) Running(p *jit.Program) { s.c.running(p.Owner.(*Program)) }
+
+// NativeCode is a program as the native engine runs it.
+type NativeCode struct {
+	Text []byte // do not change it
+	Addr uint64 // where it lies
+	// Functions are the offsets of functions, the first 0; Slots those of the rewritten program's slots.
+	Functions, Slots []int
+}
+
+// Native returns the program's native code; ok is false where it is interpreted.
+func (p *Program) Native() (n NativeCode, ok bool) {
+	c, ok := p.code.(*jit.Program)
+	if !ok {
+		return n, false
+	}
+	n = NativeCode{Text: c.Object.Text, Addr: c.Addr(), Functions: []int{0}, Slots: c.Object.Slots}
+	for _, at := range c.Object.Entries[1:] {
+		if at > n.Functions[len(n.Functions)-1] {
+			n.Functions = append(n.Functions, at)
+		}
+	}
+	return n, true
+}

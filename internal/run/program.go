@@ -47,7 +47,9 @@ type Program struct {
 type progStats struct {
 	runs atomic.Uint64
 	time atomic.Int64 // ns
-	_    [48]byte
+	// timed are the runs that time is of.
+	timed atomic.Uint64
+	_     [40]byte
 }
 
 // kfuncKey names a kernel function as a call instruction does.
@@ -266,6 +268,16 @@ func (p *Program) Close() {
 func (p *Program) count(cpu, runs int) {
 	s := &p.stats[cpu]
 	mem.StoreRelease(&s.runs, s.runs.Load()+uint64(runs))
+}
+
+// Timed returns how often and how long the program ran while
+// [Machine.CountTime] was on (run_cnt and run_time_ns).
+func (p *Program) Timed() (runs uint64, took time.Duration) {
+	for i := range p.stats {
+		runs += p.stats[i].timed.Load()
+		took += time.Duration(p.stats[i].time.Load())
+	}
+	return runs, took
 }
 
 // Stats returns how often the program ran and, as far as [Machine.CountTime]

@@ -59,7 +59,7 @@ func (c *client) epollCtl(n *notif) answer {
 }
 
 // eventOf returns the eventfd of a ring buffer, which is written at each wake-up.
-func (s *session) eventOf(ring *maps.RingBuf) (int, error) {
+func (s *server) eventOf(ring *maps.RingBuf) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if fd, ok := s.events[ring]; ok {

@@ -36,9 +36,9 @@ func NewSystem(mo MachineOptions, errw io.Writer) (sys *bpfsys.System, close fun
 		KernelBTF:    kernelBTF,
 		KernelBTFRaw: func() []byte { b, _ := os.ReadFile("/sys/kernel/btf/vmlinux"); return b },
 		Unserved: func(what, instead string) {
-			line := "skep: " + what + " is not served here"
+			line := "skep: not served: " + what
 			if instead != "" {
-				line += ": use " + instead
+				line += "; use " + instead
 			}
 			if _, again := told.LoadOrStore(line, true); !again {
 				fmt.Fprintln(errw, line)

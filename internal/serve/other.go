@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+
+	"github.com/skep-bpf/skep/internal/bpfsys"
 )
 
 // Exec is not to be had here.
@@ -18,6 +20,9 @@ func Available() error {
 	_, err := Exec(nil)
 	return err
 }
+
+// Listen is not to be had here.
+func Listen(*bpfsys.System, string, bpfsys.Caps, <-chan struct{}, func()) error { return Available() }
 
 // Shim does nothing here.
 func Shim() int { return NotBegun }

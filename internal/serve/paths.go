@@ -56,14 +56,6 @@ var pathRows = append([]pathCall{
 	{nr: sysRenameat2, dir: 0, to: 3},
 }, olderPathCalls...)
 
-// pathCalls are the rows as watches.
-var pathCalls = func() (ws []watch) {
-	for _, row := range pathRows {
-		ws = append(ws, watch{nr: row.nr, do: func(c *client, n *notif) answer { return c.pathCall(&row, n) }})
-	}
-	return ws
-}()
-
 // arg is the number of the argument with the path.
 func (r *pathCall) arg() int { return r.dir + 1 }
 
@@ -148,7 +140,7 @@ func (c *client) readPath(addr uint64) (string, bool) {
 }
 
 // real maps a path of the client's BPF file system into the server's directory.
-func (s *session) real(p string) (string, bool) {
+func (s *server) real(p string) (string, bool) {
 	if !strings.HasPrefix(p, pin.Mount) {
 		return "", false
 	}
@@ -160,8 +152,8 @@ func (s *session) real(p string) (string, bool) {
 }
 
 // openat serves files below /sys/fs/bpf and /proc/…/fdinfo of our descriptors.
-func (c *client) openat(n *notif, pathArg int) answer {
-	p, ok := c.readPath(n.Args[pathArg])
+func (c *client) openat(n *notif) answer {
+	p, ok := c.readPath(n.Args[1])
 	if !ok {
 		return pass
 	}

@@ -7,6 +7,8 @@
 //
 //	Exec       starts the program and serves it until it ends
 //	shim       in the program's own process, before it: installs the filter
+//	Listen     serves whatever programs join, until it is told to stop
+//	server     a machine's objects as clients see them: descriptors, names
 //	session    the notifications of one program and its children
 //	client     one process of it: memory, descriptors, paths
 //	store      descriptors handed out: memory files, and when the last is closed
@@ -25,6 +27,8 @@ import (
 // Options of Exec.
 type Options struct {
 	System *bpfsys.System
+	// Machine is the socket of a server to join instead of System; "": none.
+	Machine string
 	// Caps are what the program is taken to have, whoever runs it.
 	Caps           bpfsys.Caps
 	Args           []string // the program and its arguments

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -73,6 +75,21 @@ var clients = map[string]func() error{
 			return fmt.Errorf("map %d is left without a name: %w", id, err)
 		}
 		return nil
+	},
+	// pins gives a map a name, finds opens it in another process.
+	"pins": func() error {
+		m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.LPMTrie, KeySize: 8, ValueSize: 4, MaxEntries: 8, Flags: 1})
+		if err != nil {
+			return err
+		}
+		return m.Pin("/sys/fs/bpf/shared")
+	},
+	"finds": func() error {
+		m, err := ebpf.LoadPinnedMap("/sys/fs/bpf/shared", nil)
+		if err != nil {
+			return err
+		}
+		return m.Unpin()
 	},
 	// many makes and closes more maps than there could be descriptors.
 	"many": func() error {
@@ -210,4 +227,53 @@ func TestExitCodes(t *testing.T) {
 		}
 		done()
 	}
+}
+
+// A machine that is served outlives the programs that join it; who is not let in, or finds nobody, is told so.
+func TestListen(t *testing.T) {
+	oracle.Need(t, "interception of system calls", Available())
+	path := filepath.Join(t.TempDir(), "machine")
+	var errs bytes.Buffer
+	join := func(name string, caps bpfsys.Caps) (int, error) {
+		errs.Reset()
+		return Exec(&Options{Machine: path, Caps: caps, Args: []string{"/proc/self/exe"},
+			Env: append(os.Environ(), "SERVE_CLIENT="+name), Stderr: &errs})
+	}
+	if _, err := join("pins", bpfsys.AllCaps); err == nil || !strings.Contains(err.Error(), "no skep serve listens at") {
+		t.Errorf("nobody listens: %v", err)
+	}
+	sys, done, err := NewSystem(MachineOptions{}, &errs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	stop, ready, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() { ended <- Listen(sys, path, bpfsys.AllCaps, stop, func() { close(ready) }) }()
+	select {
+	case <-ready:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v: others could connect", st.Mode(), err)
+	}
+	if err := Listen(sys, path, 0, stop, func() {}); !errors.Is(err, ErrInUse) {
+		t.Errorf("a second server at one socket: %v", err)
+	}
+	for _, name := range []string{"pins", "finds"} {
+		if code, err := join(name, bpfsys.AllCaps); err != nil || code != 0 {
+			t.Errorf("%s: exit code %d, %v: %s", name, code, err, errs.String())
+		}
+	}
+	if code, err := join("pins", 0); err != nil || code == 0 || !strings.Contains(errs.String(), "not permitted") {
+		t.Errorf("without capabilities: exit code %d, %v: %s", code, err, errs.String())
+	}
+	close(stop)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is left: %v", err)
+	}
+	empty(t, sys)
 }

@@ -21,21 +21,23 @@ import (
 	"github.com/skep-bpf/skep/internal/maps"
 )
 
-// session serves one program and its children.
-type session struct {
-	sys      *bpfsys.System
-	caps     bpfsys.Caps
-	listener int
-	store    *store
-	root     string // the server's directory behind /sys/fs/bpf
-	byNr     map[int32][]watch
+// server is what sessions on one machine share.
+type server struct {
+	sys   *bpfsys.System
+	store *store
+	root  string // the directory behind /sys/fs/bpf
+	byNr  map[int32]watch
 
 	mu     sync.Mutex
 	events map[*maps.RingBuf]int // eventfd of each ring buffer that is polled
 }
 
-// workers is how many calls are served at a time.
-const workers = 4
+// session serves one program and its children.
+type session struct {
+	*server
+	caps     bpfsys.Caps
+	listener int
+}
 
 // Exec runs a program with its bpf(2) calls served, and returns its exit code
 // as a shell has it: 128 and the signal's number if one ended it.
@@ -57,11 +59,12 @@ func Exec(o *Options) (int, error) {
 	}
 	cmd.Env = append(cmd.Env, shimEnv+"=1")
 
-	s, err := newSession(o)
+	begin, end, err := o.server(pair[0])
 	if err != nil {
+		theirs.Close()
 		return 0, err
 	}
-	defer s.close()
+	defer end()
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	defer signal.Stop(signals)
@@ -77,10 +80,11 @@ func Exec(o *Options) (int, error) {
 			}
 		}
 	}()
-	if s.listener, err = recvFD(pair[0]); err == nil {
-		unix.Syscall(unix.SYS_IOCTL, uintptr(s.listener), ioSetFlags, syncWakeUp) // only faster
-		for range workers {
-			go s.loop()
+	if listener, err := recvFD(pair[0]); err == nil { // else the shim has said why
+		if err := begin(listener); err != nil {
+			cmd.Process.Kill()
+			cmd.Wait()
+			return 0, err
 		}
 	}
 	err = cmd.Wait()
@@ -94,7 +98,24 @@ func Exec(o *Options) (int, error) {
 	return 0, err
 }
 
-func newSession(o *Options) (*session, error) {
+// server prepares who answers: a server in this process, or the one behind o.Machine.
+// begin is called with the listener, end when the program has ended.
+func (o *Options) server(int) (begin func(listener int) error, end func(), err error) {
+	if o.Machine != "" {
+		return o.join()
+	}
+	s, err := newServer(o.System)
+	if err != nil {
+		return nil, nil, err
+	}
+	begin = func(listener int) error {
+		go s.session(listener, o.Caps)
+		return nil
+	}
+	return begin, s.close, nil
+}
+
+func newServer(sys *bpfsys.System) (*server, error) {
 	st, err := newStore()
 	if err != nil {
 		return nil, err
@@ -106,25 +127,30 @@ func newSession(o *Options) (*session, error) {
 	if root, err = filepath.EvalSymlinks(root); err != nil {
 		return nil, err
 	}
-	s := &session{sys: o.System, caps: o.Caps, store: st, root: root, listener: -1,
-		byNr: map[int32][]watch{}, events: map[*maps.RingBuf]int{}}
+	s := &server{sys: sys, store: st, root: root, byNr: map[int32]watch{}, events: map[*maps.RingBuf]int{}}
 	for _, w := range watched {
-		s.byNr[int32(w.nr)] = append(s.byNr[int32(w.nr)], w)
+		s.byNr[int32(w.nr)] = w
 	}
 	go st.watch()
 	return s, nil
 }
 
-// close ends the session: what clients left behind goes.
-func (s *session) close() {
-	if s.listener >= 0 {
-		unix.Close(s.listener)
-	}
+// close ends the server: what clients left behind goes.
+func (s *server) close() {
 	s.store.close()
 	os.RemoveAll(s.root)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, fd := range s.events {
 		unix.Close(fd)
 	}
+}
+
+// session answers a program's notifications until nobody is left to send any.
+func (s *server) session(listener int, caps bpfsys.Caps) {
+	defer unix.Close(listener)
+	unix.Syscall(unix.SYS_IOCTL, uintptr(listener), ioSetFlags, syncWakeUp) // only faster
+	(&session{server: s, caps: caps, listener: listener}).loop()
 }
 
 // recvFD takes the listener from the shim. It fails where the shim ended without one.
@@ -134,7 +160,12 @@ func recvFD(sock int) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	msgs, err := unix.ParseSocketControlMessage(oob[:n])
+	return rightsOf(oob[:n])
+}
+
+// rightsOf returns the descriptor that came with a message.
+func rightsOf(oob []byte) (int, error) {
+	msgs, err := unix.ParseSocketControlMessage(oob)
 	if err != nil || len(msgs) == 0 {
 		return -1, fmt.Errorf("no listener: %w", unix.EPROTO)
 	}
@@ -145,27 +176,38 @@ func recvFD(sock int) (int, error) {
 	return fds[0], nil
 }
 
-// loop answers notifications until no client is left.
+// loop takes notifications until no client is left. Each is answered by a
+// goroutine of its own: a long PROG_LOAD holds up nobody else.
 func (s *session) loop() {
+	var busy sync.WaitGroup
+	defer busy.Wait()
 	for {
-		var n notif
-		switch e := ioctl(s.listener, ioRecv, unsafe.Pointer(&n)); e {
+		fds := []unix.PollFd{{Fd: int32(s.listener), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR || fds[0].Revents&unix.POLLHUP != 0 {
+			return
+		}
+		n := new(notif)
+		switch e := ioctl(s.listener, ioRecv, unsafe.Pointer(n)); e {
 		case 0:
+			busy.Go(func() { s.serve(n) })
 		case unix.EINTR, unix.ENOENT: // it was killed meanwhile
-			continue
 		default:
 			return
 		}
-		c := client{s: s, pid: n.PID, id: n.ID}
-		a := c.answer(&n)
-		r := resp{ID: n.ID, Val: a.val, Error: -int32(a.err)}
-		if a.pass {
-			r = resp{ID: n.ID, Flags: flagContinue}
-		} else if a.err != 0 {
-			r.Val = 0
-		}
-		ioctl(s.listener, ioSend, unsafe.Pointer(&r)) // fails if it was killed meanwhile
 	}
+}
+
+// serve answers one notification.
+func (s *session) serve(n *notif) {
+	c := client{s: s, pid: n.PID, id: n.ID}
+	a := c.answer(n)
+	r := resp{ID: n.ID, Val: a.val, Error: -int32(a.err)}
+	if a.pass {
+		r = resp{ID: n.ID, Flags: flagContinue}
+	} else if a.err != 0 {
+		r.Val = 0
+	}
+	ioctl(s.listener, ioSend, unsafe.Pointer(&r)) // fails if it was killed meanwhile
 }
 
 // client is one process, or thread, whose call is served.
@@ -176,25 +218,20 @@ type client struct {
 }
 
 func (c *client) answer(n *notif) answer {
-	switch n.Nr {
-	case unix.SYS_BPF:
-		return c.bpf(n)
-	case unix.SYS_EPOLL_CTL:
-		return c.epollCtl(n)
-	case unix.SYS_OPENAT:
-		return c.openat(n, 1)
-	case unix.SYS_CAPGET:
-		return c.capget(n)
-	case unix.SYS_SETSOCKOPT:
-		c.s.sys.Unserved("attaching a program to a socket of the kernel's", "skep filter or skep run, which run it on packets")
-		return pass // and the kernel says that this is no program
-	case unix.SYS_IOCTL:
-		c.s.sys.Unserved("attaching a program to a perf event", "skep run, which runs it on a context")
-		return pass
-	}
-	for _, w := range c.s.byNr[n.Nr] {
+	if w, ok := c.s.byNr[n.Nr]; ok {
 		return w.do(c, n)
 	}
+	return pass
+}
+
+// toSocket and toPerf say that what the kernel is about to refuse is not for it to do.
+func (c *client) toSocket(*notif) answer {
+	c.s.sys.Unserved("attaching a program to a socket of the kernel's", "skep filter or skep run, which work on captures")
+	return pass
+}
+
+func (c *client) toPerf(*notif) answer {
+	c.s.sys.Unserved("attaching a program to a perf event", "skep run, which runs it on a context")
 	return pass
 }
 

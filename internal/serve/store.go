@@ -237,7 +237,7 @@ func (st *store) close() {
 }
 
 // pin makes the file that stands for a name.
-func (s *session) pin(path string, o pin.Object) errno.Errno {
+func (s *server) pin(path string, o pin.Object) errno.Errno {
 	st := s.store
 	fd, err := unix.Open(path, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -259,7 +259,7 @@ func (s *session) pin(path string, o pin.Object) errno.Errno {
 }
 
 // pinned returns the object behind a name.
-func (s *session) pinned(path string) (pin.Object, errno.Errno) {
+func (s *server) pinned(path string) (pin.Object, errno.Errno) {
 	var sb unix.Stat_t
 	if err := unix.Stat(path, &sb); err != nil {
 		return nil, number(err)

@@ -33,13 +33,20 @@ const (
 )
 
 // watched are the system calls that the filter picks.
-var watched = append([]watch{
-	{nr: unix.SYS_BPF},
-	{nr: unix.SYS_EPOLL_CTL},
-	{nr: unix.SYS_OPENAT},
-	{nr: unix.SYS_READLINKAT, do: func(c *client, n *notif) answer { return c.readlink(n, 1) }},
-	{nr: unix.SYS_CAPGET},
-	{nr: unix.SYS_SETSOCKOPT, on: []condition{{1, unix.SOL_SOCKET}, {2, soAttachBPF}}},
-	{nr: unix.SYS_SETSOCKOPT, on: []condition{{1, unix.SOL_SOCKET}, {2, soAttachReuseportBPF}}},
-	{nr: unix.SYS_IOCTL, on: []condition{{1, perfSetBPF}}},
-}, append(olderCalls, pathCalls...)...)
+var watched []watch
+
+func init() { // the functions refer to the rows
+	watched = append([]watch{
+		{nr: unix.SYS_BPF, do: (*client).bpf},
+		{nr: unix.SYS_EPOLL_CTL, do: (*client).epollCtl},
+		{nr: unix.SYS_OPENAT, do: (*client).openat},
+		{nr: unix.SYS_READLINKAT, do: func(c *client, n *notif) answer { return c.readlink(n, 1) }},
+		{nr: unix.SYS_CAPGET, do: (*client).capget},
+		{nr: unix.SYS_SETSOCKOPT, on: []condition{{1, unix.SOL_SOCKET}, {2, soAttachBPF}}, do: (*client).toSocket},
+		{nr: unix.SYS_SETSOCKOPT, on: []condition{{1, unix.SOL_SOCKET}, {2, soAttachReuseportBPF}}, do: (*client).toSocket},
+		{nr: unix.SYS_IOCTL, on: []condition{{1, perfSetBPF}}, do: (*client).toPerf},
+	}, olderCalls...)
+	for _, row := range pathRows {
+		watched = append(watched, watch{nr: row.nr, do: func(c *client, n *notif) answer { return c.pathCall(&row, n) }})
+	}
+}

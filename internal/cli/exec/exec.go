@@ -2,6 +2,8 @@
 package exec
 
 import (
+	"os"
+
 	"github.com/spf13/cobra"
 
 	"github.com/skep-bpf/skep/internal/bpfsys"
@@ -11,6 +13,7 @@ import (
 
 // Options are what the command line says.
 type Options struct {
+	Machine      string
 	Unprivileged bool
 	Checked      bool
 	Command      []string
@@ -23,7 +26,8 @@ func NewCmd(s *ui.Streams) *cobra.Command {
 		Use:   "exec [flags] -- COMMAND [ARG]...",
 		Short: "Run any program with its bpf(2) calls served by skep",
 		Long: `Runs a program that was made for Linux, unchanged, and its children: their bpf(2)
-calls go to a fresh machine of skep's instead of the kernel. Neither root nor a
+calls go to a fresh machine of skep's instead of the kernel, or with --machine to
+one that skep serve keeps. Neither root nor a
 kernel with BPF is needed. /sys/fs/bpf is an empty BPF file system of their own.
 
 The program is taken to have all capabilities that BPF asks for. What skep
@@ -44,6 +48,8 @@ The exit code is the program's own, 128 and the signal's number if one ended it,
 	}
 	f := cmd.Flags()
 	f.SetInterspersed(false) // what follows COMMAND is its own
+	f.StringVar(&o.Machine, "machine", os.Getenv("SKEP_MACHINE"), "join the skep serve that listens at `PATH`; SKEP_MACHINE in the environment says the same")
+	f.Lookup("machine").DefValue = "" // the manual does not depend on where it is made
 	f.BoolVar(&o.Unprivileged, "unprivileged", false, "take the program to have no capabilities")
 	f.BoolVar(&o.Checked, "check", false, "run BPF programs in the interpreter's checked mode")
 	return cmd
@@ -57,14 +63,24 @@ func execute(s *ui.Streams, o *Options) error {
 	if o.Unprivileged {
 		caps = 0
 	}
+	options := serve.Options{Machine: o.Machine, Caps: caps, Args: o.Command, Stdin: s.In, Stdout: s.Out, Stderr: s.Err}
+	if o.Machine != "" {
+		if o.Checked {
+			return ui.Usagef("--check is for skep serve to say, whose machine this is")
+		}
+		code, err := serve.Exec(&options)
+		if err != nil {
+			return err
+		}
+		return ui.Exit(code)
+	}
 	sys, done, err := serve.NewSystem(serve.MachineOptions{Checked: o.Checked}, s.Err)
 	if err != nil {
 		return err
 	}
 	defer done()
-	code, err := serve.Exec(&serve.Options{
-		System: sys, Caps: caps, Args: o.Command, Stdin: s.In, Stdout: s.Out, Stderr: s.Err,
-	})
+	options.System = sys
+	code, err := serve.Exec(&options)
 	if err != nil {
 		return err
 	}

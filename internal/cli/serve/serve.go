@@ -1,0 +1,80 @@
+// Package serve is skep serve: a machine that outlives the programs it serves.
+package serve
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skep-bpf/skep/internal/bpfsys"
+	"github.com/skep-bpf/skep/internal/cli/ui"
+	"github.com/skep-bpf/skep/internal/serve"
+)
+
+// Options are what the command line says.
+type Options struct {
+	Path         string
+	Unprivileged bool
+	Checked      bool
+}
+
+// NewCmd returns the command.
+func NewCmd(s *ui.Streams) *cobra.Command {
+	var o Options
+	cmd := &cobra.Command{
+		Use:   "serve PATH",
+		Short: "Keep a machine for programs that skep exec --machine runs",
+		Long: `Makes a machine and listens at PATH, a unix socket, until it is interrupted.
+Programs that skep exec --machine PATH runs, one after the other or at the same
+time, share its maps, programs, links and names below /sys/fs/bpf; what has a
+name, or is attached, stays when they end.
+
+Only the user who runs it may join, and root.`,
+		Example: `  (skep serve /tmp/machine &)
+  SKEP_MACHINE=/tmp/machine skep exec -- bpftool prog load examples/firewall/firewall.o /sys/fs/bpf/fw
+  SKEP_MACHINE=/tmp/machine skep exec -- bpftool prog show`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			o.Path = args[0]
+			return execute(s, &o)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.Unprivileged, "unprivileged", false, "take all programs to have no capabilities")
+	f.BoolVar(&o.Checked, "check", false, "run BPF programs in the interpreter's checked mode")
+	return cmd
+}
+
+func execute(s *ui.Streams, o *Options) error {
+	if err := serve.Available(); err != nil {
+		return err
+	}
+	caps := bpfsys.AllCaps
+	if o.Unprivileged {
+		caps = 0
+	}
+	sys, done, err := serve.NewSystem(serve.MachineOptions{Checked: o.Checked}, s.Err)
+	if err != nil {
+		return err
+	}
+	defer done()
+	stop := make(chan struct{})
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go func() {
+		<-signals
+		close(stop)
+	}()
+	err = serve.Listen(sys, o.Path, caps, stop, func() {
+		fmt.Fprintf(s.Err, "skep serve: programs join by skep exec --machine %s\n", o.Path)
+	})
+	if errors.Is(err, syscall.EINVAL) {
+		return fmt.Errorf("%s: a socket's path has at most 107 bytes", o.Path)
+	}
+	return err
+}

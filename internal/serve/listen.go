@@ -1,0 +1,134 @@
+//go:build linux && (amd64 || arm64)
+
+package serve
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/skep-bpf/skep/internal/bpfsys"
+)
+
+// A program joins a server by its listener, which Exec sends over the server's
+// socket, and one byte of flags. The server answers with a byte when it serves. The connection
+// stays open as long as the program runs, so that each notices when the other is gone.
+const joinUnprivileged = 1 // the program has no capabilities
+
+// ErrInUse says that a server listens at a socket already.
+var ErrInUse = errors.New("another skep serve listens there")
+
+// Listen serves the programs that join at a unix socket, with at most the given
+// capabilities, until stop is closed. Only the user who runs it may join, and root. ready is called when
+// programs may come.
+func Listen(sys *bpfsys.System, path string, caps bpfsys.Caps, stop <-chan struct{}, ready func()) error {
+	if c, err := net.Dial("unixpacket", path); err == nil {
+		c.Close()
+		return fmt.Errorf("%s: %w", path, ErrInUse)
+	} else if errors.Is(err, unix.ECONNREFUSED) {
+		os.Remove(path) // of one that was killed
+	}
+	old := unix.Umask(0o177) // nobody else may connect, from the first moment on
+	l, err := net.Listen("unixpacket", path)
+	unix.Umask(old)
+	if err != nil {
+		return err
+	}
+	s, err := newServer(sys)
+	if err != nil {
+		l.Close()
+		return err
+	}
+	defer s.close()
+	go func() {
+		<-stop
+		l.Close() // which removes the socket
+	}()
+	ready()
+	var sessions sync.WaitGroup
+	for {
+		c, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil // programs that run on are told by the kernel that there is no bpf(2)
+		}
+		if err != nil {
+			return err
+		}
+		sessions.Go(func() { s.join(c.(*net.UnixConn), caps) })
+	}
+}
+
+// join serves one program.
+func (s *server) join(c *net.UnixConn, caps bpfsys.Caps) {
+	defer c.Close()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return
+	}
+	var cred *unix.Ucred
+	raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err != nil || cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
+		return
+	}
+	b, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
+	n, on, _, _, err := c.ReadMsgUnix(b, oob)
+	if err != nil || n != 1 {
+		return
+	}
+	listener, err := rightsOf(oob[:on])
+	if err != nil {
+		return
+	}
+	if b[0]&joinUnprivileged != 0 {
+		caps = 0
+	}
+	if _, err := c.Write([]byte{0}); err != nil {
+		unix.Close(listener)
+		return
+	}
+	s.session(listener, caps)
+}
+
+// join has the server at o.Machine answer.
+func (o *Options) join() (begin func(listener int) error, end func(), err error) {
+	c, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: o.Machine, Net: "unixpacket"})
+	if err != nil {
+		return nil, nil, fmt.Errorf("no skep serve listens at %s: %w", o.Machine, errors.Unwrap(err))
+	}
+	var ended sync.Once
+	done := make(chan struct{})
+	begin = func(listener int) error {
+		var flags byte
+		if o.Caps == 0 {
+			flags = joinUnprivileged
+		}
+		_, _, err := c.WriteMsgUnix([]byte{flags}, unix.UnixRights(listener), nil)
+		unix.Close(listener)
+		if err != nil {
+			return err
+		}
+		if n, err := c.Read(make([]byte, 1)); err != nil || n != 1 {
+			return fmt.Errorf("%s: skep serve does not take this program: it is another user's", o.Machine)
+		}
+		go func() {
+			c.Read(make([]byte, 1)) // ends with the connection
+			select {
+			case <-done:
+			default:
+				fmt.Fprintf(o.Stderr, "skep: the machine at %s is gone: bpf(2) fails with ENOSYS from now on\n", o.Machine)
+			}
+		}()
+		return nil
+	}
+	end = func() {
+		ended.Do(func() {
+			close(done)
+			c.Close()
+		})
+	}
+	return begin, end, nil
+}
