@@ -47,6 +47,8 @@ type Files interface {
 	// File returns what a descriptor refers to, with a reference for the caller
 	// to Put; nil without error for an open file that is none of ours; EBADF for none at all.
 	File(fd int32) (*File, errno.Errno)
+	// Magic tells the file system of an open file that is none of ours, 0 if it cannot.
+	Magic(fd int32) int64
 	// Install gives the caller a descriptor for f and takes over its reference, also when it fails.
 	Install(f *File) (int32, errno.Errno)
 }

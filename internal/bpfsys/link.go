@@ -740,10 +740,23 @@ func (c *call) progQuery() (int32, errno.Errno) {
 	return 0, 0
 }
 
+// Magic numbers of the file systems whose files are places to attach to (uapi/linux/magic.h).
+const (
+	cgroup2Magic = 0x63677270
+	nsfsMagic    = 0x6e736673
+)
+
 // queryNothing answers for places that nothing of ours is ever attached to:
 // control groups, network namespaces, sockmaps.
 func (c *call) queryNothing(a *progQuery, t catalog.ProgType) errno.Errno {
-	if !t.InCGroup() && t != catalog.ProgFlowDissector && t != catalog.ProgSkLookup {
+	want, wrong := int64(cgroup2Magic), errno.EBADF
+	switch {
+	case t.InCGroup():
+	case t == catalog.ProgFlowDissector || t == catalog.ProgSkLookup:
+		want, wrong = nsfsMagic, errno.EINVAL
+	case t == catalog.ProgSkMsg || t == catalog.ProgSkSKB: // of sockmaps, which there are none of
+		want, wrong = -1, errno.EINVAL
+	default:
 		return errno.EINVAL
 	}
 	f, e := c.who.Files.File(a.TargetFd)
@@ -751,8 +764,14 @@ func (c *call) queryNothing(a *progQuery, t catalog.ProgType) errno.Errno {
 		return errno.EBADF
 	}
 	if f != nil {
-		f.Put()
-		return errno.EBADF
+		defer f.Put()
+		if _, isMap := f.object.(Map); isMap && want < 0 {
+			return errno.EOPNOTSUPP
+		}
+		return wrong
+	}
+	if c.who.Files.Magic(a.TargetFd) != want {
+		return wrong
 	}
 	for _, off := range []uintptr{unsafe.Offsetof(a.AttachFlags), unsafe.Offsetof(a.Count)} {
 		if e := c.put(off, u32bytes(0)); e != 0 {
