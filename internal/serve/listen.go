@@ -16,7 +16,8 @@ import (
 
 // A program joins a server by its listener, which Exec sends over the server's
 // socket, and one byte of flags. The server answers with a byte when it serves. The connection
-// stays open as long as the program runs, so that each notices when the other is gone.
+// stays open as long as the program runs; a second byte says that the server has seen its
+// end, an end without one that the server is gone.
 const joinUnprivileged = 1 // the program has no capabilities
 
 // ErrInUse says that a server listens at a socket already.
@@ -91,6 +92,7 @@ func (s *server) join(c *net.UnixConn, caps bpfsys.Caps) {
 		return
 	}
 	s.session(listener, caps)
+	c.Write([]byte{0}) // the program has ended, not this server
 }
 
 // join has the server at o.Machine answer.
@@ -115,10 +117,13 @@ func (o *Options) join() (begin func(listener int) error, end func(), err error)
 			return fmt.Errorf("%s: skep serve does not take this program: it is another user's", o.Machine)
 		}
 		go func() {
-			c.Read(make([]byte, 1)) // ends with the connection
+			n, _ := c.Read(make([]byte, 1))
 			select {
 			case <-done:
 			default:
+				if n == 1 { // the program's end, as the server saw it
+					return
+				}
 				fmt.Fprintf(o.Stderr, "skep: the machine at %s is gone: bpf(2) fails with ENOSYS from now on\n", o.Machine)
 			}
 		}()
