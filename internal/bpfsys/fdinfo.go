@@ -38,7 +38,7 @@ func (f *File) FDInfo() string {
 		}
 	case *run.Program:
 		jited := 0
-		if _, ok := o.Native(); ok {
+		if _, ok := o.NativeCode(); ok {
 			jited = 1
 		}
 		runs, took := o.Timed()

@@ -262,7 +262,7 @@ func (c *call) putArray(f array) errno.Errno {
 // functions, and the address of the code of each line; an interpreted program
 // has one function of no length.
 func jited(p *run.Program, lines []byte) (text, syms, lens, at []byte) {
-	n, ok := p.Native()
+	n, ok := p.NativeCode()
 	if !ok {
 		return nil, make([]byte, 8), make([]byte, 4), nil
 	}

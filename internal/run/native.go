@@ -121,10 +121,10 @@ type NativeCode struct {
 	Functions, Slots []int
 }
 
-// Native returns the program's native code; ok is false where it is interpreted.
-func (p *Program) Native() (n NativeCode, ok bool) {
-	c, ok := p.code.(*jit.Program)
-	if !ok {
+// NativeCode returns the program's native code as bpf(2) tells of it; ok is false where it is interpreted.
+func (p *Program) NativeCode() (n NativeCode, ok bool) {
+	c := p.Native()
+	if c == nil {
 		return n, false
 	}
 	n = NativeCode{Text: c.Object.Text, Addr: c.Addr(), Functions: []int{0}, Slots: c.Object.Slots}
