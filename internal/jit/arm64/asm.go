@@ -54,20 +54,23 @@ const (
 	sf opcode = 1 << 31
 
 	// Three registers: Rm in bits 20 to 16, Rn in 9 to 5, Rd in 4 to 0.
-	opAdd  opcode = 0x0b000000
-	opAdds opcode = 0x2b000000
-	opSub  opcode = 0x4b000000
-	opSubs opcode = 0x6b000000
-	opAnd  opcode = 0x0a000000
-	opAnds opcode = 0x6a000000
-	opOrr  opcode = 0x2a000000
-	opOrn  opcode = 0x2a200000
-	opEor  opcode = 0x4a000000
-	opUdiv opcode = 0x1ac00800
-	opSdiv opcode = 0x1ac00c00
-	opLslv opcode = 0x1ac02000
-	opLsrv opcode = 0x1ac02400
-	opAsrv opcode = 0x1ac02800
+	opAdd      opcode = 0x0b000000
+	opAdds     opcode = 0x2b000000
+	opAddUXTW3 opcode = 0x0b204c00 // Rm: its lower half, times 8
+	opAddLSL2  opcode = 0x0b000800 // Rm: times 4
+	opAddLSL3  opcode = 0x0b000c00
+	opSub      opcode = 0x4b000000
+	opSubs     opcode = 0x6b000000
+	opAnd      opcode = 0x0a000000
+	opAnds     opcode = 0x6a000000
+	opOrr      opcode = 0x2a000000
+	opOrn      opcode = 0x2a200000
+	opEor      opcode = 0x4a000000
+	opUdiv     opcode = 0x1ac00800
+	opSdiv     opcode = 0x1ac00c00
+	opLslv     opcode = 0x1ac02000
+	opLsrv     opcode = 0x1ac02400
+	opAsrv     opcode = 0x1ac02800
 	// Four: Ra in 14 to 10.
 	opMadd opcode = 0x1b000000
 	opMsub opcode = 0x1b008000
@@ -75,6 +78,7 @@ const (
 	opRev16 opcode = 0x5ac00400
 	opRev32 opcode = 0x5ac00800
 	opRev64 opcode = 0xdac00c00
+	opClz   opcode = 0x5ac01000
 
 	// A constant of 12 bits, perhaps shifted by 12 (bit 22), in 21 to 10.
 	opAddI  opcode = 0x11000000
@@ -120,6 +124,7 @@ const (
 	opDmbISH opcode = 0xd5033bbf
 	opDsbSY  opcode = 0xd5033f9f
 	opISB    opcode = 0xd5033fdf
+	opDmbLd  opcode = 0xd50339bf // of loads only: dmb ishld
 
 	// Pairs of 64-bit registers: a displacement in eights in 21 to 15, Rt2 in 14 to 10.
 	opStp     opcode = 0xa9000000

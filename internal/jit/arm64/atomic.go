@@ -22,18 +22,22 @@ func (c *compiler) atomic(ins isa.Instruction) {
 	case isa.StoreRelease:
 		c.exclusive(size, opStlr, xzr, src, c.address(dst, ins.Off))
 	case isa.AtomicXchg:
-		at := c.address(dst, ins.Off)
-		if c.opts.LSE {
-			c.exclusive(size, opSwpal, src, src, at)
-			return
-		}
-		c.loop(size, at, func() reg { return src })
-		c.mov(size, src, x15)
+		c.exchange(size, src, src, c.address(dst, ins.Off))
 	case isa.AtomicCmpXch:
 		c.compareExchange(size, src, c.address(dst, ins.Off))
 	default:
 		c.update(ins.Imm, size, src, c.address(dst, ins.Off))
 	}
+}
+
+// exchange puts src into memory, and what was there into old.
+func (c *compiler) exchange(size int, old, src, at reg) {
+	if c.opts.LSE {
+		c.exclusive(size, opSwpal, src, old, at)
+		return
+	}
+	c.retry(size, at, func() reg { return src })
+	c.mov(size, old, x15)
 }
 
 // address is base + off in a register; atomic operations have no displacement.
@@ -50,7 +54,7 @@ func (c *compiler) update(imm int32, size int, src, at reg) {
 	fetch := imm&isa.Fetch != 0
 	row := updates[imm&^isa.Fetch]
 	if !c.opts.LSE {
-		c.loop(size, at, func() reg {
+		c.retry(size, at, func() reg {
 			c.rrr(size, row.register, x14, x15, src)
 			return x14
 		})
@@ -71,14 +75,14 @@ func (c *compiler) update(imm int32, size int, src, at reg) {
 	c.exclusive(size, row.atomic, operand, xzr, at)
 }
 
-// loop changes memory without LSE; value makes the new value of the old one, in x15.
+// retry changes memory without LSE; value makes the new value of the old one, in x15.
 //
 //	again: ldxr x15, [at]
 //	(value)
 //	stlxr w12, value, [at]
 //	cbnz w12, again
 //	dmb ish
-func (c *compiler) loop(size int, at reg, value func() reg) {
+func (c *compiler) retry(size int, at reg, value func() reg) {
 	again := c.label()
 	c.bind(again)
 	c.exclusive(size, opLdxr, xzr, x15, at)

@@ -15,8 +15,7 @@ func (c *compiler) callOut(pc int, ins isa.Instruction) {
 	case ins.IsKfuncCall():
 		c.exit(code.Kfunc, pc, ins)
 	case ins.Imm == int32(catalog.FnTailCall):
-		s := c.exit(code.TailCall, pc, ins)
-		c.sites[s].Frame = c.fn.Frame
+		c.tailCall(pc, ins)
 	case !c.inline(pc, catalog.HelperID(ins.Imm)):
 		c.exit(code.Helper, pc, ins)
 	}
@@ -67,6 +66,17 @@ func (c *compiler) inline(pc int, id catalog.HelperID) bool {
 		return true
 	case catalog.FnMapLookupElem:
 		return c.lookup(pc)
+	case catalog.FnLoop:
+		return c.loop(pc)
+	case catalog.FnGetPrandomU32:
+		c.random()
+		return true
+	case catalog.FnRingBufReserve:
+		return c.ringReserve(pc)
+	case catalog.FnRingBufSubmit:
+		return c.ringCommit(pc, 0)
+	case catalog.FnRingBufDiscard:
+		return c.ringCommit(pc, code.RingDiscard)
 	}
 	return false
 }

@@ -75,6 +75,16 @@ func (c *compiler) enterFunction() {
 // address: the processor predicts returns by calls it has seen, and it has seen
 // none.
 func (c *compiler) leaveFunction() {
+	c.dropFrame()
+	if c.fn.Root {
+		c.op(opBr | opcode(x30<<5))
+	} else {
+		c.op(opRet | opcode(x30<<5))
+	}
+}
+
+// dropFrame makes registers and stack what they were on entry.
+func (c *compiler) dropFrame() {
 	f := c.fn
 	if f.stack != 0 {
 		c.movSP(sp, x29)
@@ -96,11 +106,6 @@ func (c *compiler) leaveFunction() {
 		c.pair(opLdpPost, x29, x30, sp, size)
 	} else if size != 0 {
 		c.addImm(size64, sp, sp, int64(size))
-	}
-	if f.Root {
-		c.op(opBr | opcode(x30<<5))
-	} else {
-		c.op(opRet | opcode(x30<<5))
 	}
 }
 

@@ -18,6 +18,8 @@ func (c *compiler) lookup(pc int) bool {
 	case catalog.MapPerCPUArray:
 		c.lookupPerCPUArray(m, l)
 		return true
+	case catalog.MapLPMTrie:
+		return c.lookupTrie(m, l)
 	case catalog.MapHash, catalog.MapLRUHash, catalog.MapPerCPUHash:
 		if m.KeySize%4 == 0 && m.KeySize <= code.MaxHashKey {
 			c.lookupHash(m, l)
@@ -94,7 +96,7 @@ func (c *compiler) lookupHash(m *catalog.MapDef, l code.Layout) {
 	c.hash(int32(m.KeySize), l.Seed)
 	c.logic(size32, opAndI, opAnd, x0, x5, int64(l.Mask))
 	c.movImm(x1, l.Buckets)
-	c.rrr(size64, opAdd|2<<10, x1, x1, x0) // x0, shifted by 2
+	c.rrr(size64, opAddLSL2, x1, x1, x0)
 	c.movImm(x3, l.Base)
 	c.bind(again)
 	c.access(size32, opLdr, x4, mem{x1, 0})

@@ -74,8 +74,8 @@ func Analyse(p *rewrite.Program) (*Facts, error) {
 		}
 		f.Rows[pc], f.Reads[pc], f.Writes[pc] = row, row.Reads(ins), row.Writes(ins)
 	}
-	for pc, ins := range p.Insns {
-		if start, ok := f.callback(pc); ok && ins.IsHelperCall() && ins.Imm == int32(catalog.FnLoop) {
+	for pc := range p.Insns {
+		if start, ok := f.loop(pc); ok {
 			called[start] = true // native code may call it
 		}
 	}
@@ -116,6 +116,14 @@ func (f *Facts) Callback(pc int) (i int, ok bool) {
 	return 0, false
 }
 
+// loop returns where the callback of the bpf_loop at pc begins, if that is plain to see.
+func (f *Facts) loop(pc int) (start int, ok bool) {
+	if ins := f.insns[pc]; !ins.IsHelperCall() || ins.Imm != int32(catalog.FnLoop) {
+		return 0, false
+	}
+	return f.callback(pc)
+}
+
 // callback looks for the load of R2 on the straight way to pc.
 func (f *Facts) callback(pc int) (start int, ok bool) {
 	for at := pc - 1; at >= 0 && !f.Target[at+1]; at-- {
@@ -137,7 +145,7 @@ func (f *Facts) frame(fn *Function) {
 		if f.Reads[pc].Has(isa.RFP) || ins.IsHelperCall() && ins.Imm == int32(catalog.FnTailCall) {
 			fn.Pointer = true
 		}
-		if ins.IsLocalCall() {
+		if _, loop := f.loop(pc); loop || ins.IsLocalCall() {
 			fn.Calls = true
 		}
 		if ins.Op == mayGoto && !fn.Counter {

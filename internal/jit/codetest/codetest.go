@@ -32,7 +32,7 @@ type Compiler struct {
 // Golden compiles the programs of testdata: BPF in, machine code out. Each has
 // lines with a #, which say what is known of it:
 //
-//	# bmi2              the processor's feature (bmi2, movbe, lzcnt, lse), or poll
+//	# bmi2              the processor's feature (bmi2, movbe, lzcnt, lse, page4, sync), or poll
 //	# stack 24          bytes of stack of the first function
 //	# func 5 16         a function begins at slot 5, with 16 bytes of stack; "callback" likewise
 //	# hash 3 4 8        at slot 3 a hash map with keys of 4 and values of 8 bytes is asked
@@ -101,6 +101,10 @@ func (c Compiler) text(t *testing.T, name, text string) string {
 			o.MOVBE = true
 		case "lse":
 			o.LSE = true
+		case "page4":
+			o.Page4 = true
+		case "sync":
+			o.Sync = true
 		case "poll":
 			o.Poll = true
 		case "guard":

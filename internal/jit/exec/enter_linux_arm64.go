@@ -40,7 +40,9 @@ var trap = [...]byte{0x00, 0x00, 0x20, 0xd4}
 type link struct{ LR uint64 }
 
 // Host returns the features of the processor at hand.
-func Host() Features { return Features{LSE: cpu.ARM64.HasATOMICS} }
+func Host() Features {
+	return Features{LSE: cpu.ARM64.HasATOMICS, Page4: unix.Getpagesize() == 4<<10, Sync: canSync()}
+}
 
 // Available says why native code cannot be run here; nil if it can.
 func Available() error { return allowed() }

@@ -104,6 +104,8 @@ type Features struct {
 	MOVBE bool // amd64: byte-swapping loads
 	LZCNT bool // amd64: counting leading zeroes
 	LSE   bool // arm64: atomic operations in one instruction
+	Page4 bool // arm64: pages have 4 KiB, which code for ring buffers counts on
+	Sync  bool // arm64: code installed meanwhile needs no ISB before it is entered
 }
 
 // Sites that every program has: its own come after them.
