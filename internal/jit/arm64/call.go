@@ -58,6 +58,13 @@ func (c *compiler) exitTo(k code.SiteKind, pc int, ins isa.Instruction, resume l
 	return s
 }
 
+// guard puts a barrier against speculation behind a check of what is inlined, where one is asked for.
+func (c *compiler) guard() {
+	if c.opts.Guard {
+		c.barrier()
+	}
+}
+
 // inline writes helpers that need no Go; false if id is none of them.
 func (c *compiler) inline(pc int, id catalog.HelperID) bool {
 	switch id {

@@ -45,6 +45,7 @@ func (c *compiler) tailCall(pc int, ins isa.Instruction) {
 	c.access(size32, opLdr, x12, mem{x2, code.MapMaxEntries})
 	c.rrr(size32, opSubs, xzr, x3, x12)
 	c.jumpIf(condHS, absent)
+	c.guard()
 	c.access(size64, opLdr, x12, mem{x2, code.MapBase})
 	c.rrr(size64, opAddUXTW3, x12, x12, x3)
 	c.access(size64, opLdr, x12, mem{x12, 0})

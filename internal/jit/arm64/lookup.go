@@ -12,19 +12,19 @@ import (
 func (c *compiler) lookup(pc int) bool {
 	m, l, ok := code.Lookup(c.prog, &c.opts, pc)
 	if !ok {
-		return false
+		return c.lookupInner(pc)
 	}
 	switch m.Type {
 	case catalog.MapPerCPUArray:
 		c.lookupPerCPUArray(m, l)
 		return true
+	case catalog.MapArrayOfMaps:
+		c.lookupMap(m, l)
+		return true
 	case catalog.MapLPMTrie:
 		return c.lookupTrie(m, l)
 	case catalog.MapHash, catalog.MapLRUHash, catalog.MapPerCPUHash:
-		if m.KeySize%4 == 0 && m.KeySize <= code.MaxHashKey {
-			c.lookupHash(m, l)
-			return true
-		}
+		return c.lookupHash(m, l)
 	}
 	return false
 }
@@ -45,9 +45,7 @@ func (c *compiler) lookupPerCPUArray(m *catalog.MapDef, l code.Layout) {
 	c.movImm(x0, 0)
 	c.cmpImm(size32, x3, int64(m.MaxEntries))
 	c.jumpIf(condHS, done)
-	if c.opts.Guard {
-		c.barrier()
-	}
+	c.guard()
 	c.movImm(x0, l.Base)
 	c.addProduct(x0, x3, uint64(l.ElemSize))
 	c.addCPU(x0, l)
@@ -91,13 +89,20 @@ func (c *compiler) addCPU(d reg, l code.Layout) {
 //	b.ne again                       another bucket's end
 //	absent: mov x0, #0
 //	done:
-func (c *compiler) lookupHash(m *catalog.MapDef, l code.Layout) {
+func (c *compiler) lookupHash(m *catalog.MapDef, l code.Layout) bool {
+	if m.KeySize%4 != 0 || m.KeySize > code.MaxHashKey {
+		return false
+	}
 	again, next, end, absent, done := c.label(), c.label(), c.label(), c.label(), c.label()
-	c.hash(int32(m.KeySize), l.Seed)
-	c.logic(size32, opAndI, opAnd, x0, x5, int64(l.Mask))
-	c.movImm(x1, l.Buckets)
-	c.rrr(size64, opAddLSL2, x1, x1, x0)
-	c.movImm(x3, l.Base)
+	if inner := m.Ptr == 0; inner {
+		c.bucketInner(int32(m.KeySize))
+	} else {
+		c.hash(int32(m.KeySize), l.Seed)
+		c.logic(size32, opAndI, opAnd, x0, x5, int64(l.Mask))
+		c.movImm(x1, l.Buckets)
+		c.rrr(size64, opAddLSL2, x1, x1, x0)
+		c.movImm(x3, l.Base)
+	}
 	c.bind(again)
 	c.access(size32, opLdr, x4, mem{x1, 0})
 	c.bind(next)
@@ -133,6 +138,7 @@ func (c *compiler) lookupHash(m *catalog.MapDef, l code.Layout) {
 	c.bind(absent)
 	c.movImm(x0, 0)
 	c.bind(done)
+	return true
 }
 
 // found makes the address of the value of the element at x13, number x14.
@@ -161,6 +167,11 @@ var hashRegs = [...]reg{x3, x4, x5}
 // of 4; the result is in w5. It uses x3, x4 and x12.
 func (c *compiler) hash(n int32, seed uint32) {
 	c.movImm(x3, uint64(code.HashInit(n, seed)))
+	c.hashKey(n)
+}
+
+// hashKey is hash from where w3 has what its words begin with.
+func (c *compiler) hashKey(n int32) {
 	c.mov(size32, x4, x3)
 	c.mov(size32, x5, x3)
 	off := int32(0)

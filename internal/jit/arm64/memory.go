@@ -75,9 +75,7 @@ func (c *compiler) probe(pc int, ins isa.Instruction) {
 	c.rrr(size64, opSub, x14, regOperand, x14)
 	c.rrr(size64, opSubs, xzr, x14, x15)
 	c.jumpIf(condHS, slow)
-	if c.opts.Guard {
-		c.barrier()
-	}
+	c.guard()
 	c.get(ins.Op, dst, mem{regOperand, 0})
 	c.bind(done)
 	c.late = append(c.late, func() {
