@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,10 +19,31 @@ import (
 type machine struct {
 	*maps.Config
 	scratch []*scratch
+
+	calls atomic.Uint64   // of run's functions so far
+	since []atomic.Uint64 // calls when a vCPU's run began, plus one; 0 between runs
+}
+
+// patience is how many calls a run may outlast: less than the elements a map has
+// in reserve, since one that waits for a processor for longer sees elements used
+// again, as it would in the kernel.
+const patience = 512
+
+// turn waits until no run is too old.
+func (m *machine) turn() {
+	now := m.calls.Add(1)
+	for i := range m.since {
+		for {
+			if s := m.since[i].Load(); s == 0 || int64(now-s) < patience {
+				break
+			}
+			runtime.Gosched()
+		}
+	}
 }
 
 func newMachine(t testing.TB, cpus int) *machine {
-	m := &machine{Config: &maps.Config{CPUs: cpus, Epoch: mem.NewEpoch(cpus)}}
+	m := &machine{Config: &maps.Config{CPUs: cpus, Epoch: mem.NewEpoch(cpus)}, since: make([]atomic.Uint64, cpus)}
 	for range cpus {
 		m.scratch = append(m.scratch, newScratch(t))
 	}
@@ -35,9 +57,12 @@ func (m *machine) run(n int, f func(cpu int, r *rand.Rand, s *scratch), beside .
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(12, uint64(cpu)))
 			for range n {
+				m.turn()
+				m.since[cpu].Store(m.calls.Load() + 1)
 				m.Epoch.Enter(cpu)
 				f(cpu, r, m.scratch[cpu])
 				m.Epoch.Leave(cpu)
+				m.since[cpu].Store(0)
 			}
 		})
 	}
@@ -45,6 +70,7 @@ func (m *machine) run(n int, f func(cpu int, r *rand.Rand, s *scratch), beside .
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(13, uint64(i)))
 			for range n {
+				m.turn()
 				g(r)
 			}
 		})
