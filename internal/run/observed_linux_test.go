@@ -121,18 +121,25 @@ func TestGDB(t *testing.T) {
 	if out, err := exec.Command("go", "test", "-c", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("go test -c: %v\n%s", err, out)
 	}
-	cmd := exec.Command(gdb, "-batch", "-nx",
-		"-ex", "handle SIGURG nostop noprint pass", "-ex", "handle SIGUSR2 stop nopass",
-		"-ex", "run", "-ex", "info functions bpf_prog_", "-ex", "x/2i "+symbol,
-		"--args", binary, "-test.run", "^TestGDB$")
-	cmd.Env = append(os.Environ(), gdbChild+"=1", "GOMAXPROCS=1")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("gdb: %v\n%s", err, out)
+	// gdb now and then misses the event that tells of code, when threads begin at
+	// that moment: one try in ten. What is not registered it misses every time.
+	var out []byte
+	for range 5 {
+		cmd := exec.Command(gdb, "-batch", "-nx",
+			"-ex", "handle SIGURG nostop noprint pass", "-ex", "handle SIGUSR2 stop nopass",
+			"-ex", "run", "-ex", "info functions bpf_prog_", "-ex", "x/2i "+symbol,
+			"--args", binary, "-test.run", "^TestGDB$")
+		cmd.Env = append(os.Environ(), gdbChild+"=1", "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1")
+		var err error
+		out, err = cmd.CombinedOutput()
+		if strings.Contains(string(out), "_gone") {
+			break
+		}
+		if err == nil && strings.Contains(string(out), "<"+symbol+">:\tmov    $0x7,%eax") {
+			return
+		}
 	}
-	if !strings.Contains(string(out), "<"+symbol+">:\tmov    $0x7,%eax") || strings.Contains(string(out), "_gone") {
-		t.Errorf("gdb does not know the code:\n%s", out)
-	}
+	t.Errorf("gdb does not know the code, or knows code that is gone:\n%s", out)
 }
 
 // named is a program with a name.
