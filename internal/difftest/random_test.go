@@ -163,3 +163,28 @@ func TestGeneratorDrawsEveryForm(t *testing.T) {
 		}
 	}
 }
+
+// TestRecordedAlike: programs of which a verifier that records states once
+// thought otherwise than one that does not.
+func TestRecordedAlike(t *testing.T) {
+	for _, seed := range []uint64{3000015789, 3000027496, 10012670} {
+		c := Generate(seed)
+		var verdicts []bool
+		var names []string
+		for _, e := range Engines() {
+			if e.Available() != nil {
+				continue
+			}
+			o, err := e.Run(c)
+			if r := (*Refusal)(nil); err != nil && !errors.As(err, &r) {
+				t.Fatalf("seed %d: %s: %v", seed, e.Name(), err)
+			}
+			if o != nil {
+				o.Close()
+			}
+			if verdicts, names = append(verdicts, err == nil), append(names, e.Name()); verdicts[0] != (err == nil) {
+				t.Errorf("seed %d: %s and %s disagree", seed, names[0], e.Name())
+			}
+		}
+	}
+}

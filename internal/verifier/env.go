@@ -1,8 +1,6 @@
 package verifier
 
 import (
-	"errors"
-
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/catalog"
@@ -140,13 +138,19 @@ type pendingPath struct {
 
 // Verify decides whether p may run. A refusal is an *Error.
 func Verify(p *Program, o Options) (*Result, error) {
+	record := o.States
+	o.States = false
 	r, err := verifyTraced(p, o)
-	if o.States && errors.Is(err, errno.E2BIG) {
-		// Recording prunes less: what needs too much of it goes unrecorded.
-		o.States = false
-		r, err = verifyTraced(p, o)
+	if err != nil || !record {
+		return r, err
 	}
-	return r, err
+	// Recording prunes less, and may come to what nobody would look at: the verdict
+	// and all other facts are those without it.
+	o.States, o.LogLevel, o.Visits = true, 0, false
+	if recorded, err := verify(p, o, nil); err == nil {
+		r.States = recorded.States
+	}
+	return r, nil
 }
 
 // verifyTraced verifies p a second time where the first showed that it takes
