@@ -1,0 +1,250 @@
+package bpfsys
+
+import (
+	"encoding/binary"
+	"slices"
+	"unsafe"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/run"
+)
+
+// attachPlace finds the place PROG_ATTACH, PROG_DETACH and PROG_QUERY speak of.
+// Only devices have one: nothing else is there to attach to.
+func (c *call) attachPlace(target int32, attach catalog.AttachType) (place, errno.Errno) {
+	switch attach {
+	case catalog.AttachTCXIngress, catalog.AttachTCXEgress:
+		if !c.s.device(uint32(target)) {
+			return place{}, errno.ENODEV
+		}
+		return place{LinkTCX, uint64(uint32(target)), attach}, 0
+	}
+	return place{}, errno.EINVAL
+}
+
+// progAttach follows bpf_prog_attach.
+func (c *call) progAttach() (int32, errno.Errno) {
+	a := as[progAttach](&c.attr)
+	attach := catalog.AttachType(a.AttachType)
+	t := catalog.AttachesProg(attach)
+	if t == catalog.ProgUnspec {
+		return 0, errno.EINVAL
+	}
+	mprog := t == catalog.ProgSchedCls
+	if mprog && a.AttachFlags&^attachMprog != 0 || !mprog && a.AttachFlags&^cgroupAttach != 0 {
+		return 0, errno.EINVAL
+	}
+	p, f, e := open[*run.Program](c, a.AttachBpfFd)
+	if e != 0 {
+		return 0, e
+	}
+	defer f.Put()
+	if p.Info.Type != t {
+		return 0, errno.EINVAL
+	}
+	if e := c.s.attachable(p, attach); e != 0 {
+		return 0, e
+	}
+	if !mprog {
+		c.s.unserved("skep run", "attaching a %s program", p.Info.Type)
+		return 0, errno.EBADF
+	}
+	at, e := c.attachPlace(a.TargetFd, attach)
+	if e != 0 {
+		return 0, e
+	}
+	rel := a.RelativeFd
+	if a.AttachFlags&attachReplace != 0 {
+		rel = a.ReplaceBpfFd
+	}
+	h := &c.s.hooks
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	ch := h.chainAt(at)
+	i, replace, e := c.position(ch, p, a.AttachFlags, rel, a.ExpectedRevision, false)
+	if e != 0 {
+		return 0, e
+	}
+	if replace && ch.entries[i].link != nil {
+		return 0, errno.EBUSY
+	}
+	p.Acquire()
+	ent := &entry{prog: p, flags: a.AttachFlags}
+	if replace {
+		ch.entries[i].prog.Close()
+		ch.entries[i] = ent
+	} else {
+		ch.entries = slices.Insert(ch.entries, i, ent)
+	}
+	ch.revision++
+	return 0, 0
+}
+
+// cgroupAttach are the flags of attachments to control groups and sockets.
+const cgroupAttach = 1<<0 | 1<<1 | attachReplace | attachBefore | attachAfter | attachID | 1<<6 | attachLink
+
+// progDetach follows bpf_prog_detach.
+func (c *call) progDetach() (int32, errno.Errno) {
+	a := as[progAttach](&c.attr)
+	attach := catalog.AttachType(a.AttachType)
+	t := catalog.AttachesProg(attach)
+	if t == catalog.ProgUnspec || t == catalog.ProgLircMode2 {
+		return 0, errno.EINVAL
+	}
+	if t != catalog.ProgSchedCls {
+		return 0, errno.EBADF
+	}
+	if a.AttachFlags&^attachMprog != 0 {
+		return 0, errno.EINVAL
+	}
+	var p *run.Program
+	if a.AttachBpfFd != 0 {
+		o, f, e := open[*run.Program](c, a.AttachBpfFd)
+		if e != 0 {
+			return 0, e
+		}
+		defer f.Put()
+		if p = o; p.Info.Type != t {
+			return 0, errno.EINVAL
+		}
+	}
+	at, e := c.attachPlace(a.TargetFd, attach)
+	if e != 0 {
+		return 0, e
+	}
+	if e := c.revisionAt(at, a.ExpectedRevision); e != 0 {
+		return 0, e
+	}
+	if !c.s.hooks.remove(at, func(e *entry) bool { return e.link == nil && (p == nil || e.prog == p) }) {
+		return 0, errno.ENOENT
+	}
+	return 0, 0
+}
+
+func (c *call) revisionAt(at place, want uint64) errno.Errno {
+	h := &c.s.hooks
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if ch := h.at[at]; ch == nil || len(ch.entries) == 0 {
+		return errno.ENOENT
+	} else if want != 0 && want != ch.revision {
+		return errno.ESTALE
+	}
+	return 0
+}
+
+// progQuery follows bpf_prog_query.
+func (c *call) progQuery() (int32, errno.Errno) {
+	a := as[progQuery](&c.attr)
+	if !c.who.can(CapNetAdmin) {
+		return 0, errno.EPERM
+	}
+	if a.QueryFlags&^1 != 0 { // BPF_F_QUERY_EFFECTIVE
+		return 0, errno.EINVAL
+	}
+	attach := catalog.AttachType(a.AttachType)
+	switch t := catalog.AttachesProg(attach); t {
+	case catalog.ProgUnspec, catalog.ProgLircMode2:
+		return 0, errno.EINVAL
+	case catalog.ProgSchedCls:
+	default:
+		return 0, c.queryNothing(a, t)
+	}
+	at, e := c.attachPlace(a.TargetFd, attach)
+	if e != 0 {
+		return 0, e
+	}
+	if a.QueryFlags != 0 || a.AttachFlags != 0 {
+		return 0, errno.EINVAL
+	}
+	h := &c.s.hooks
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	ch := h.at[at]
+	if ch == nil {
+		ch = &chain{revision: 1}
+	}
+	var progs, links, none []byte
+	for _, ent := range ch.entries {
+		var pid, lid uint32
+		if p := ent.program(); p != nil {
+			pid = p.ID()
+			p.Close()
+		}
+		if ent.link != nil {
+			lid = ent.link.id
+		}
+		progs, links = append(progs, u32bytes(pid)...), append(links, u32bytes(lid)...)
+		none = append(none, 0, 0, 0, 0)
+	}
+	if e := c.put(unsafe.Offsetof(a.AttachFlags), u32bytes(0)); e != 0 {
+		return 0, e
+	}
+	if e := c.put(unsafe.Offsetof(a.Revision), binary.NativeEndian.AppendUint64(nil, ch.revision)); e != 0 {
+		return 0, e
+	}
+	if e := c.put(unsafe.Offsetof(a.Count), u32bytes(uint32(len(ch.entries)))); e != 0 {
+		return 0, e
+	}
+	if a.Count == 0 || a.ProgIds == 0 || len(ch.entries) == 0 {
+		return 0, 0
+	}
+	n := 4 * min(int(a.Count), len(ch.entries))
+	for _, out := range []struct {
+		to   uint64
+		data []byte
+	}{{a.ProgIds, progs}, {a.ProgAttachFlags, none}, {a.LinkIds, links}, {a.LinkAttachFlags, none}} {
+		if out.to == 0 {
+			continue
+		}
+		if e := c.write(out.to, out.data[:n]); e != 0 {
+			return 0, e
+		}
+	}
+	if int(a.Count) < len(ch.entries) {
+		return 0, errno.ENOSPC
+	}
+	return 0, 0
+}
+
+// Magic numbers of the file systems whose files are places to attach to (uapi/linux/magic.h).
+const (
+	cgroup2Magic = 0x63677270
+	nsfsMagic    = 0x6e736673
+)
+
+// queryNothing answers for places that nothing of ours is ever attached to:
+// control groups, network namespaces, sockmaps.
+func (c *call) queryNothing(a *progQuery, t catalog.ProgType) errno.Errno {
+	want, wrong := int64(cgroup2Magic), errno.EBADF
+	switch {
+	case t.InCGroup():
+	case t == catalog.ProgFlowDissector || t == catalog.ProgSkLookup:
+		want, wrong = nsfsMagic, errno.EINVAL
+	case t == catalog.ProgSkMsg || t == catalog.ProgSkSKB: // of sockmaps, which there are none of
+		want, wrong = -1, errno.EINVAL
+	default:
+		return errno.EINVAL
+	}
+	f, e := c.who.Files.File(a.TargetFd)
+	if e != 0 {
+		return errno.EBADF
+	}
+	if f != nil {
+		defer f.Put()
+		if _, isMap := f.object.(Map); isMap && want < 0 {
+			return errno.EOPNOTSUPP
+		}
+		return wrong
+	}
+	if c.who.Files.Magic(a.TargetFd) != want {
+		return wrong
+	}
+	for _, off := range []uintptr{unsafe.Offsetof(a.AttachFlags), unsafe.Offsetof(a.Count)} {
+		if e := c.put(off, u32bytes(0)); e != 0 {
+			return e
+		}
+	}
+	return 0
+}
