@@ -165,9 +165,10 @@ func TestGeneratorDrawsEveryForm(t *testing.T) {
 }
 
 // TestRecordedAlike: programs of which a verifier that records states once
-// thought otherwise than one that does not.
+// thought otherwise than one that does not, and one that left what it had recorded
+// (a number filled with its sign stayed linked to the one that was spilled).
 func TestRecordedAlike(t *testing.T) {
-	for _, seed := range []uint64{3000015789, 3000027496, 10012670} {
+	for _, seed := range []uint64{3000015789, 3000027496, 10012670, 5000024002} {
 		c := Generate(seed)
 		var verdicts []bool
 		var names []string

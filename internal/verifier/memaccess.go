@@ -111,6 +111,11 @@ func (e *env) narrow(a access) {
 	}
 	if d := &e.regs()[a.val]; d.typ == scalarValue {
 		if a.sx {
+			// A negative number is another one than the low bytes it was filled from,
+			// which the kernel forgets.
+			if d.umax >= 1<<(8*a.size-1) {
+				d.clearID()
+			}
 			d.signExtend(a.size)
 		} else {
 			d.truncate(a.size)

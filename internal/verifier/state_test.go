@@ -41,6 +41,7 @@ import (
 // Several may follow each other where they are about a number. R9 and R10 are
 // the harness's. There is a post line for each state that comes to the end of the
 // body, a taken line for each that goes to label taken, in the order of the log.
+// With kernel: and why: lines the kernel's states are others.
 type pre struct {
 	reg   int
 	words string
