@@ -12,6 +12,7 @@ import (
 
 	"github.com/skep-bpf/skep/image"
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/run"
 	"github.com/skep-bpf/skep/internal/verifier"
 )
 
@@ -53,7 +54,7 @@ func Open(path string, kernel *btf.Spec, cpus int) (*Object, error) {
 func (o *Object) Program(p *image.Program) *verifier.Program {
 	vp := &verifier.Program{
 		Name: p.Name, Type: p.Type, Attach: p.Attach, Flags: p.Flags | o.Flags[p.Name], Insns: p.Insns,
-		GPL: gpl(o.Image.License), BTF: o.Image.BTF, KernelBTF: o.kernel, AttachTo: p.AttachTo,
+		GPL: run.GPLCompatible(o.Image.License), BTF: o.Image.BTF, KernelBTF: o.kernel, AttachTo: p.AttachTo,
 		HasSymbol: o.HasSymbol,
 		MapByFD:   func(int32) *catalog.MapDef { return nil },
 		MapByIdx: func(i int32) *catalog.MapDef {
@@ -70,15 +71,6 @@ func (o *Object) Program(p *image.Program) *verifier.Program {
 		vp.Lines = append(vp.Lines, verifier.LineInfo{Slot: l.Slot, File: l.File, Line: l.Line, LineNo: l.LineNo, Column: l.Column})
 	}
 	return vp
-}
-
-// gpl follows license_is_gpl_compatible (include/linux/license.h).
-func gpl(license string) bool {
-	switch license {
-	case "GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL":
-		return true
-	}
-	return false
 }
 
 // An Answer is what one verifier said of a program.
