@@ -532,3 +532,31 @@ func (e *env) btfResult(r0 *reg, h *helperRow, meta *callMeta, flags regType) *E
 }
 
 func hasSuffix(name, suffix string) bool { return strings.HasSuffix(name, suffix) }
+
+// kindName is the kernel's name of a type's kind.
+func kindName(t btf.Type) string {
+	switch t := t.(type) {
+	case *btf.Int:
+		return "INT"
+	case *btf.Pointer:
+		return "PTR"
+	case *btf.Array:
+		return "ARRAY"
+	case *btf.Struct:
+		return "STRUCT"
+	case *btf.Union:
+		return "UNION"
+	case *btf.Enum:
+		if t.Size > 4 {
+			return "ENUM64"
+		}
+		return "ENUM"
+	case *btf.Fwd:
+		return "FWD"
+	case *btf.FuncProto:
+		return "FUNC_PROTO"
+	case *btf.Float:
+		return "FLOAT"
+	}
+	return "UNKNOWN"
+}

@@ -344,7 +344,7 @@ func (e *env) protoResult(r0 *reg, target btf.Type, meta *kfuncMeta) *Error {
 	if size == 0 {
 		n, err := btf.Sizeof(target)
 		if err != nil || n == 0 {
-			return e.refuse(errno.EINVAL, "kernel function %s returns pointer type %s %s is not supported", meta.k.name, btfKind(target), target.TypeName())
+			return e.refuse(errno.EINVAL, "kernel function %s returns pointer type %s %s is not supported", meta.k.name, kindName(target), target.TypeName())
 		}
 		size, ro = uint64(n), true
 	}

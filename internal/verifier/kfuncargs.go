@@ -29,7 +29,7 @@ func (e *env) checkKfuncArgs(meta *kfuncMeta) *Error {
 		case *btf.Pointer:
 			used, err = e.kfuncPointer(i, ps, meta)
 		default:
-			err = e.refuse(errno.EINVAL, "Unrecognized arg#%d type %s", i, btfKind(t))
+			err = e.refuse(errno.EINVAL, "Unrecognized arg#%d type %s", i, kindName(t))
 		}
 		if err != nil {
 			return err
@@ -260,7 +260,7 @@ func (e *env) kfuncBTF(i int, n isa.Register, r *reg, target btf.Type, meta *kfu
 		if _, void := target.(*btf.Void); void {
 			return nil
 		}
-		return e.refuse(errno.EINVAL, "kernel function %s args#%d pointer type %s %s is not supported", meta.k.name, i, btfKind(target), target.TypeName())
+		return e.refuse(errno.EINVAL, "kernel function %s args#%d pointer type %s %s is not supported", meta.k.name, i, kindName(target), target.TypeName())
 	}
 	if err := e.checkTrusted(n, r, flags); err != nil {
 		return err
@@ -300,7 +300,7 @@ func (e *env) kfuncStruct(i int, n isa.Register, r *reg, target btf.Type, meta *
 			got = have.name
 		}
 		return e.refuse(errno.EINVAL, "kernel function %s args#%d expected pointer to %s %s but R%d has a pointer to STRUCT %s",
-			meta.k.name, i, btfKind(target), want.name, n, got)
+			meta.k.name, i, kindName(target), want.name, n, got)
 	}
 	return nil
 }
@@ -321,16 +321,16 @@ func (e *env) kfuncMem(i int, n isa.Register, ps []btf.FuncParam, target btf.Typ
 	r := &e.regs()[n]
 	if !sized {
 		if !isScalarType(target, 0) {
-			return 0, e.refuse(errno.EINVAL, "arg#%d pointer type %s %s must point to scalar, or struct with scalar", i, btfKind(target), target.TypeName())
+			return 0, e.refuse(errno.EINVAL, "arg#%d pointer type %s %s must point to scalar, or struct with scalar", i, kindName(target), target.TypeName())
 		}
 		size, err := btf.Sizeof(target)
 		if err != nil {
-			return 0, e.refuse(errno.EINVAL, "arg#%d reference type('%s %s') size cannot be determined: %d", i, btfKind(target), target.TypeName(), -22)
+			return 0, e.refuse(errno.EINVAL, "arg#%d reference type('%s %s') size cannot be determined: %d", i, kindName(target), target.TypeName(), -22)
 		}
 		return 1, e.checkMemArg(n, r, size)
 	}
 	if _, void := target.(*btf.Void); !void && !isScalarType(target, 0) {
-		return 0, e.refuse(errno.EINVAL, "arg#%d pointer type %s %s must point to void, scalar, or struct with scalar", i, btfKind(target), target.TypeName())
+		return 0, e.refuse(errno.EINVAL, "arg#%d pointer type %s %s must point to void, scalar, or struct with scalar", i, kindName(target), target.TypeName())
 	}
 	size := &e.regs()[n+1]
 	if size.typ != scalarValue {

@@ -78,7 +78,7 @@ func (e *env) readArg(s *subprog, i int, p btf.FuncParam) (subArg, *Error) {
 			}
 			return subArg{kind: catalog.ArgAnything}, nil
 		}
-		return subArg{}, e.refuse(errno.EINVAL, "Arg#%d type %s in %s() is not supported yet.", i, btfKind(t), s.name)
+		return subArg{}, e.refuse(errno.EINVAL, "Arg#%d type %s in %s() is not supported yet.", i, kindName(t), s.name)
 	}
 	target := btf.UnderlyingType(ptr.Target)
 	nullable := !tags["nonnull"]
@@ -98,7 +98,7 @@ func (e *env) readArg(s *subprog, i int, p btf.FuncParam) (subArg, *Error) {
 		}
 		k := e.kernelStruct(name)
 		if k == nil {
-			return subArg{}, e.refuse(errno.ENOENT, "arg#%d reference type('%s %s') has no matches", i, btfKind(target), target.TypeName())
+			return subArg{}, e.refuse(errno.ENOENT, "arg#%d reference type('%s %s') has no matches", i, kindName(target), target.TypeName())
 		}
 		kind := catalog.ArgBTFID.With(catalog.Trusted)
 		if tags["untrusted"] {
@@ -116,7 +116,7 @@ func (e *env) readArg(s *subprog, i int, p btf.FuncParam) (subArg, *Error) {
 	}
 	size, err := btf.Sizeof(target)
 	if err != nil {
-		return subArg{}, e.refuse(errno.EINVAL, "arg#%d reference type('%s %s') size cannot be determined: %d", i, btfKind(target), target.TypeName(), -22)
+		return subArg{}, e.refuse(errno.EINVAL, "arg#%d reference type('%s %s') size cannot be determined: %d", i, kindName(target), target.TypeName(), -22)
 	}
 	if _, void := target.(*btf.Void); void {
 		return subArg{}, e.refuse(errno.EINVAL, "arg#%d reference type('UNKNOWN ') size cannot be determined: %d", i, -22)
@@ -135,33 +135,6 @@ func isPlain(t btf.Type) bool {
 		return true
 	}
 	return false
-}
-
-// btfKind names a type's kind as the kernel does.
-func btfKind(t btf.Type) string {
-	switch t.(type) {
-	case *btf.Void:
-		return "UNKNOWN"
-	case *btf.Int:
-		return "INT"
-	case *btf.Pointer:
-		return "PTR"
-	case *btf.Array:
-		return "ARRAY"
-	case *btf.Struct:
-		return "STRUCT"
-	case *btf.Union:
-		return "UNION"
-	case *btf.Enum:
-		return "ENUM"
-	case *btf.Fwd:
-		return "FWD"
-	case *btf.FuncProto:
-		return "FUNC_PROTO"
-	case *btf.Float:
-		return "FLOAT"
-	}
-	return "UNKNOWN"
 }
 
 // isCtxType reports whether a pointer's type is the program type's context (btf_is_prog_ctx_type).

@@ -425,34 +425,6 @@ func isIntPtr(p *btf.Pointer) bool {
 	return ok
 }
 
-// kindName is the kernel's name of a type's kind.
-func kindName(t btf.Type) string {
-	switch t := t.(type) {
-	case *btf.Int:
-		return "INT"
-	case *btf.Pointer:
-		return "PTR"
-	case *btf.Array:
-		return "ARRAY"
-	case *btf.Struct:
-		return "STRUCT"
-	case *btf.Union:
-		return "UNION"
-	case *btf.Enum:
-		if t.Size > 4 {
-			return "ENUM64"
-		}
-		return "ENUM"
-	case *btf.Fwd:
-		return "FWD"
-	case *btf.FuncProto:
-		return "FUNC_PROTO"
-	case *btf.Float:
-		return "FLOAT"
-	}
-	return "UNKNOWN"
-}
-
 func nameOf(t btf.Type) string {
 	if n := t.TypeName(); n != "" {
 		return n
