@@ -294,9 +294,11 @@ func (l *loader) verifierProgram(ip *image.Program) *verifier.Program {
 		KernelBTF: l.m.kernelBTF(),
 		AttachTo:  ip.AttachTo,
 	}
+	vp.Funcs = slices.Grow(vp.Funcs, len(ip.Funcs)) // nil where there are none
 	for _, f := range ip.Funcs {
 		vp.Funcs = append(vp.Funcs, verifier.FuncInfo{Slot: f.Slot, Func: f.Func})
 	}
+	vp.Lines = slices.Grow(vp.Lines, len(ip.Lines))
 	for _, ln := range ip.Lines {
 		vp.Lines = append(vp.Lines, verifier.LineInfo{
 			Slot: ln.Slot, File: ln.File, Line: ln.Line, LineNo: ln.LineNo, Column: ln.Column,

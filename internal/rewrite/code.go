@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/verifier"
@@ -28,9 +29,9 @@ func (e *Error) Error() string { return fmt.Sprintf("insn %d: %v", e.Slot, e.Err
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// place is somewhere jumps can go: a label in the list of nodes. Places 0 to
-// n−1 are the slots of the verified program; those of functions and of passes
-// follow.
+// place is somewhere jumps can go: a label in the list of nodes, where one does go
+// there. Places 0 to n−1 are the slots of the verified program; those of functions and of
+// passes follow.
 type place int32
 
 const nowhere place = -1
@@ -51,14 +52,16 @@ type node struct {
 //	  st …        (a prologue, inserted by a pass)
 //	label 0       slot 0: jumps arrive here
 //	  r6 = r1
-//	label 1
+//	  …
+//	label 7       slot 7: a jump arrives here, too
 //	  …
 type code struct {
 	prog     *verifier.Program
 	facts    *verifier.Result
 	kind     *catalog.ProgKind // nil when the type is unknown
 	nodes    []node
-	out      []node // the list the running pass writes
+	out      []node // what the running pass writes
+	spare    []node // room for the next one's
 	cur      int32  // orig of what the pass emits
 	places   place  // how many there are
 	subprogs []verifier.Subprog
@@ -88,13 +91,19 @@ func newCode(p *verifier.Program, facts *verifier.Result) *code {
 		}
 		return f
 	}
-	c.nodes = make([]node, 0, 2*n+len(c.subprogs))
+	labels, count := targets(p.Insns)
+	c.nodes = make([]node, 0, n+n/4+count+2*len(c.subprogs))
+	next := 0 // function
 	for pc := 0; pc < n; pc++ {
 		ins := p.Insns[pc]
-		if f, ok := starts[pc]; ok {
-			c.nodes = append(c.nodes, node{orig: int32(pc), to: nowhere, at: f})
+		if next < len(c.subprogs) && c.subprogs[next].Start == pc {
+			c.nodes = append(c.nodes, node{orig: int32(pc), to: nowhere, at: c.entry[next]})
+			labels[pc] = true
+			next++
 		}
-		c.nodes = append(c.nodes, node{orig: int32(pc), to: nowhere, at: place(pc)})
+		if labels[pc] {
+			c.nodes = append(c.nodes, node{orig: int32(pc), to: nowhere, at: place(pc)})
+		}
 		x := node{ins: ins, orig: int32(pc), to: nowhere, at: nowhere}
 		switch {
 		case ins.IsLoadImm64():
@@ -118,6 +127,21 @@ func isJump(ins isa.Instruction) bool {
 	return ins.Op.Class().IsJump() && !ins.IsExit() && ins.Op.JumpOp() != isa.Call && ins.Op != isa.Opcode(isa.ClassJMP)|isa.Ja|isa.SrcX
 }
 
+// targets marks the slots that jumps go to, and counts the jumps.
+func targets(insns []isa.Instruction) (at []bool, jumps int) {
+	at = make([]bool, len(insns))
+	for pc := 0; pc < len(insns); pc++ {
+		switch ins := insns[pc]; {
+		case ins.IsLoadImm64():
+			pc++
+		case !ins.IsLocalCall() && isJump(ins):
+			at[pc+1+ins.JumpOffset()] = true
+			jumps++
+		}
+	}
+	return at, jumps
+}
+
 func (c *code) newPlace() place {
 	c.places++
 	return c.places - 1
@@ -126,23 +150,36 @@ func (c *code) newPlace() place {
 // fact is what the verifier found for the instruction x: nothing, where a pass has made it.
 func (c *code) fact(x *node) *verifier.InsnFacts {
 	if x.made {
-		return &verifier.InsnFacts{Seen: true}
+		return &noFacts
 	}
 	return &c.facts.Insns[x.orig]
 }
 
+var noFacts = verifier.InsnFacts{Seen: true}
+
 // rewrite runs f over all instructions. f emits what shall stand in x's place
-// and returns true, or returns false to leave x as it is.
+// and returns true, or returns false to leave x as it is. A pass that changes
+// nothing writes nothing.
 func (c *code) rewrite(f func(x *node) bool) {
-	c.out = make([]node, 0, len(c.nodes)+len(c.nodes)/4)
+	c.out = c.spare[:0]
+	done, changed := 0, false // of nodes, those that out has already
 	for i := range c.nodes {
 		x := &c.nodes[i]
+		before := len(c.out)
 		c.cur = x.orig
 		if x.at != nowhere || !f(x) {
-			c.out = append(c.out, *x)
+			continue
 		}
+		if !changed {
+			c.out, changed = slices.Grow(c.out, len(c.nodes)+len(c.nodes)/4), true
+		}
+		c.out = slices.Insert(c.out, before, c.nodes[done:i]...)
+		done = i + 1
 	}
-	c.nodes = c.out
+	if changed {
+		c.out = append(c.out, c.nodes[done:]...)
+		c.nodes, c.spare = c.out, c.nodes
+	}
 }
 
 // emit writes instructions of one slot that jump nowhere.
@@ -204,14 +241,20 @@ func (c *code) layout() (*Program, error) {
 		Insns: make([]isa.Instruction, 0, size), Orig: make([]int32, 0, size), First: make([]bool, size),
 		Subprogs: c.subprogs, Source: c.prog, Facts: c.facts,
 	}
+	begun := int32(nowhere) // the slot whose expansion the nodes belong to
 	for i := range c.nodes {
 		x := &c.nodes[i]
 		if x.at != nowhere {
+			switch {
+			case x.at == place(x.orig): // behind a prologue
+				begun = int32(nowhere)
+			case c.isEntry(x.at): // before it
+				begun = x.orig
+			}
 			continue
 		}
 		pc := len(p.Insns)
-		// Places of slots come before all others: the label of x.orig marks where its expansion begins.
-		p.First[pc] = pos[x.orig] == pc
+		p.First[pc], begun = x.orig != begun, x.orig
 		ins := x.ins
 		if x.to != nowhere {
 			if pos[x.to] < 0 {
@@ -235,6 +278,12 @@ func (c *code) layout() (*Program, error) {
 		}
 	}
 	return p, nil
+}
+
+// isEntry reports whether p is where calls of a function arrive.
+func (c *code) isEntry(p place) bool {
+	n := place(len(c.prog.Insns)) // entries come first behind the slots
+	return p >= n && p < n+place(len(c.entry))
 }
 
 // aim points a jump, call or function address delta slots ahead of the next

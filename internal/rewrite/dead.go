@@ -48,17 +48,21 @@ func isConditional(ins isa.Instruction) bool {
 // removeNops takes out jumps to where the run goes anyway (opt_remove_nops).
 func removeNops(c *code) {
 	const goto16 = isa.Opcode(isa.ClassJMP) | isa.Ja
-	nop := make(map[*node]bool)
-	for i := range c.nodes {
-		x := &c.nodes[i]
-		if x.ins.Op != goto16 || x.to == nowhere {
-			continue
+	i := -1
+	c.rewrite(func(x *node) bool {
+		for i++; &c.nodes[i] != x; i++ { // rewrite calls for instructions only
 		}
-		for j := i + 1; j < len(c.nodes) && c.nodes[j].at != nowhere; j++ {
-			if c.nodes[j].at == x.to {
-				nop[x] = true
+		if x.ins.Op != goto16 || x.to == nowhere {
+			return false
+		}
+		for _, behind := range c.nodes[i+1:] {
+			if behind.at == nowhere {
+				break
+			}
+			if behind.at == x.to {
+				return true
 			}
 		}
-	}
-	c.rewrite(func(x *node) bool { return nop[x] })
+		return false
+	})
 }

@@ -15,7 +15,7 @@ const maxLoops = 8 << 20
 //	*(u64 *)(r10 - depth) = rax
 func expandMayGoto(c *code) {
 	depth := make([]int, len(c.subprogs)) // of functions with a counter: where it lies
-	fn := 0
+	fn, found := 0, false
 	for i := range c.nodes {
 		x := &c.nodes[i]
 		for fn+1 < len(c.subprogs) && int(x.orig) >= c.subprogs[fn+1].Start {
@@ -24,7 +24,11 @@ func expandMayGoto(c *code) {
 		if x.at == nowhere && isMayGoto(x.ins) && depth[fn] == 0 {
 			depth[fn] = (c.subprogs[fn].StackDepth+7)&^7 + 8
 			c.subprogs[fn].StackDepth = depth[fn]
+			found = true
 		}
+	}
+	if !found {
+		return
 	}
 	c.out = make([]node, 0, len(c.nodes))
 	fn = -1

@@ -33,7 +33,7 @@ type compiler struct {
 	facts *code.Facts
 	funcs []function
 
-	// What one pass builds.
+	// What is being built.
 	fn    *function
 	out   label // the retpoline behind all exits
 	sites []site
@@ -75,7 +75,7 @@ func Compile(p *rewrite.Program, o code.Options) (*code.Object, error) {
 	for i := range facts.Functions {
 		c.funcs = append(c.funcs, function{Function: &facts.Functions[i]})
 	}
-	if c.converge(); c.err != nil {
+	if c.write(); c.err != nil {
 		return nil, c.err
 	}
 	out := &code.Object{Text: c.code, Slots: c.at[:len(c.insns)]}
@@ -94,37 +94,15 @@ func Compile(p *rewrite.Program, o code.Options) (*code.Object, error) {
 	return out, nil
 }
 
-// converge writes the code until all places are where the pass before had them.
-// Jumps are written long until they are known to reach, so that each pass can
-// only shrink, and the passes come to an end.
-func (c *compiler) converge() {
-	for {
-		c.reset()
-		c.pass()
-		if c.err != nil || equal(c.at, c.prev) {
-			return
-		}
+// write writes the whole program. Label n is slot n.
+func (c *compiler) write() {
+	n := len(c.insns)
+	c.at = make([]int, n, n+n/8+16)
+	c.code = make([]byte, 0, 5*n+64)
+	for i := range c.at {
+		c.at[i] = -1
 	}
-}
-
-func equal(a, b []int) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// pass writes the whole program. Label n is slot n.
-func (c *compiler) pass() {
-	c.sites = append(c.sites[:0], site{code.Site{Kind: code.Finish}, none, none}, site{code.Site{Kind: code.Returned}, none, none})
-	for range c.insns {
-		c.label()
-	}
+	c.sites = append(c.sites, site{code.Site{Kind: code.Finish}, none, none}, site{code.Site{Kind: code.Returned}, none, none})
 	for i := range c.funcs {
 		c.funcs[i].entry = c.label()
 		c.funcs[i].leave = none
@@ -135,13 +113,16 @@ func (c *compiler) pass() {
 	for i := range c.funcs {
 		c.fn = &c.funcs[i]
 		c.enterFunction()
-		for pc := c.fn.Start; pc < c.fn.End && c.err == nil; {
+		for pc := c.fn.Start; pc < c.fn.End; {
 			c.bind(label(pc))
 			c.zero, c.next = c.next, zeroFlag{}
 			if c.facts.Target[pc] {
 				c.zext, c.zero = 0, zeroFlag{}
 			}
 			next := c.lower(pc)
+			if c.err != nil {
+				return
+			}
 			for pc++; pc < next; pc++ {
 				c.bind(label(pc))
 			}
@@ -155,6 +136,7 @@ func (c *compiler) pass() {
 		c.bind(c.out)
 		c.jumpMem(context(exec.OffExit))
 	}
+	c.relax()
 }
 
 // lower writes the instruction at pc, and those after it that were fused with it,

@@ -113,59 +113,28 @@ const (
 // label is a place in the code.
 type label int
 
-// assembler writes machine code. As the length of a jump depends on where its
-// target comes to lie, code is written several times: each pass knows the
-// places of the one before and can only shrink (see compiler.converge).
+// assembler writes machine code. How long a jump is depends on where its target
+// comes to lie: all are written long, and relax makes short ones of those that reach.
 type assembler struct {
-	code []byte
-	at   []int // of labels, in this pass; -1: not yet
-	prev []int // in the pass before; -1: there was none
-	gone int   // by how much code before here has shrunk since
+	code     []byte
+	at       []int // of labels; -1: not yet
+	branches []branch
 }
 
-// reset begins the next pass.
-func (a *assembler) reset() {
-	a.code = a.code[:0]
-	a.prev, a.at = a.at, a.prev[:0]
-	a.gone = 0
-}
-
-// label makes a new place. Labels are made in the same order in each pass.
+// label makes a new place.
 func (a *assembler) label() label {
 	a.at = append(a.at, -1)
 	return label(len(a.at) - 1)
 }
 
 // bind puts a place here.
-func (a *assembler) bind(l label) {
-	a.at[l] = len(a.code)
-	if was := a.was(l); was >= 0 {
-		a.gone = was - len(a.code)
-	}
-}
+func (a *assembler) bind(l label) { a.at[l] = len(a.code) }
 
-func (a *assembler) was(l label) int {
-	if int(l) < len(a.prev) {
-		return a.prev[l]
-	}
-	return -1
-}
-
-// distance is how far l is from offset from, or at most is; not ok where that is not known.
-func (a *assembler) distance(l label, from int) (d int, ok bool) {
-	if a.at[l] >= 0 {
-		return a.at[l] - from, true
-	}
-	if was := a.was(l); was >= 0 {
-		return was - a.gone - from, true
-	}
-	return 0, false
-}
-
+func (a *assembler) byte(b byte)     { a.code = append(a.code, b) }
 func (a *assembler) bytes(b ...byte) { a.code = append(a.code, b...) }
 func (a *assembler) imm8(v int32)    { a.code = append(a.code, byte(v)) }
 func (a *assembler) imm32(v int32) {
-	a.code = binary.LittleEndian.AppendUint32(a.code, uint32(v))
+	a.code = append(a.code, byte(v), byte(v>>8), byte(v>>16), byte(v>>24))
 }
 func (a *assembler) imm64(v uint64) { a.code = binary.LittleEndian.AppendUint64(a.code, v) }
 
@@ -186,25 +155,25 @@ func is8(v int32) bool { return v == int32(int8(v)) }
 // the upper halves of other byte registers.
 func (a *assembler) prefixes(size int, op opcode, r, x, b reg, byteReg bool) {
 	if p := byte(op >> 24); p != 0 {
-		a.bytes(p)
+		a.byte(p)
 	}
 	if size == size16 {
-		a.bytes(operand16)
+		a.byte(operand16)
 	}
 	rex := byte(r>>3)<<2 | byte(x>>3)<<1 | byte(b>>3)
 	if size == size64 {
 		rex |= rexW
 	}
 	if rex != 0 || byteReg {
-		a.bytes(0x40 | rex)
+		a.byte(0x40 | rex)
 	}
 	if op&opcodeEscape3 != 0 {
-		a.bytes(byte(op >> 16))
+		a.byte(byte(op >> 16))
 	}
 	if op&opcodeEscape2 != 0 {
-		a.bytes(byte(op >> 8))
+		a.byte(byte(op >> 8))
 	}
-	a.bytes(byte(op))
+	a.byte(byte(op))
 }
 
 // rr writes "op rm, r" (or "op r, rm", as the opcode has it) on registers.
@@ -230,7 +199,7 @@ func (a *assembler) rm(size int, op opcode, r reg, m mem) {
 }
 
 func (a *assembler) modRM(mod byte, r, rm reg) {
-	a.bytes(mod<<6 | byte(r&7)<<3 | byte(rm&7))
+	a.byte(mod<<6 | byte(r&7)<<3 | byte(rm&7))
 }
 
 // memory writes ModRM, SIB where the base needs one, and the shortest
@@ -245,7 +214,7 @@ func (a *assembler) memory(r reg, m mem) {
 	}
 	a.modRM(mod, r, m.base)
 	if m.base&7 == rsp {
-		a.bytes(0x24)
+		a.byte(0x24)
 	}
 	switch mod {
 	case 1:
@@ -266,7 +235,7 @@ func (a *assembler) lea2(size int, dst, base, index reg) {
 		mod = 1
 	}
 	a.modRM(mod, dst, rsp)
-	a.bytes(byte(index&7)<<3 | byte(base&7))
+	a.byte(byte(index&7)<<3 | byte(base&7))
 	if mod == 1 {
 		a.imm8(0)
 	}
@@ -340,33 +309,6 @@ func (a *assembler) pop(r reg)  { a.prefixes(size32, 0x58+opcode(r&7), 0, 0, r, 
 // bswap reverses the bytes of a register.
 func (a *assembler) bswap(size int, r reg) {
 	a.prefixes(size, 0x0fc8+opcode(r&7), 0, 0, r, false)
-}
-
-// jump writes a jump or, with a condition, a conditional one, short where l is near.
-func (a *assembler) jump(l label) { a.branch(0xeb, []byte{0xe9}, l) }
-
-func (a *assembler) jumpIf(c cond, l label) {
-	a.branch(0x70|byte(c), []byte{0x0f, 0x80 | byte(c)}, l)
-}
-
-func (a *assembler) branch(short byte, near []byte, l label) {
-	if d, ok := a.distance(l, len(a.code)+2); ok && is8(int32(d)) {
-		a.bytes(short, byte(d))
-		return
-	}
-	a.bytes(near...)
-	a.rel32(l)
-}
-
-// call writes a call of l.
-func (a *assembler) call(l label) {
-	a.bytes(0xe8)
-	a.rel32(l)
-}
-
-func (a *assembler) rel32(l label) {
-	d, _ := a.distance(l, len(a.code)+4)
-	a.imm32(int32(d))
 }
 
 // vexOp is an opcode of the VEX encoding with its implied prefix and map.
