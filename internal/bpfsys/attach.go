@@ -43,8 +43,11 @@ func (c *call) progAttach() (int32, errno.Errno) {
 	if p.Info.Type != t {
 		return 0, errno.EINVAL
 	}
-	if e := c.s.attachable(p, attach); e != 0 {
+	if e := c.attachable(p, attach); e != 0 {
 		return 0, e
+	}
+	if t.InCGroup() {
+		return 0, c.cgroupProgAttach(a, p, attach)
 	}
 	if !mprog {
 		c.s.unserved("skep run", "attaching a %s program", p.Info.Type)
@@ -81,9 +84,6 @@ func (c *call) progAttach() (int32, errno.Errno) {
 	return 0, 0
 }
 
-// cgroupAttach are the flags of attachments to control groups and sockets.
-const cgroupAttach = 1<<0 | 1<<1 | attachReplace | attachBefore | attachAfter | attachID | 1<<6 | attachLink
-
 // progDetach follows bpf_prog_detach.
 func (c *call) progDetach() (int32, errno.Errno) {
 	a := as[progAttach](&c.attr)
@@ -91,6 +91,9 @@ func (c *call) progDetach() (int32, errno.Errno) {
 	t := catalog.AttachesProg(attach)
 	if t == catalog.ProgUnspec || t == catalog.ProgLircMode2 {
 		return 0, errno.EINVAL
+	}
+	if t.InCGroup() {
+		return 0, c.cgroupProgDetach(a, t, attach)
 	}
 	if t != catalog.ProgSchedCls {
 		return 0, errno.EBADF
@@ -134,13 +137,15 @@ func (c *call) revisionAt(at place, want uint64) errno.Errno {
 	return 0
 }
 
+const queryEffective = 1 << 0 // BPF_F_QUERY_EFFECTIVE
+
 // progQuery follows bpf_prog_query.
 func (c *call) progQuery() (int32, errno.Errno) {
 	a := as[progQuery](&c.attr)
 	if !c.who.can(CapNetAdmin) {
 		return 0, errno.EPERM
 	}
-	if a.QueryFlags&^1 != 0 { // BPF_F_QUERY_EFFECTIVE
+	if a.QueryFlags&^queryEffective != 0 {
 		return 0, errno.EINVAL
 	}
 	attach := catalog.AttachType(a.AttachType)
@@ -149,6 +154,9 @@ func (c *call) progQuery() (int32, errno.Errno) {
 		return 0, errno.EINVAL
 	case catalog.ProgSchedCls:
 	default:
+		if t.InCGroup() {
+			return 0, c.queryCGroup(a, attach)
+		}
 		return 0, c.queryNothing(a, t)
 	}
 	at, e := c.attachPlace(a.TargetFd, attach)
@@ -208,22 +216,19 @@ func (c *call) progQuery() (int32, errno.Errno) {
 	return 0, 0
 }
 
-// Magic numbers of the file systems whose files are places to attach to (uapi/linux/magic.h).
-const (
-	cgroup2Magic = 0x63677270
-	nsfsMagic    = 0x6e736673
-)
+// nsfsMagic is the number of the file system of namespaces (uapi/linux/magic.h).
+const nsfsMagic = 0x6e736673
 
 // queryNothing answers for places that nothing of ours is ever attached to:
-// control groups, network namespaces, sockmaps.
+// network namespaces, sockmaps.
 func (c *call) queryNothing(a *progQuery, t catalog.ProgType) errno.Errno {
-	want, wrong := int64(cgroup2Magic), errno.EBADF
+	var want int64
+	wrong := errno.EINVAL
 	switch {
-	case t.InCGroup():
 	case t == catalog.ProgFlowDissector || t == catalog.ProgSkLookup:
-		want, wrong = nsfsMagic, errno.EINVAL
+		want = nsfsMagic
 	case t == catalog.ProgSkMsg || t == catalog.ProgSkSKB: // of sockmaps, which there are none of
-		want, wrong = -1, errno.EINVAL
+		want = -1
 	default:
 		return errno.EINVAL
 	}

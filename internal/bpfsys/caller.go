@@ -49,6 +49,9 @@ type Files interface {
 	File(fd int32) (*File, errno.Errno)
 	// Magic tells the file system of an open file that is none of ours, 0 if it cannot.
 	Magic(fd int32) int64
+	// Cgroup returns the numbers of a control group that a descriptor is a directory
+	// of, and of all above it, the root last; nil for other files.
+	Cgroup(fd int32) []uint64
 	// Install gives the caller a descriptor for f and takes over its reference, also when it fails.
 	Install(f *File) (int32, errno.Errno)
 }

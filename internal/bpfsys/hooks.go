@@ -33,6 +33,7 @@ func (e *entry) program() *run.Program {
 // chain is what is attached to one place, in the order it would run.
 type chain struct {
 	entries  []*entry
+	flags    uint32 // of a control group, which all its programs share
 	revision uint64
 }
 
@@ -46,6 +47,11 @@ type hooks struct {
 func (h *hooks) remove(at place, match func(*entry) bool) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	return h.removeLocked(at, match)
+}
+
+// removeLocked is remove for who holds h.mu.
+func (h *hooks) removeLocked(at place, match func(*entry) bool) bool {
 	ch := h.at[at]
 	if ch == nil {
 		return false
@@ -56,6 +62,9 @@ func (h *hooks) remove(at place, match func(*entry) bool) bool {
 	}
 	gone := ch.entries[i]
 	ch.entries = slices.Delete(ch.entries, i, i+1)
+	if len(ch.entries) == 0 {
+		ch.flags = 0
+	}
 	ch.revision++
 	if gone.prog != nil {
 		gone.prog.Close()

@@ -64,7 +64,7 @@ func (l *Link) Close() {
 		return
 	}
 	l.s.links.drop(l.id)
-	l.s.hooks.remove(l.at, func(e *entry) bool { return e.link == l })
+	l.s.hooks.remove(l.place(), func(e *entry) bool { return e.link == l })
 	l.mu.Lock()
 	p := l.prog
 	l.prog = nil
@@ -75,6 +75,19 @@ func (l *Link) Close() {
 	if l.iter != nil {
 		l.iter.close()
 	}
+}
+
+// placed reports whether links of a type are at a place of the hooks: their
+// program can be replaced, and they can be detached.
+func (t LinkType) placed() bool {
+	return t == LinkXDP || t == LinkTCX || t == LinkCGroup
+}
+
+// place is where the link is, as long as it is somewhere.
+func (l *Link) place() place {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.at
 }
 
 // program returns the link's program with a reference, or nil.
@@ -115,7 +128,7 @@ func (c *call) linkCreate() (int32, errno.Errno) {
 		return 0, e
 	}
 	defer f.Put()
-	if e := c.s.attachable(p, attach); e != 0 {
+	if e := c.attachable(p, attach); e != 0 {
 		return 0, e
 	}
 	switch p.Info.Type {
@@ -135,15 +148,14 @@ func (c *call) linkCreate() (int32, errno.Errno) {
 		return 0, errno.EINVAL
 	}
 	if p.Info.Type.InCGroup() {
-		c.s.unserved("skep run", "attaching to a control group")
-		return 0, errno.EBADF
+		return c.linkCGroup(a, p, attach)
 	}
 	c.s.unserved("skep run", "attaching a %s program", p.Info.Type)
 	return 0, errno.EINVAL
 }
 
 // attachable follows bpf_prog_attach_check_attach_type: does the program's type go with the place?
-func (s *System) attachable(p *run.Program, attach catalog.AttachType) errno.Errno {
+func (c *call) attachable(p *run.Program, attach catalog.AttachType) errno.Errno {
 	own := p.Info.Attach
 	switch p.Info.Type {
 	case catalog.ProgXDP:
@@ -158,6 +170,22 @@ func (s *System) attachable(p *run.Program, attach catalog.AttachType) errno.Err
 		}
 	case catalog.ProgTracing, catalog.ProgLSM:
 		if attach != own {
+			return errno.EINVAL
+		}
+	case catalog.ProgCGroupSock, catalog.ProgCGroupSockAddr, catalog.ProgCGroupSockopt:
+		if attach != own {
+			return errno.EINVAL
+		}
+	case catalog.ProgCGroupSKB:
+		if !c.who.can(CapNetAdmin) { // anybody may have loaded it
+			return errno.EPERM
+		}
+		// 6.18 asks for the same direction only where the program's verdict depends on it.
+		if catalog.AttachesProg(attach) != p.Info.Type || own == catalog.AttachCGroupInetEgress && attach != own {
+			return errno.EINVAL
+		}
+	case catalog.ProgSockOps, catalog.ProgCGroupDevice, catalog.ProgCGroupSysctl:
+		if catalog.AttachesProg(attach) != p.Info.Type {
 			return errno.EINVAL
 		}
 	}
@@ -186,7 +214,7 @@ func (c *call) linkXDP(a *linkCreate, p *run.Program) (int32, errno.Errno) {
 		return 0, errno.EINVAL
 	}
 	at := place{LinkXDP, uint64(ifindex), catalog.AttachXDP}
-	return c.linkAt(&Link{typ: LinkXDP, attach: catalog.AttachXDP, at: at}, p, func(ch *chain) (int, errno.Errno) {
+	return c.linkAt(&Link{typ: LinkXDP, attach: catalog.AttachXDP, at: at}, p, 0, func(ch *chain) (int, errno.Errno) {
 		if len(ch.entries) != 0 {
 			return 0, errno.EBUSY
 		}
@@ -195,7 +223,7 @@ func (c *call) linkXDP(a *linkCreate, p *run.Program) (int32, errno.Errno) {
 }
 
 // linkAt makes a link at its place; where says at which position.
-func (c *call) linkAt(l *Link, p *run.Program, where func(*chain) (int, errno.Errno)) (int32, errno.Errno) {
+func (c *call) linkAt(l *Link, p *run.Program, flags uint32, where func(*chain) (int, errno.Errno)) (int32, errno.Errno) {
 	h := &c.s.hooks
 	h.mu.Lock()
 	ch := h.chainAt(l.at)
@@ -204,7 +232,7 @@ func (c *call) linkAt(l *Link, p *run.Program, where func(*chain) (int, errno.Er
 		e = c.s.newLink(l, p)
 	}
 	if e == 0 {
-		ch.entries = slices.Insert(ch.entries, i, &entry{link: l})
+		ch.entries = slices.Insert(ch.entries, i, &entry{link: l, flags: flags})
 		ch.revision++
 	}
 	h.mu.Unlock()
@@ -237,7 +265,7 @@ func (c *call) linkTC(a *linkCreate, p *run.Program, attach catalog.AttachType) 
 		return 0, errno.ENODEV
 	}
 	at := place{typ, uint64(ifindex), attach}
-	return c.linkAt(&Link{typ: typ, attach: attach, at: at}, p, func(ch *chain) (int, errno.Errno) {
+	return c.linkAt(&Link{typ: typ, attach: attach, at: at}, p, 0, func(ch *chain) (int, errno.Errno) {
 		i, _, e := c.position(ch, p, a.Flags, int32(u32at(a.Extra[:], 0)), u64at(a.Extra[:], 8), true)
 		return i, e
 	})
@@ -276,7 +304,7 @@ func (c *call) position(ch *chain, p *run.Program, flags uint32, rel int32, revi
 		}
 		return len(ch.entries), false, 0
 	}
-	match, e := c.relative(flags, rel)
+	match, _, e := c.relative(flags, rel)
 	if e != 0 {
 		return 0, false, e
 	}
@@ -295,37 +323,43 @@ func (c *call) position(ch *chain, p *run.Program, flags uint32, rel int32, revi
 	return 0, false, errno.EINVAL
 }
 
-// relative says which entry is meant by a descriptor or id of a program or link (bpf_mprog_tuple_relative).
-func (c *call) relative(flags uint32, rel int32) (func(*entry) bool, errno.Errno) {
+// relative says which entry is meant by a descriptor or id of a program or link
+// (bpf_mprog_tuple_relative), and its program's type.
+func (c *call) relative(flags uint32, rel int32) (func(*entry) bool, catalog.ProgType, errno.Errno) {
 	if flags&attachLink != 0 {
 		var l *Link
 		if flags&attachID != 0 {
 			o, ok := c.s.links.get(uint32(rel), (*Link).tryAcquire)
 			if !ok {
-				return nil, errno.ENOENT
+				return nil, 0, errno.ENOENT
 			}
 			l = o
 			defer l.Close()
 		} else {
 			o, f, e := open[*Link](c, rel)
 			if e != 0 {
-				return nil, e
+				return nil, 0, e
 			}
 			l = o
 			defer f.Put()
 		}
-		return func(e *entry) bool { return e.link == l }, 0
+		var t catalog.ProgType
+		if p := l.program(); p != nil {
+			t = p.Info.Type
+			p.Close()
+		}
+		return func(e *entry) bool { return e.link == l }, t, 0
 	}
 	var p *run.Program
 	if flags&attachID != 0 {
 		if p = c.s.m.Program(uint32(rel)); p == nil {
-			return nil, errno.ENOENT
+			return nil, 0, errno.ENOENT
 		}
 		defer p.Close()
 	} else {
 		o, f, e := open[*run.Program](c, rel)
 		if e != 0 {
-			return nil, e
+			return nil, 0, e
 		}
 		p = o
 		defer f.Put()
@@ -336,7 +370,7 @@ func (c *call) relative(flags uint32, rel int32) (func(*entry) bool, errno.Errno
 			q.Close()
 		}
 		return q == p
-	}, 0
+	}, p.Info.Type, 0
 }
 
 // linkTracing attaches to what the program was loaded for.
@@ -420,9 +454,11 @@ func (c *call) linkUpdate() (int32, errno.Errno) {
 	} else if a.OldProgFd != 0 {
 		return 0, errno.EINVAL
 	}
-	if l.typ != LinkXDP && l.typ != LinkTCX {
+	if !l.typ.placed() {
 		return 0, errno.EINVAL
 	}
+	c.s.hooks.mu.Lock()
+	defer c.s.hooks.mu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -432,8 +468,11 @@ func (c *call) linkUpdate() (int32, errno.Errno) {
 		return 0, errno.EPERM
 	case p.Info.Type != l.prog.Info.Type || l.typ == LinkXDP && p.Info.Attach != l.prog.Info.Attach:
 		return 0, errno.EINVAL
-	case p == l.prog:
+	case p == l.prog && l.typ != LinkCGroup:
 		return 0, 0
+	}
+	if l.typ == LinkCGroup {
+		c.s.hooks.chainAt(l.at).revision++
 	}
 	p.Acquire()
 	l.prog.Close()
@@ -448,10 +487,10 @@ func (c *call) linkDetach() (int32, errno.Errno) {
 		return 0, e
 	}
 	defer f.Put()
-	if l.typ != LinkXDP && l.typ != LinkTCX {
+	if !l.typ.placed() {
 		return 0, errno.EOPNOTSUPP
 	}
-	c.s.hooks.remove(l.at, func(e *entry) bool { return e.link == l })
+	c.s.hooks.remove(l.place(), func(e *entry) bool { return e.link == l })
 	l.mu.Lock()
 	p := l.prog
 	l.prog, l.at.target = nil, 0
@@ -485,6 +524,11 @@ func (c *call) linkInfo(a *objInfo, l *Link) errno.Errno {
 	switch l.typ {
 	case LinkXDP:
 		put(info.U[0:], target)
+	case LinkCGroup:
+		l.mu.Lock()
+		binary.NativeEndian.PutUint64(info.U[0:], l.at.target)
+		l.mu.Unlock()
+		put(info.U[8:], uint32(l.attach))
 	case LinkTCX, LinkNetkit:
 		put(info.U[0:], target)
 		put(info.U[4:], uint32(l.attach))

@@ -46,7 +46,11 @@ type table struct {
 const otherFD = 2 // open, and not ours
 
 func newTable() *table {
-	return &table{files: map[int32]*File{0: nil, 1: nil, otherFD: nil}, next: 1000}
+	t := &table{files: map[int32]*File{0: nil, 1: nil, otherFD: nil}, next: 1000}
+	for i := range int32(cgroups) {
+		t.files[cgroupFD+i] = nil
+	}
+	return t
 }
 
 func (t *table) File(fd int32) (*File, errno.Errno) {
@@ -63,6 +67,19 @@ func (t *table) File(fd int32) (*File, errno.Errno) {
 }
 
 func (t *table) Magic(int32) int64 { return 0 }
+
+// Cgroup takes descriptor 100 for the root of all control groups, 101 for one below it, 102 for one below that.
+func (t *table) Cgroup(fd int32) (path []uint64) {
+	for n := fd; n >= cgroupFD && n < cgroupFD+cgroups; n-- {
+		path = append(path, uint64(n))
+	}
+	return path
+}
+
+const (
+	cgroupFD = 100
+	cgroups  = 3
+)
 
 func (t *table) Install(f *File) (int32, errno.Errno) {
 	t.mu.Lock()

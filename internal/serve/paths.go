@@ -28,13 +28,15 @@ import (
 
 // pathCall is a system call with a path in it.
 type pathCall struct {
-	nr    uint32
-	dir   int     // argument with the directory's descriptor, -1: none; the path is the next
-	to    int     // argument with a second path, 0: none
-	out   int     // argument with a buffer that is filled, 0: none
-	size  uintptr // of the buffer, in bytes
-	opens bool    // the result is a descriptor
-	fs    bool    // the buffer is a struct statfs
+	nr      uint32
+	dir     int     // argument with the directory's descriptor, -1: none; the path is the next
+	to      int     // argument with a second path, 0: none
+	out     int     // argument with a buffer that is filled, 0: none
+	size    uintptr // of the buffer, in bytes
+	opens   bool    // the result is a descriptor
+	makes   bool    // it makes a directory
+	removes bool    // it removes one
+	fs      bool    // the buffer is a struct statfs
 }
 
 const (
@@ -50,8 +52,8 @@ var pathRows = append([]pathCall{
 	{nr: unix.SYS_FACCESSAT, dir: 0},
 	{nr: unix.SYS_FACCESSAT2, dir: 0},
 	{nr: unix.SYS_FCHMODAT, dir: 0},
-	{nr: unix.SYS_MKDIRAT, dir: 0},
-	{nr: unix.SYS_UNLINKAT, dir: 0},
+	{nr: unix.SYS_MKDIRAT, dir: 0, makes: true},
+	{nr: unix.SYS_UNLINKAT, dir: 0, removes: true},
 	{nr: unix.SYS_RENAMEAT, dir: 0, to: 3},
 	{nr: sysRenameat2, dir: 0, to: 3},
 }, olderPathCalls...)
@@ -66,6 +68,11 @@ func (c *client) pathCall(row *pathCall, n *notif) answer {
 		return pass
 	}
 	real, inside := c.s.real(p)
+	group := false
+	if !inside {
+		real, inside = c.s.cg.real(p, row.makes)
+		group = inside
+	}
 	if !inside {
 		if row.fs && strings.HasPrefix(p, c.s.root) {
 			real = p
@@ -83,7 +90,7 @@ func (c *client) pathCall(row *pathCall, n *notif) answer {
 	if row.to != 0 {
 		p2, _ := c.readPath(n.Args[row.to])
 		real2, inside := c.s.real(p2)
-		if !inside {
+		if !inside || group {
 			return failed(unix.EXDEV)
 		}
 		buf2 = append([]byte(real2), 0)
@@ -96,17 +103,28 @@ func (c *client) pathCall(row *pathCall, n *notif) answer {
 		out = make([]byte, row.size)
 		args[row.out] = uint64(uintptr(unsafe.Pointer(&out[0])))
 	}
+	var gone uint64
+	if group && row.removes {
+		gone = inode(real)
+	}
 	r, _, e := unix.Syscall6(uintptr(row.nr), uintptr(args[0]), uintptr(args[1]), uintptr(args[2]), uintptr(args[3]), uintptr(args[4]), uintptr(args[5]))
 	keepAlive(buf, buf2)
 	if e != 0 {
 		return failed(e)
+	}
+	if gone != 0 {
+		c.s.sys.CgroupGone(gone)
 	}
 	if row.opens {
 		defer unix.Close(int(r))
 		return c.giveFD(int(r))
 	}
 	if row.fs {
-		(*unix.Statfs_t)(unsafe.Pointer(&out[0])).Type = bpfFSMagic
+		magic := int64(bpfFSMagic)
+		if group {
+			magic = unix.CGROUP2_SUPER_MAGIC
+		}
+		(*unix.Statfs_t)(unsafe.Pointer(&out[0])).Type = magic
 	}
 	if out != nil && !c.Write(n.Args[row.out], out) {
 		return failed(unix.EFAULT)

@@ -26,6 +26,7 @@ type server struct {
 	sys   *bpfsys.System
 	store *store
 	root  string // the directory behind /sys/fs/bpf
+	cg    cgroups
 	byNr  map[int32]watch
 
 	mu     sync.Mutex
@@ -127,7 +128,11 @@ func newServer(sys *bpfsys.System) (*server, error) {
 	if root, err = filepath.EvalSymlinks(root); err != nil {
 		return nil, err
 	}
-	s := &server{sys: sys, store: st, root: root, byNr: map[int32]watch{}, events: map[*maps.RingBuf]int{}}
+	cg, err := newCgroups(root + "-cgroup")
+	if err != nil {
+		return nil, err
+	}
+	s := &server{sys: sys, store: st, root: root, cg: cg, byNr: map[int32]watch{}, events: map[*maps.RingBuf]int{}}
 	for _, w := range watched {
 		s.byNr[int32(w.nr)] = w
 	}
@@ -139,6 +144,7 @@ func newServer(sys *bpfsys.System) (*server, error) {
 func (s *server) close() {
 	s.store.close()
 	os.RemoveAll(s.root)
+	os.RemoveAll(s.cg.root)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, fd := range s.events {
