@@ -6,11 +6,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"testing"
+	"unsafe"
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	jitcode "github.com/skep-bpf/skep/internal/jit/code"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
+	"github.com/skep-bpf/skep/internal/packet"
 	"github.com/skep-bpf/skep/isa"
 )
 
@@ -30,6 +32,11 @@ func TestElementLayout(t *testing.T) {
 	if jitcode.MapMaxEntries != maps.HeaderMaxEntries || jitcode.MapBase != maps.HeaderBase ||
 		jitcode.MapMask != maps.HeaderMask || jitcode.MapBuckets != maps.HeaderBuckets || jitcode.MapSeed != maps.HeaderSeed {
 		t.Error("native code reads headers that are not maps'")
+	}
+	var f packet.Frame
+	if jitcode.PacketData != unsafe.Offsetof(f.Data) || jitcode.PacketDataEnd != unsafe.Offsetof(f.DataEnd) || jitcode.PacketDataMeta != unsafe.Offsetof(f.DataMeta) ||
+		jitcode.PacketHard != unsafe.Offsetof(f.HardStart) || jitcode.PacketEnd != unsafe.Offsetof(f.End) || jitcode.PacketXDPFlags != unsafe.Offsetof(f.XDPFlags) {
+		t.Error("native code moves the edges of packets that are not package packet's")
 	}
 }
 

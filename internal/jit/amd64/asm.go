@@ -38,6 +38,7 @@ type opcode uint32
 const (
 	opAdd    opcode = 0x01
 	opOr     opcode = 0x09
+	opAdc    opcode = 0x11
 	opAnd    opcode = 0x21
 	opSub    opcode = 0x29
 	opXor    opcode = 0x31
@@ -84,11 +85,14 @@ const (
 
 // Digits that select within a group of opcodes.
 const (
-	digitAdd, digitOr, digitAnd  = 0, 1, 4
+	digitAdd, digitOr, digitAdc  = 0, 1, 2
+	digitAnd                     = 4
 	digitSub, digitXor, digitCmp = 5, 6, 7
 	digitRol, digitRor           = 0, 1
 	digitShl, digitShr, digitSar = 4, 5, 7
-	digitTest, digitNeg          = 0, 3
+	digitTest, digitNot          = 0, 2
+	digitNeg                     = 3
+	digitImul                    = 5
 	digitDiv, digitIdiv          = 6, 7
 	digitDec, digitJmp           = 1, 4
 	digitPush                    = 6

@@ -134,6 +134,17 @@ func (c *compiler) inline(pc int, id catalog.HelperID) bool {
 	case catalog.FnGetPrandomU32:
 		c.random()
 		return true
+	case catalog.FnCsumDiff:
+		return c.csumDiff(pc)
+	case catalog.FnXDPAdjustHead:
+		c.adjustHead(pc)
+		return true
+	case catalog.FnXDPAdjustTail:
+		c.adjustTail(pc)
+		return true
+	case catalog.FnXDPAdjustMeta:
+		c.adjustMeta(pc)
+		return true
 	case catalog.FnRingBufReserve:
 		return c.ringReserve(pc)
 	case catalog.FnRingBufSubmit, catalog.FnRingBufDiscard:

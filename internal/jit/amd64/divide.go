@@ -84,8 +84,8 @@ func (c *compiler) quotient(size int, mod bool, dst reg) {
 	}
 }
 
-// divideImm divides by a constant: powers of two by shifting, others, unsigned, by
-// multiplying where MULX is at hand.
+// divideImm divides by a constant: powers of two by shifting, others by multiplying,
+// unsigned where MULX is at hand.
 func (c *compiler) divideImm(ins isa.Instruction, size int) {
 	dst := native[ins.Dst]
 	mod, signed := ins.Op.ALUOp() == isa.Mod, ins.Off == 1
@@ -111,6 +111,8 @@ func (c *compiler) divideImm(ins isa.Instruction, size int) {
 		c.multiplyDivide(mod, dst, ins.Imm)
 	case !signed && size == size64 && ins.Imm > 0 && c.opts.BMI2:
 		c.multiplyDivide64(mod, dst, ins.Imm)
+	case signed:
+		c.divideSigned(ins, size)
 	default:
 		if dst != rax {
 			c.push(rax)
@@ -119,7 +121,7 @@ func (c *compiler) divideImm(ins isa.Instruction, size int) {
 			d = uint64(uint32(d))
 		}
 		c.movImm(rcx, d)
-		c.machineDivide(size, signed, dst, rcx)
+		c.machineDivide(size, false, dst, rcx)
 		c.quotient(size, mod, dst)
 		if dst != rax {
 			c.pop(rax)
@@ -195,4 +197,115 @@ func (c *compiler) multiplyDivide64(mod bool, dst reg, imm int32) {
 	c.rr(size64, opImul3, rcx, rcx)
 	c.imm32(imm)
 	c.rr(size64, opSub, rcx, dst)
+}
+
+// divideSigned divides by a constant d, |d| > 1. By 2ⁿ: what is negative gets 2ⁿ − 1 added before
+// it is shifted, which rounds towards zero:
+//
+//	mov rdx, x
+//	sar rdx, 63
+//	shr rdx, 64−n
+//	add rdx, x
+//	sar rdx, n                       mod: and rdx, −2ⁿ; sub x, rdx
+//	(neg rdx)
+//	mov x, rdx
+//
+// By others the quotient is x·m/2ᵏ rounded down, one more where x is negative. With
+// m·|d| = 2ᵏ + e and 0 < e ≤ 2ᵏ⁻⁶³ (2ᵏ⁻³¹ for 32 bits) the error is too little to reach the next
+// whole number.
+func (c *compiler) divideSigned(ins isa.Instruction, size int) {
+	dst, mod, d := native[ins.Dst], ins.Op.ALUOp() == isa.Mod, uint64(max(int64(ins.Imm), -int64(ins.Imm)))
+	x := dst // where the dividend still is behind the multiplication
+	n, power := log2(d)
+	switch {
+	case power:
+		bits := uint8(8 * size)
+		c.mov(size, rdx, dst)
+		if n > 1 {
+			c.shift(size, digitSar, rdx, bits-1)
+		}
+		c.shift(size, digitShr, rdx, bits-n)
+		c.rr(size, opAdd, dst, rdx)
+		if mod {
+			c.group1(size, digitAnd, rdx, int32(-int64(d)))
+		} else {
+			c.shift(size, digitSar, rdx, n)
+		}
+	case size == size32:
+		m, k := reciprocal(d, 32)
+		c.rr(size64, opMovsxd, rcx, dst)
+		c.movImm(rdx, m)
+		c.rr(size64, opImul, rdx, rcx)
+		c.shift(size64, digitSar, rdx, k)
+		c.shift(size64, digitShr, rcx, 63)
+		c.rr(size32, opAdd, rcx, rdx)
+	default:
+		x = c.multiplySigned(dst, d)
+	}
+	switch {
+	case mod && !power:
+		c.rr(size, opImul3, rdx, rdx)
+		c.imm32(int32(d))
+		fallthrough
+	case mod:
+		c.mov(size64, dst, x)
+		c.rr(size, opSub, rdx, dst)
+		return
+	case ins.Imm < 0:
+		c.rr(size, opGroup3, digitNeg, rdx)
+	}
+	c.mov(size, dst, rdx)
+}
+
+// multiplySigned puts the quotient of x, which is in dst, by d into rdx, and returns where x is then:
+//
+//	mov rcx, rax                     dst is rax: x; else: to keep R0
+//	mov rax, m                       or rdx
+//	imul x                           or rdx: the upper half of the product into rdx
+//	mov rax, rcx                     dst is not rax
+//	(add rdx, x)                     for m ≥ 2⁶³, which imul takes as m − 2⁶⁴
+//	sar rdx, k−64
+//	mov rcx, x                       or rax
+//	shr rcx, 63
+//	add rdx, rcx
+func (c *compiler) multiplySigned(dst reg, d uint64) (x reg) {
+	m, k := reciprocal(d, 64)
+	c.mov(size64, rcx, rax)
+	x, sign, factor := dst, rcx, rax
+	if dst == rax {
+		x, sign, factor = rcx, rax, rdx
+	}
+	c.movImm(factor, m)
+	if dst == rax {
+		c.rr(size64, opGroup3, digitImul, factor)
+	} else {
+		c.rr(size64, opGroup3, digitImul, x)
+		c.mov(size64, rax, rcx)
+	}
+	if m >= 1<<63 {
+		c.rr(size64, opAdd, x, rdx)
+	}
+	if k > 64 {
+		c.shift(size64, digitSar, rdx, k-64)
+	}
+	c.mov(size64, sign, x)
+	c.shift(size64, digitShr, sign, 63)
+	c.rr(size64, opAdd, sign, rdx)
+	return x
+}
+
+// reciprocal returns m and the least k ≥ w with m·d = 2ᵏ + e, 0 < e ≤ 2ᵏ⁺¹⁻ʷ, for d that is
+// no power of two, below 2ʷ⁻¹; w is the width in bits, and m has no more.
+func reciprocal(d uint64, width int) (m uint64, k uint8) {
+	for k := width; ; k++ {
+		var q, rest uint64
+		if k < 64 {
+			q, rest = 1<<k/d, 1<<k%d
+		} else {
+			q, rest = bits.Div64(1<<(k-64), 0, d)
+		}
+		if d-rest <= 1<<(k+1-width) {
+			return q + 1, uint8(k)
+		}
+	}
 }

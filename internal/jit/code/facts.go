@@ -135,6 +135,27 @@ func (f *Facts) callback(pc int) (start int, ok bool) {
 	return 0, false
 }
 
+// Const returns the number that r has at pc, if that is plain to see on the straight way there.
+func (f *Facts) Const(pc int, r isa.Register) (v uint64, ok bool) {
+	for at := pc - 1; at >= 0 && !f.Target[at+1]; at-- {
+		if !f.Writes[at].Has(r) {
+			continue
+		}
+		ins := f.insns[at]
+		if ins.Op.UsesReg() || ins.Op.ALUOp() != isa.Mov {
+			return 0, false
+		}
+		switch ins.Op.Class() {
+		case isa.ClassALU64:
+			return uint64(int64(ins.Imm)), true
+		case isa.ClassALU:
+			return uint64(uint32(ins.Imm)), true
+		}
+		return 0, false
+	}
+	return 0, false
+}
+
 // frame finds out how large a frame fn needs.
 func (f *Facts) frame(fn *Function) {
 	fn.Size = (int32(fn.StackDepth) + 7) &^ 7

@@ -84,6 +84,27 @@ const (
 	RingMaxSize  = 1<<30 - 1
 )
 
+// Offsets in a packet's frame, which is an XDP program's context, and what its helpers
+// keep to; the same test holds these.
+const (
+	PacketData     = 0
+	PacketDataEnd  = 8
+	PacketDataMeta = 16
+	PacketHard     = 24
+	PacketEnd      = 32
+	PacketXDPFlags = 60
+	PacketHasFrags = 1   // of the flags: some bytes are paged
+	PacketReserved = 40  // bytes at the start of the headroom
+	PacketMin      = 14  // the shortest packet
+	PacketMaxMeta  = 252 // longest metadata, a multiple of four; no other bits
+)
+
+// MaxSum and MaxCopy are how many bytes are summed up, and copied, in code without a loop.
+const (
+	MaxSum  = 64
+	MaxCopy = 256
+)
+
 // MaxHashKey is the longest key, in bytes, whose hash is written out.
 const MaxHashKey = 48
 
