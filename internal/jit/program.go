@@ -53,7 +53,8 @@ type Options struct {
 	Budgeted bool
 	// Layout tells how a map lies in memory, see [code.Options].
 	Layout func(m *catalog.MapDef) (l code.Layout, ok bool)
-	// Retpolines and SharedRings: see [code.Options].
+	// Clock, Retpolines and SharedRings: see [code.Options].
+	Clock       *code.Clock
 	Retpolines  bool
 	SharedRings bool
 	// Seal puts the code into memory of its own that can never be written again.
@@ -70,7 +71,7 @@ func Available() error { return exec.Available() }
 func Compile(p *rewrite.Program, o Options) (*Program, error) {
 	straight := brief(p)
 	obj, err := compile(p, code.Options{
-		Features: exec.Host(), Poll: o.Budgeted || !straight, Layout: o.Layout,
+		Features: exec.Host(), Poll: o.Budgeted || !straight, Layout: o.Layout, Clock: o.Clock,
 		Guard: p.Guarded, Retpolines: o.Retpolines, SharedRings: o.SharedRings,
 	})
 	if err != nil {

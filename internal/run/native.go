@@ -41,7 +41,11 @@ type native struct{}
 
 func (native) compile(p *rewrite.Program, owner *Program) (code, error) {
 	o := &owner.m.opts
-	c, err := jit.Compile(p, jit.Options{SharedRings: owner.m.opts.Share,
+	var clock *jitcode.Clock
+	if c, ok := owner.m.clock.(*systemClock); ok {
+		clock = &jitcode.Clock{Boot: c.boot}
+	}
+	c, err := jit.Compile(p, jit.Options{Clock: clock, SharedRings: owner.m.opts.Share,
 		Budgeted: o.Budget != 0, Layout: layout, Retpolines: o.Retpolines, Seal: o.Seal,
 		Anonymous: o.PerfMap, // where there is a file, perf looks there for names
 	})

@@ -249,7 +249,7 @@ func stressProgram(t *testing.T, m *Machine, table, jumps uint64) (p, tail *Prog
 	main = append(main, isa.Program(
 		isa.LoadMem(isa.DW, isa.R1, isa.RFP, -16), check(isa.R1, 100, 7), isa.Mov64Imm(isa.R0, 0), isa.ExitInsn())...)
 
-	callback := isa.Program(isa.Mov64Reg(isa.R6, isa.R2), isa.Mov64Imm(isa.R9, 1), helper(catalog.FnKtimeGetNs),
+	callback := isa.Program(isa.Mov64Reg(isa.R6, isa.R2), isa.Mov64Imm(isa.R9, 1), helper(catalog.FnKtimeGetNs), helper(catalog.FnJiffies64),
 		isa.ALU64Reg(isa.Add, isa.R9, isa.R9),
 		isa.LoadMem(isa.DW, isa.R1, isa.R6, -16), isa.ALU64Imm(isa.Add, isa.R1, 1), isa.StoreMem(isa.DW, isa.R6, isa.R1, -16),
 		isa.Mov64Imm(isa.R0, 0), isa.ExitInsn())
@@ -270,7 +270,7 @@ func stressProgram(t *testing.T, m *Machine, table, jumps uint64) (p, tail *Prog
 		{Start: len(main), End: len(main) + len(callback), Callback: true},
 		{Start: len(main) + len(callback), End: len(code), StackDepth: 8, TailCalls: true},
 	}, isa.Instructions(code))
-	tail = program(t, m, nil, isa.Mov64Imm(isa.R6, 1), isa.Mov64Imm(isa.R7, 1), isa.Mov64Imm(isa.R9, 1), helper(catalog.FnKtimeGetNs),
+	tail = program(t, m, nil, isa.Mov64Imm(isa.R6, 1), isa.Mov64Imm(isa.R7, 1), isa.Mov64Imm(isa.R9, 1), helper(catalog.FnKtimeGetNs), helper(catalog.FnJiffies64),
 		isa.StoreImm(isa.DW, isa.RFP, -8, 1), isa.Mov64Imm(isa.R0, 42), isa.ExitInsn())
 	return p, tail
 }
@@ -289,7 +289,7 @@ func TestTailCallsUnderChange(t *testing.T) {
 	link := func(i uint32) *Program {
 		parts := []isa.Part{isa.Mov64Reg(isa.R6, isa.R1)}
 		if i == 1 {
-			parts = append(parts, isa.HelperCall(int32(catalog.FnKtimeGetNs)))
+			parts = append(parts, isa.HelperCall(int32(catalog.FnJiffies64)))
 		}
 		if i+1 < slots {
 			parts = append(parts, jump(i+1))

@@ -94,7 +94,8 @@ const (
 	digitNeg                     = 3
 	digitImul                    = 5
 	digitDiv, digitIdiv          = 6, 7
-	digitDec, digitJmp           = 1, 4
+	digitDec, digitCall          = 1, 2
+	digitJmp                     = 4
 	digitPush                    = 6
 )
 

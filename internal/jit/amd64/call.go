@@ -134,6 +134,10 @@ func (c *compiler) inline(pc int, id catalog.HelperID) bool {
 	case catalog.FnGetPrandomU32:
 		c.random()
 		return true
+	case catalog.FnKtimeGetNs:
+		return c.clock(0)
+	case catalog.FnKtimeGetBootNs:
+		return c.opts.Clock != nil && c.clock(c.opts.Clock.Boot)
 	case catalog.FnCsumDiff:
 		return c.csumDiff(pc)
 	case catalog.FnXDPAdjustHead:

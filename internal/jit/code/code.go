@@ -24,8 +24,15 @@ type Options struct {
 	// SharedRings leaves the end of ring buffers' records to Go, which shows other
 	// processes what lies beyond the end of the data.
 	SharedRings bool
+	// Clock is how native code may tell the time by itself; nil: that is Go's.
+	Clock *Clock
 	// Layout tells how a map lies in memory; nil, or not ok, leaves lookups to Go.
 	Layout func(m *catalog.MapDef) (l Layout, ok bool)
+}
+
+// Clock is a machine whose time is the system's: CLOCK_MONOTONIC.
+type Clock struct {
+	Boot uint64 // how far the time since boot is ahead, in nanoseconds
 }
 
 // Layout is how a map lies in memory: what maps write into their headers (see package maps).

@@ -32,7 +32,7 @@ type Compiler struct {
 // Golden compiles the programs of testdata: BPF in, machine code out. Each has
 // lines with a #, which say what is known of it:
 //
-//	# bmi2              the processor's feature (bmi2, movbe, lzcnt, lse, page4, sync), or poll
+//	# bmi2              the processor's feature (bmi2, movbe, lzcnt, lse, page4, sync), or poll, guard, retpolines, clock
 //	# stack 24          bytes of stack of the first function
 //	# func 5 16         a function begins at slot 5, with 16 bytes of stack; "callback" likewise
 //	# hash 3 4 8        at slot 3 a hash map with keys of 4 and values of 8 bytes is asked
@@ -109,6 +109,8 @@ func (c Compiler) text(t *testing.T, name, text string) string {
 			o.Poll = true
 		case "guard":
 			o.Guard = true
+		case "clock":
+			o.ClockGettime, o.Clock = 0x7ffff7fc1000, &code.Clock{Boot: 7e9}
 		case "retpolines":
 			o.Retpolines = true
 		case "stack":

@@ -41,7 +41,7 @@ func Host() Features {
 	)
 	return Features{
 		BMI2: cpu.X86.HasBMI2, MOVBE: cpuid(basic)&movbe != 0,
-		LZCNT: cpuid(extended)&lzcnt != 0,
+		LZCNT: cpuid(extended)&lzcnt != 0, ClockGettime: clockGettime,
 	}
 }
 

@@ -106,6 +106,8 @@ type Features struct {
 	LSE   bool // arm64: atomic operations in one instruction
 	Page4 bool // arm64: pages have 4 KiB, which code for ring buffers counts on
 	Sync  bool // arm64: code installed meanwhile needs no ISB before it is entered
+
+	ClockGettime uint64 // amd64: address of clock_gettime(2) for C, 0: none
 }
 
 // Sites that every program has: its own come after them.
