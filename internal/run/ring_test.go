@@ -1,7 +1,9 @@
 package run
 
 import (
+	"bytes"
 	"encoding/binary"
+	"reflect"
 	"sync"
 	"testing"
 	"time"
@@ -98,6 +100,62 @@ func TestRingBufRecords(t *testing.T) {
 	})
 }
 
+// bpf_ringbuf_output, written out or not, does what the map's own code does: the same results,
+// records, and wake-ups.
+func TestRingBufOutput(t *testing.T) {
+	block, err := mem.Alloc(4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer block.Free()
+	each(t, Options{CPUs: 1}, func(t *testing.T, m *Machine) {
+		if m.opts.Checked {
+			t.Skip("the bytes are not the run's")
+		}
+		mp := newMap(t, m, catalog.MapDef{Type: catalog.MapRingBuf, MaxEntries: 4096})
+		ring := maps.Unwrap(mp).(*maps.RingBuf)
+		other := maps.Unwrap(newMap(t, m, catalog.MapDef{Type: catalog.MapRingBuf, MaxEntries: 4096})).(*maps.RingBuf)
+		sizes := []int32{0, 1, 2, 3, 7, 8, 15, 16, 24, 29, 64, 101, 255, 256, 257, 4000, 4088, 4089}
+		var programs []*Program
+		for _, size := range sizes {
+			for flags := range int32(5) {
+				programs = append(programs, programOn(t, m, mp.Def(),
+					isa.LdImm64(isa.R1, mp.Def().Ptr), isa.LdImm64(isa.R2, block.Addr()), isa.Mov64Imm(isa.R3, size), isa.Mov64Imm(isa.R4, flags),
+					isa.HelperCall(int32(catalog.FnRingBufOutput)), isa.ExitInsn()))
+			}
+		}
+		woken := func(r *maps.RingBuf) bool {
+			select {
+			case <-r.Wake():
+				return true
+			default:
+				return false
+			}
+		}
+		records := func(r *maps.RingBuf) (all [][]byte) {
+			r.Consume(func(b []byte) bool { all = append(all, bytes.Clone(b)); return len(all)%5 != 0 })
+			return all
+		}
+		for i := range 2000 {
+			k := i * 7 % len(programs)
+			size, flags := uint64(sizes[k/5]), uint64(k%5)
+			for j := range block.Bytes() {
+				block.Bytes()[j] = byte(i + j)
+			}
+			want := other.Output(block.Addr(), size, flags)
+			if r0 := runOn(t, m, programs[k]); r0 != want {
+				t.Fatalf("record %d of %d bytes, flags %d: %d, want %d", i, size, flags, int64(r0), int64(want))
+			}
+			if got, want := woken(ring), woken(other); got != want {
+				t.Fatalf("record %d, flags %d: the reader is woken: %v, want %v", i, flags, got, want)
+			}
+			if i%9 == 0 && !reflect.DeepEqual(records(ring), records(other)) {
+				t.Fatalf("record %d: others are read", i)
+			}
+		}
+	})
+}
+
 // Several vCPUs and Go write to one ring, and a reader that sleeps until it is woken
 // sees every record whole, each writer's in order.
 func TestRingBufUnderContention(t *testing.T) {
@@ -110,6 +168,10 @@ func TestRingBufUnderContention(t *testing.T) {
 		ring := maps.Unwrap(mp).(*maps.RingBuf)
 		submit := ringWriter(t, m, mp.Def(), 24, catalog.FnRingBufSubmit, 0)
 		discard := ringWriter(t, m, mp.Def(), 40, catalog.FnRingBufDiscard, 0)
+		output := programOn(t, m, mp.Def(), // the same from the stack
+			isa.LoadMem(isa.DW, isa.R6, isa.R1, 0), isa.StoreMem(isa.DW, isa.RFP, isa.R6, -16), isa.ALU64Imm(isa.Xor, isa.R6, -1), isa.StoreMem(isa.DW, isa.RFP, isa.R6, -8),
+			isa.LdImm64(isa.R1, mp.Def().Ptr), isa.Mov64Reg(isa.R2, isa.RFP), isa.ALU64Imm(isa.Add, isa.R2, -16), isa.Mov64Imm(isa.R3, 16), isa.Mov64Imm(isa.R4, 0),
+			isa.HelperCall(int32(catalog.FnRingBufOutput)), isa.ALU64Imm(isa.Rsh, isa.R0, 63), isa.ExitInsn())
 		var wg sync.WaitGroup
 		for w := range writers {
 			wg.Go(func() {
@@ -130,7 +192,11 @@ func TestRingBufUnderContention(t *testing.T) {
 						if i%3 == 0 {
 							c.Run(discard, c.scratch.Addr(), nil)
 						}
-						r0, err := c.Run(submit, c.scratch.Addr(), nil)
+						write := submit
+						if w == 0 {
+							write = output
+						}
+						r0, err := c.Run(write, c.scratch.Addr(), nil)
 						c.Release()
 						if err != nil {
 							t.Error(err)

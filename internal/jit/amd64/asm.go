@@ -64,6 +64,7 @@ const (
 	opMovbe  opcode = 0x0f38f0
 	opLzcnt  opcode = 0x0fbd | 0xf3000000
 	opMovups opcode = 0x0f11 // store
+	opLdups  opcode = 0x0f10
 
 	opLock        opcode = 0xf0000000
 	opXadd        opcode = 0x0fc1 | opLock

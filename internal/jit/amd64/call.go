@@ -151,6 +151,8 @@ func (c *compiler) inline(pc int, id catalog.HelperID) bool {
 		return true
 	case catalog.FnRingBufReserve:
 		return c.ringReserve(pc)
+	case catalog.FnRingBufOutput:
+		return !c.opts.SharedRings && c.ringOutput(pc)
 	case catalog.FnRingBufSubmit, catalog.FnRingBufDiscard:
 		if c.opts.SharedRings {
 			return false

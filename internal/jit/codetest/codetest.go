@@ -119,8 +119,12 @@ func (c Compiler) text(t *testing.T, name, text string) string {
 			p.Subprogs[len(p.Subprogs)-1].End = a
 			p.Subprogs = append(p.Subprogs, verifier.Subprog{Start: a, End: len(p.Insns), StackDepth: b, Callback: f[0] == "callback"})
 		case "percpu_array", "hash", "lru_hash", "percpu_hash", "lpm_trie", "ringbuf", "array_of_maps":
+			entries := uint32(4)
+			if f[0] == "ringbuf" {
+				entries = 4096
+			}
 			p.Facts.Insns[a].Map = &catalog.MapDef{
-				Type: catalog.MapKindByName(f[0]).Type, KeySize: uint32(b), ValueSize: uint32(size), MaxEntries: 4, Ptr: 1,
+				Type: catalog.MapKindByName(f[0]).Type, KeySize: uint32(b), ValueSize: uint32(size), MaxEntries: entries, Ptr: 1,
 			}
 			o.Layout = func(*catalog.MapDef) (code.Layout, bool) {
 				return code.Layout{
