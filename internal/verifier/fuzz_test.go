@@ -51,16 +51,26 @@ func FuzzVerify(f *testing.F) {
 			return fuzzMaps[i]
 		}
 		p := &verifier.Program{Type: fuzzTypes[int(kind)%len(fuzzTypes)], Insns: insns, GPL: true, MapByIdx: find, MapByFD: find}
-		// A tenth of the kernel's budget, so that no input takes as long as a hang.
-		o := verifier.Options{CPUs: 2, InsnLimit: 100_000, Unprivileged: kind&64 != 0, States: kind&32 != 0}
-		if kind&16 != 0 {
-			o.LogLevel = 2
-			if len(insns) > 16 { // whole logs of long loops take too long
-				o.LogLevel = 1
-			}
-		}
-		verifier.Verify(p, o)
+		verifier.Verify(p, fuzzOptions(kind, len(insns)))
 	})
+}
+
+// fuzzOptions are drawn from the bits of kind. Their budgets keep one execution
+// of instrumented code well below a second: the fuzzer takes what is slow for a
+// hang. Tracing precision back costs the square of a path's length, a log of it
+// at level 2 a line for each step; recorded states are pruned less.
+func fuzzOptions(kind uint8, insns int) verifier.Options {
+	o := verifier.Options{CPUs: 2, InsnLimit: 20_000, Unprivileged: kind&64 != 0, CapBPF: kind&128 != 0, States: kind&32 != 0}
+	if o.States {
+		o.InsnLimit = 4_000
+	}
+	if kind&16 != 0 {
+		o.LogLevel = 1
+		if insns <= 64 {
+			o.LogLevel, o.InsnLimit = 2, 1_000
+		}
+	}
+	return o
 }
 
 // FuzzExplain gives any bytes to the verifier and has what it refuses explained: no panic, and always something to change.
