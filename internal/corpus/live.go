@@ -48,15 +48,19 @@ func (l *Live) newMap(m *image.Map, d catalog.MapDef) (*linux.Map, error) {
 	if l.btf == nil {
 		d.Key, d.Value = nil, nil
 	}
-	km, err := linux.NewMap(&d, &linux.MapOptions{BTF: l.btf, KeyID: m.KeyID, ValueID: m.ValueID})
+	opts := linux.MapOptions{BTF: l.btf, KeyID: m.KeyID, ValueID: m.ValueID}
+	if m.Inner != nil {
+		inner, err := l.newMap(m.Inner, *d.Inner)
+		if err != nil {
+			return nil, fmt.Errorf("inner map: %w", err)
+		}
+		defer inner.Close()
+		opts.Inner = inner
+	}
+	km, err := linux.NewMap(&d, &opts)
 	if err != nil { // so do loaders: types describe the map, mostly
 		d.Key, d.Value = nil, nil
-		if d.Inner != nil {
-			inner := *d.Inner
-			inner.Key, inner.Value = nil, nil
-			d.Inner = &inner
-		}
-		km, err = linux.NewMap(&d, nil)
+		km, err = linux.NewMap(&d, &linux.MapOptions{Inner: opts.Inner})
 	}
 	if err == nil && m.Data != nil && m.Freeze {
 		err = errors.Join(km.Update([]byte{0, 0, 0, 0}, m.Data, 0), km.Freeze())

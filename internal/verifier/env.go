@@ -60,6 +60,10 @@ type env struct {
 	ops    *opsMember // of struct_ops programs
 	ext    bool       // the program replaces a function of another; p has that one's type
 
+	// patient: a state inside the call of a callback stands for another only if that
+	// holds whatever the marks will be; hasty: it did not, with the marks there are now.
+	patient, hasty bool
+
 	endless       map[int32]bool // loops on paths that ended where they had been before
 	exceptionCB   int            // subprogram, 0: none
 	seenException bool
@@ -178,13 +182,35 @@ func newEnv(p *Program, o Options) *env {
 	return e
 }
 
-func verify(p *Program, o Options, tr *tracer) (*Result, error) {
+// explore verifies p with what prepare asks for; a second time, with patience,
+// if states were compared too early.
+func explore(p *Program, o Options, prepare func(*env)) (*env, *Error) {
 	e := newEnv(p, o)
-	e.trace = tr
-	if o.States {
-		e.recorder = newRecorder(len(p.Insns))
-	}
+	prepare(e)
 	err := e.verify()
+	if e.hasty {
+		e = newEnv(p, o)
+		e.patient = true
+		prepare(e)
+		err = e.verify()
+	}
+	return e, err
+}
+
+func verify(p *Program, o Options, tr *tracer) (*Result, error) {
+	var fresh tracer
+	if tr != nil {
+		fresh = *tr
+	}
+	e, err := explore(p, o, func(e *env) {
+		if tr != nil {
+			*tr = *newTracer(len(p.Insns), fresh.limit, fresh.plan)
+			e.trace = tr
+		}
+		if o.States {
+			e.recorder = newRecorder(len(p.Insns))
+		}
+	})
 	e.accepted = err == nil
 	e.logStats()
 	var trace *Trace

@@ -299,9 +299,11 @@ func HistoryOf(p *Program, o Options) *History {
 }
 
 func runWith(p *Program, o Options, t *historian) (*env, *Error) {
-	e := newEnv(p, o)
-	e.history = t
-	err := e.verify()
+	want := t.want
+	e, err := explore(p, o, func(e *env) {
+		*t = historian{want: want}
+		e.history = t
+	})
 	if err != nil {
 		e.explain(err)
 	}
