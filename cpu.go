@@ -68,8 +68,7 @@ func (c *CPU) Run(p *Program) (uint32, error) {
 	if p.done.Load() {
 		return 0, p.wrap(ErrClosed)
 	}
-	pkt := c.c.Packet()
-	r0, err := c.c.Run(p.p, pkt.Addr(), pkt)
+	r0, err := c.c.RunPacket(p.p)
 	if err != nil {
 		return 0, p.wrap(err)
 	}

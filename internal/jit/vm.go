@@ -101,23 +101,35 @@ func (v *VM) Close() { v.stack.Free() }
 // Run runs a program from its start with r1 in R1 and returns R0.
 func (v *VM) Run(p *Program, r1 uint64, l Limits) (uint64, error) {
 	v.ctx.Running, v.ctx.Tails, v.ctx.Stretch = p.number, 0, briefLimit
-	v.Start(p, r1)
-	if r0, left := v.Result(); !left {
+	s := v.Shot(p, r1)
+	s.Fire()
+	if r0, left := s.Result(); !left {
 		return r0, nil
 	}
 	return v.Serve(p, l)
 }
 
-// Start begins a run of p, which makes no tail calls (see [Program.Jumps]). What is
-// only of use to programs that leave native code is not set up before they do.
-func (v *VM) Start(p *Program, r1 uint64) {
-	v.ctx.Fuel = p.fuel
-	exec.Start(v.ctx, p.main, r1)
+// Shot is a run of a program from its start that can be had again and again: what that
+// takes, in one place.
+type Shot struct {
+	ctx      *exec.Context
+	main, r1 uint64
+	fuel     int64
 }
 
-// Result is R0 of the run that Start began, or left: then it goes on in Serve. The
+// Shot prepares runs of p, which makes no tail calls (see [Program.Jumps]), with r1 in R1. What is
+// only of use to programs that leave native code is not set up before they do.
+func (v *VM) Shot(p *Program, r1 uint64) Shot { return Shot{v.ctx, p.main, r1, p.fuel} }
+
+// Fire begins the run.
+func (s *Shot) Fire() {
+	s.ctx.Fuel = s.fuel
+	exec.Start(s.ctx, s.main, s.r1)
+}
+
+// Result is R0 of the run that Fire began, or left: then it goes on in [VM.Serve]. The
 // two are apart so that Go puts both into their caller.
-func (v *VM) Result() (r0 uint64, left bool) { return v.ctx.R[0], v.ctx.Site != exec.SiteFinish }
+func (s *Shot) Result() (r0 uint64, left bool) { return s.ctx.R[0], s.ctx.Site != exec.SiteFinish }
 
 // Turns runs p once for each of the contexts that lie stride bytes apart from r1 on,
 // without coming back in between, and puts the results into verdicts, which lie

@@ -69,18 +69,22 @@ func NewEpoch(cpus int) *Epoch {
 }
 
 // Enter says that vCPU cpu may hold addresses from now on. It does not nest.
-func (e *Epoch) Enter(cpu int) { e.Holder(cpu).Enter() }
+func (e *Epoch) Enter(cpu int) { h := e.Holder(cpu); h.Enter() }
 
 // Leave says that vCPU cpu holds no address any more.
-func (e *Epoch) Leave(cpu int) { e.Holder(cpu).Leave() }
+func (e *Epoch) Leave(cpu int) { h := e.Holder(cpu); h.Leave() }
 
 // Holder is vCPU cpu's part of the epoch, for who enters and leaves all the time.
-func (e *Epoch) Holder(cpu int) Holder { return Holder{&e.slots[cpu].since, &e.pending, e} }
+func (e *Epoch) Holder(cpu int) Holder {
+	return Holder{&e.slots[cpu].since, &e.now, &e.pending, e.fence, e}
+}
 
 // Holder is described with [Epoch.Holder].
 type Holder struct {
 	since   *atomic.Uint64
+	now     *atomic.Uint64
 	pending *atomic.Int64
+	fence   bool
 	e       *Epoch
 }
 
@@ -88,8 +92,8 @@ type Holder struct {
 //
 // A retirement between the load of now and the store is harmless: its element
 // was unlinked before, so this run, which looks only after the store, cannot find it.
-func (h Holder) Enter() {
-	if now := h.e.now.Load(); h.e.fence {
+func (h *Holder) Enter() {
+	if now := h.now.Load(); h.fence {
 		StoreRelease(h.since, now)
 	} else {
 		h.since.Store(now)
@@ -100,7 +104,7 @@ func (h Holder) Enter() {
 //
 // A retirement at this very moment may miss it, and it the retirement; then the
 // next one to leave or retire reclaims.
-func (h Holder) Leave() {
+func (h *Holder) Leave() {
 	StoreRelease(h.since, 0)
 	if h.pending.Load() != 0 {
 		h.e.reclaim()

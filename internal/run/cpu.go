@@ -29,8 +29,15 @@ type CPU struct {
 	prog   *Program       // the one running
 	ctx    uint64         // what the run began with in R1
 	outer  unsafe.Pointer // labels of the goroutine before the run
-	spent  bool           // the last run left in env what begin has to reset
 	lent   region         // map value a timer callback is given
+
+	// The next run of armed on the vCPU's own packet is like the last: there is nothing
+	// to set up or to reset, and nobody asks how long it takes. Whoever begins another
+	// run, or to measure time, disarms; shot and runs are what such a run needs.
+	armed atomic.Pointer[Program]
+	last  *Program // whose run was the last that came this way
+	shot  jit.Shot
+	runs  *atomic.Uint64
 
 	scratch *mem.Block // a few bytes programs may be pointed at
 }
@@ -136,24 +143,54 @@ func (c *CPU) Retval() int32 { return c.env.Retval }
 // helpers work on, nil for program types without one. Errors are faults of
 // skep, or the machine's budget; a program by itself cannot fail.
 func (c *CPU) Run(p *Program, ctx uint64, pkt *packet.Packet) (uint64, error) {
-	if p != c.prog || pkt != c.env.Pkt || c.spent || !p.plain || c.m.stats.Load() {
-		return c.RunUntil(nil, p, ctx, pkt)
+	if pkt == c.pkt && ctx == pkt.Addr() {
+		return c.RunPacket(p)
 	}
-	// The way of small programs, where each call on the way counts: the same program
-	// as last time, on the same packet, and nothing to reset.
-	var err error
-	c.ctx = ctx
+	return c.RunUntil(nil, p, ctx, pkt)
+}
+
+// RunPacket is [CPU.Run] on the vCPU's own packet. This is the way of small programs,
+// where each instruction on the way counts.
+func (c *CPU) RunPacket(p *Program) (uint64, error) {
+	if p != c.armed.Load() {
+		return c.RunUntil(nil, p, c.pkt.Addr(), c.pkt)
+	}
 	c.epoch.Enter()
-	code := p.native
-	c.native.Start(code, ctx)
-	r0, left := c.native.Result()
+	c.shot.Fire()
+	r0, left := c.shot.Result()
+	mem.StoreRelease(c.runs, c.runs.Load()+1)
 	if left {
-		r0, err = c.native.Serve(code, jit.Limits{Budget: c.m.opts.Budget})
-		c.spent = c.used()
+		return c.serve(p)
 	}
-	p.count(c.id, 1)
+	c.epoch.Leave()
+	return r0, nil
+}
+
+// serve ends a run that left native code, and has been counted.
+func (c *CPU) serve(p *Program) (uint64, error) {
+	r0, err := c.native.Serve(p.native, jit.Limits{Budget: c.m.opts.Budget})
+	if c.used() {
+		c.armed.Store(nil)
+	}
 	c.epoch.Leave()
 	return r0, err
+}
+
+// arm prepares the next run to be like the one of p that has ended, if it can be. Where
+// programs take turns it would not be.
+func (c *CPU) arm(p *Program) {
+	if again := c.last == p; !again {
+		c.last = p
+		return
+	}
+	if !p.plain || c.prog != p || c.env.Pkt != c.pkt || c.ctx != c.pkt.Addr() || c.used() {
+		return
+	}
+	c.shot, c.runs = c.native.Shot(p.native, c.ctx), &p.stats[c.id].runs
+	c.armed.Store(p)
+	if c.m.stats.Load() { // CountTime tells first and disarms then
+		c.armed.Store(nil)
+	}
 }
 
 // RunUntil is [CPU.Run] that gives up with [ErrInterrupted] once done is closed.
@@ -186,6 +223,9 @@ type region struct{ addr, size uint64 }
 func (c *CPU) begin(p *Program, ctx uint64, pkt *packet.Packet) (start int64) {
 	c.ctx = ctx
 	c.env.Pkt = pkt
+	if c.armed.Load() != nil {
+		c.armed.Store(nil)
+	}
 	if c.m.opts.Labels {
 		c.outer = profLabel()
 	}
@@ -216,10 +256,10 @@ func (c *CPU) end(p *Program, start int64, runs int) {
 		p.stats[c.id].time.Add(nanotime() - start)
 		p.stats[c.id].timed.Add(1)
 	}
-	c.spent = c.used()
 	if c.m.opts.Labels {
 		setProfLabel(c.outer)
 	}
+	c.arm(p)
 }
 
 // used reports whether a run has left something in env that belongs to it alone.

@@ -226,7 +226,12 @@ func (m *Machine) freeField(f catalog.SpecialField, addr uint64) {
 
 // CountTime turns the measuring of run times on or off (BPF_ENABLE_STATS). Runs
 // are always counted.
-func (m *Machine) CountTime(on bool) { m.stats.Store(on) }
+func (m *Machine) CountTime(on bool) {
+	m.stats.Store(on)
+	for _, c := range m.cpus {
+		c.armed.Store(nil)
+	}
+}
 
 // The rest makes a Machine a [helpers.Host].
 

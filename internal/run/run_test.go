@@ -3,12 +3,14 @@ package run
 import (
 	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/helpers"
 	"github.com/skep-bpf/skep/internal/jit"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
@@ -185,6 +187,56 @@ func TestNothingOfTheLastRunIsLeft(t *testing.T) {
 	}
 }
 
+// TestRunsAlike runs programs again and again on one CPU, where what the last run needed
+// no reset for is not set up anew: every run must still be as if it were the first, and be counted.
+func TestRunsAlike(t *testing.T) {
+	each(t, Options{CPUs: 1}, func(t *testing.T, m *Machine) {
+		// Redirects when the packet's first byte is not 0, and returns it.
+		may := program(t, m, nil, isa.Mov64Reg(isa.R6, isa.R1), isa.LoadMem(isa.DW, isa.R6, isa.R6, catalog.FrameData),
+			isa.LoadMem(isa.B, isa.R6, isa.R6, 0), isa.JmpImm(isa.Jeq, isa.R6, 0, 3),
+			isa.Mov64Imm(isa.R1, 7), isa.Mov64Imm(isa.R2, 0), isa.HelperCall(int32(catalog.FnRedirect)),
+			isa.Mov64Reg(isa.R0, isa.R6), isa.ExitInsn())
+		other := program(t, m, nil, isa.Mov64Imm(isa.R0, 2), isa.ExitInsn())
+		c := m.Acquire()
+		defer c.Release()
+		c.Packet().SetXDP(make([]byte, 64), packetOptions)
+		r := rand.New(rand.NewPCG(1, 2))
+		var runs, others, timed uint64
+		for i := range 2000 {
+			switch r.IntN(20) {
+			case 0:
+				m.CountTime(!m.stats.Load())
+			case 1:
+				if r0, err := c.RunPacket(other); r0 != 2 || err != nil || c.Redirect().Kind != helpers.RedirectNone {
+					t.Fatalf("run %d, of the other program: %d, %v, %+v", i, r0, err, c.Redirect())
+				}
+				others++
+			}
+			first := byte(0)
+			if r.IntN(8) == 0 {
+				first = byte(i) | 1
+			}
+			c.Packet().Bytes()[0] = first
+			r0, err := c.RunPacket(may)
+			if kind := c.Redirect().Kind; err != nil || r0 != uint64(first) || (kind != helpers.RedirectNone) != (first != 0) {
+				t.Fatalf("run %d on %d: %d, %v, redirect %v", i, first, r0, err, kind)
+			}
+			if runs++; m.stats.Load() {
+				timed++
+			}
+			if got, _ := may.Stats(); got != runs {
+				t.Fatalf("%d runs are counted, want %d", got, runs)
+			}
+			if got, _ := may.Timed(); got != timed {
+				t.Fatalf("run %d: %d runs are timed, want %d", i, got, timed)
+			}
+		}
+		if got, _ := other.Stats(); got != others {
+			t.Errorf("%d runs of the other program are counted, want %d", got, others)
+		}
+	})
+}
+
 func TestUnsupportedHelper(t *testing.T) {
 	m := newMachine(t, Options{})
 	_, err := m.NewProgram(&rewrite.Program{
@@ -305,7 +357,7 @@ func TestRunAllocatesNothing(t *testing.T) {
 			isa.Mov64Imm(isa.R0, 2), isa.ExitInsn())
 		if n := testing.AllocsPerRun(1000, func() {
 			c := m.Acquire()
-			c.Run(p, c.Packet().Addr(), c.Packet())
+			c.RunPacket(p)
 			c.Release()
 		}); n != 0 {
 			t.Errorf("%v allocations per run", n)

@@ -8,7 +8,7 @@
 //
 // rax is where division and cmpxchg want R0 anyway; rcx and rdx are free for
 // shift counts, for the upper halves of products, and for the number and the
-// operand of an exit.
+// operand of an exit. xmm6 and xmm7 hold Go's stack, and are not touched.
 //
 // Each file lowers one family of instructions. What is better than one for one
 // stands in fuse.go and in the comments of the rule concerned.

@@ -3,8 +3,6 @@
 #include "textflag.h"
 
 // Offsets in Context. A test holds them to the Go structure.
-#define goSP 0
-#define goBP 8
 #define natSP 16
 #define natPC 24
 #define site 32
@@ -28,12 +26,13 @@
 
 // func enter(c *Context)
 //
-// Native code keeps c in R12 for as long as it runs. BX, R13, R14, R15 and BP
+// Native code keeps c in R12 for as long as it runs, Go's stack and frame pointer in X7
+// and X6: through memory the way back would wait for them. BX, R13, R14, R15 and BP
 // hold BPF's R6 to R10; they come from the native stack, where leave put them.
 TEXT ·enter(SB), NOSPLIT|NOFRAME, $0-8
 	MOVQ c+0(FP), R12
-	MOVQ BP, goBP(R12)
-	MOVQ SP, goSP(R12)
+	MOVQ BP, X6
+	MOVQ SP, X7
 	MOVQ natSP(R12), SP
 	MOVQ natPC(R12), CX
 	MOVQ x(R12), DX
@@ -59,8 +58,8 @@ TEXT ·start(SB), NOSPLIT|NOFRAME, $0-24
 	MOVQ c+0(FP), R12
 	MOVQ pc+8(FP), CX
 	MOVQ arg+16(FP), DI
-	MOVQ BP, goBP(R12)
-	MOVQ SP, goSP(R12)
+	MOVQ BP, X6
+	MOVQ SP, X7
 	MOVQ top(R12), SP
 	LEAQ ·finish(SB), AX
 	PUSHQ AX
@@ -75,8 +74,8 @@ TEXT ·start(SB), NOSPLIT|NOFRAME, $0-24
 // One run after the other, of main on what lies at row.
 TEXT ·turns(SB), NOSPLIT|NOFRAME, $0-8
 	MOVQ c+0(FP), R12
-	MOVQ BP, goBP(R12)
-	MOVQ SP, goSP(R12)
+	MOVQ BP, X6
+	MOVQ SP, X7
 	MOVQ top(R12), SP
 	MOVQ row(R12), DI
 	LEAQ ·turn(SB), AX
@@ -134,8 +133,8 @@ TEXT ·leave(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R9, r4(R12)
 	MOVQ R10, r5(R12)
 	MOVQ R11, ax(R12)
-	MOVQ goBP(R12), BP
-	MOVQ goSP(R12), SP
+	MOVQ X6, BP
+	MOVQ X7, SP
 	RET
 
 // finish is the return address of functions that Go entered. Of their registers
@@ -146,8 +145,8 @@ TEXT ·finish(SB), NOSPLIT|NOFRAME, $0-0
 	JMP  back          // what follows looks to vet as if it forgot to save BP
 
 back:
-	MOVQ goBP(R12), BP
-	MOVQ goSP(R12), SP
+	MOVQ X6, BP
+	MOVQ X7, SP
 	RET
 
 // returned is the return address of programs tail-called in a subprogram.

@@ -24,7 +24,7 @@ import (
 // Context is what native code and Go share on one vCPU. It lies off the Go heap
 // and holds numbers only. The assembly knows its layout by [Offsets].
 type Context struct {
-	goSP, goBP uint64 // Go's stack and frame pointer while native code runs
+	goSP, goBP uint64 // Go's stack and frame pointer while native code runs, on arm64
 
 	SP   uint64    // native stack pointer; the saved registers lie there, see [Saved]
 	PC   uint64    // where the next Enter goes
