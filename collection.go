@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/image"
+	"github.com/skep-bpf/skep/internal/bpfsys"
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/run"
@@ -254,11 +255,27 @@ func (l *loader) loadProgram(ip *image.Program) (*Program, error) {
 		},
 		Blind: l.m.blind(),
 		Maps:  func() []maps.Map { return l.mapsOf(ip) },
+		About: run.About{Tag: tag(vp.Insns)},
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &Program{p: p, mach: l.m, section: ip.Section, attach: ip.Attach, source: vp, result: res}, nil
+}
+
+// tag is the program's as bpf(2) would reckon it, where maps are named by descriptors.
+func tag(insns []isa.Instruction) [8]byte {
+	insns = slices.Clone(insns)
+	for i := range insns {
+		switch ins := &insns[i]; {
+		case !ins.IsLoadImm64():
+		case ins.Src == isa.PseudoMapIdx:
+			ins.Src = isa.PseudoMapFD
+		case ins.Src == isa.PseudoMapIdxValue:
+			ins.Src = isa.PseudoMapValue
+		}
+	}
+	return bpfsys.Tag(insns)
 }
 
 // mapsOf returns the maps a program refers to, each once.

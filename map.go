@@ -12,7 +12,9 @@ import (
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/marshal"
+	"github.com/skep-bpf/skep/internal/run"
 	"github.com/skep-bpf/skep/internal/unwrap"
+	"github.com/skep-bpf/skep/internal/verifier"
 )
 
 // MapType is the kind of a map, with the kernel's numbers and bpftool's names.
@@ -64,6 +66,14 @@ func init() {
 		mp.Acquire()
 		return mp, nil
 	}
+	unwrap.Machine = func(m *run.Machine, checked bool) any {
+		return &Machine{m: m, opts: MachineOptions{Checked: checked}}
+	}
+	unwrap.Program = func(m any, p *run.Program) any {
+		return &Program{p: p, mach: m.(*Machine), attach: p.Info.Attach, source: p.Rewritten.Source, result: &verifier.Result{}}
+	}
+	unwrap.Run = func(p any) *run.Program { return p.(*Program).p }
+	unwrap.Handle = func(m any, mp maps.Map) any { return &Map{m: mp, mach: m.(*Machine)} }
 }
 
 // CPUs returns the number of possible CPUs of the map's machine: the length of per-CPU values.

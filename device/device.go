@@ -14,7 +14,11 @@
 package device
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -51,18 +55,29 @@ func (m XDPMode) String() string {
 	return [...]string{"native", "generic", "offload (simulated)"}[m]
 }
 
+// Attributes are what a device has beside its port.
+type Attributes struct {
+	Name  string
+	Index uint32 // ifindex; 0: the first free one
+	MAC   [6]byte
+	MTU   uint32 // bytes, without the link header; 0: 1500
+	Down  bool   // until SetUp
+}
+
 // Device is a network device.
 type Device struct {
 	net   *Network
-	name  string
 	index uint32
-	mtu   uint32
+	attr  atomic.Pointer[Attributes]
 	port  Port
 	peer  *Device // the other end of a pair
 
+	up      gate
+	queues  sync.WaitGroup // those that receive
 	xdp     atomic.Pointer[xdpProg]
 	ingress *hook.Clsact
 	egress  *hook.Clsact
+	netkit  *netkit // nil: it is none
 	stats   counters
 }
 
@@ -72,10 +87,82 @@ type xdpProg struct {
 }
 
 // Name, Index, MTU and Port say what the device is; Index is its ifindex.
-func (d *Device) Name() string  { return d.name }
+func (d *Device) Name() string  { return d.attr.Load().Name }
 func (d *Device) Index() uint32 { return d.index }
-func (d *Device) MTU() uint32   { return d.mtu }
+func (d *Device) MTU() uint32   { return d.attr.Load().MTU }
 func (d *Device) Port() Port    { return d.port }
+
+// MAC is the device's own link address.
+func (d *Device) MAC() [6]byte { return d.attr.Load().MAC }
+
+// Up reports whether the device is up, Running whether it is and so is its peer.
+func (d *Device) Up() bool { return d.up.open() }
+
+// Running is described with Up.
+func (d *Device) Running() bool { return d.Up() && (d.peer == nil || d.peer.Up()) }
+
+// SetUp takes a device up or down. One that is down does not receive, and what is
+// sent to it or to its peer is dropped.
+func (d *Device) SetUp(up bool) {
+	d.up.set(up)
+	d.tell()
+}
+
+// tell has the machine's network know what the device is.
+func (d *Device) tell() {
+	if n := d.net.opts.Net; n != nil {
+		dev := skep.Device{Ifindex: d.index, Name: d.Name(), MAC: d.MAC(), MTU: d.MTU(),
+			HardHeader: ethernetHeader, Up: d.Up(), RxQueues: uint32(d.port.Queues())}
+		if d.peer != nil {
+			dev.Peer = d.peer.index
+		}
+		n.AddDevice(dev)
+	}
+}
+
+// gate is open or closed; a closed one is waited at.
+type gate struct {
+	mu    sync.Mutex
+	gone  bool
+	shut  chan struct{} // closed when the gate opens; nil: it is open
+	state atomic.Bool   // shut
+}
+
+func (g *gate) open() bool { return !g.state.Load() }
+
+func (g *gate) set(open bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case open && g.shut != nil:
+		close(g.shut)
+		g.shut = nil
+	case !open && g.shut == nil && !g.gone:
+		g.shut = make(chan struct{})
+	}
+	g.state.Store(g.shut != nil)
+}
+
+// pass waits until the gate is open or taken down.
+func (g *gate) pass() {
+	for {
+		g.mu.Lock()
+		shut := g.shut
+		g.mu.Unlock()
+		if shut == nil {
+			return
+		}
+		<-shut
+	}
+}
+
+// remove opens the gate for good.
+func (g *gate) remove() {
+	g.mu.Lock()
+	g.gone = true
+	g.mu.Unlock()
+	g.set(true)
+}
 
 // Peer is the other end of a pair, nil of anything else.
 func (d *Device) Peer() *Device { return d.peer }
@@ -88,7 +175,7 @@ func (d *Device) SetXDP(p *skep.Program, mode XDPMode) error {
 		return nil
 	}
 	if p.Type() != skep.XDP {
-		return fmt.Errorf("device %s: program %s is of type %s", d.name, p.Name(), p.Type())
+		return fmt.Errorf("device %s: program %s is of type %s", d.Name(), p.Name(), p.Type())
 	}
 	d.xdp.Store(&xdpProg{p, mode})
 	return nil
@@ -117,7 +204,9 @@ type Options struct {
 	// during the call. nil: it ends there.
 	Stack func(d *Device, frame []byte)
 	// Exception is called where the kernel raises the xdp_exception trace event.
-	Exception func(d *Device, action hook.XDPAction)
+	Exception func(d *Device, prog *skep.Program, action hook.XDPAction)
+	// Failed is called with what ended a device's queue in a network that goes on.
+	Failed func(err error)
 }
 
 // Network is the devices of a machine, and what moves packets between them.
@@ -125,10 +214,13 @@ type Network struct {
 	mach *skep.Machine
 	opts Options
 
-	mu      sync.Mutex
-	devices map[uint32]*Device
+	mu      sync.Mutex // of changes
+	devices atomic.Pointer[map[uint32]*Device]
 	running bool
+	active  sync.WaitGroup // queues of all devices
+	serving sync.WaitGroup // CPUs of cpumaps
 	cpus    []*cpuQueue
+	errs    []error
 
 	sent    atomic.Int64 // frames in clones
 	cloneMu sync.Mutex
@@ -137,7 +229,8 @@ type Network struct {
 
 // New makes a network without devices.
 func New(m *skep.Machine, opts *Options) *Network {
-	n := &Network{mach: m, devices: map[uint32]*Device{}}
+	n := &Network{mach: m}
+	n.devices.Store(&map[uint32]*Device{})
 	if opts != nil {
 		n.opts = *opts
 	}
@@ -150,54 +243,160 @@ func New(m *skep.Machine, opts *Options) *Network {
 // firstIndex is the index of the first device; 1 is the loopback device's.
 const firstIndex = 2
 
-// Add makes a device of a port, before Run.
+const defaultMTU = 1500
+
+// Add makes a device of a port, which is up.
 func (n *Network) Add(name string, p Port) (*Device, error) {
+	return n.AddDevice(Attributes{Name: name}, p)
+}
+
+// AddDevice makes a device of a port. In a network that runs it receives at once.
+func (n *Network) AddDevice(a Attributes, p Port) (*Device, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.running {
-		return nil, fmt.Errorf("device %s: the network runs already", name)
+	d, err := n.make(a, p)
+	if err != nil {
+		return nil, err
 	}
-	index := uint32(firstIndex)
-	for _, d := range n.devices {
-		if d.name == name {
-			return nil, fmt.Errorf("device %s: there is one of that name", name)
-		}
-		index = max(index, d.index+1)
-	}
-	d := &Device{net: n, name: name, index: index, mtu: defaultMTU, port: p}
-	// On no CPU of their own: packets pass them on those of the queues.
-	d.ingress, _ = hook.NewClsact(n.mach, &hook.TCOptions{Held: &skep.CPU{}})
-	d.egress, _ = hook.NewClsact(n.mach, &hook.TCOptions{Held: &skep.CPU{}, Egress: true})
-	if n.opts.Net != nil {
-		n.opts.Net.AddDevice(skep.Device{Ifindex: index, Name: name, MTU: d.mtu, HardHeader: 14, Up: true, RxQueues: uint32(p.Queues())})
-	}
-	n.devices[index] = d
+	n.admit(d)
 	return d, nil
 }
 
-const defaultMTU = 1500
-
-// AddPair makes the two ends of a virtual cable: what one transmits the other receives.
+// AddPair makes the two ends of a virtual cable, which are up: what one transmits
+// the other receives.
 func (n *Network) AddPair(a, b string) (*Device, *Device, error) {
+	return n.AddDevices(Attributes{Name: a}, Attributes{Name: b})
+}
+
+// AddDevices is AddPair with attributes.
+func (n *Network) AddDevices(a, b Attributes) (*Device, *Device, error) {
+	return n.addPair(a, b, func(*Device, *Device) {})
+}
+
+// addPair makes two ends, which complete finishes before anybody knows them.
+func (n *Network) addPair(a, b Attributes, complete func(a, b *Device)) (*Device, *Device, error) {
 	pa, pb := NewPair()
-	da, err := n.Add(a, pa)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	da, err := n.make(a, pa)
 	if err != nil {
 		return nil, nil, err
 	}
-	db, err := n.Add(b, pb)
+	if b.Name == da.Name() {
+		return nil, nil, fmt.Errorf("device %s: there is one of that name", b.Name)
+	}
+	if b.Index == 0 {
+		b.Index = da.index + 1
+	}
+	db, err := n.make(b, pb)
 	if err != nil {
-		n.mu.Lock()
-		delete(n.devices, da.index)
-		n.mu.Unlock()
 		return nil, nil, err
 	}
 	da.peer, db.peer = db, da
+	complete(da, db)
+	n.admit(da)
+	n.admit(db)
 	return da, db, nil
 }
 
-// Device returns the device with an index, or nil.
-func (n *Network) Device(index uint32) *Device {
+// make makes a device that nobody knows yet. The caller holds n.mu.
+func (n *Network) make(a Attributes, p Port) (*Device, error) {
+	index := uint32(firstIndex)
+	for _, d := range *n.devices.Load() {
+		if d.Name() == a.Name {
+			return nil, fmt.Errorf("device %s: there is one of that name", a.Name)
+		}
+		if d.index == a.Index {
+			return nil, fmt.Errorf("device %s: there is one of index %d", a.Name, a.Index)
+		}
+		index = max(index, d.index+1)
+	}
+	if a.Index == 0 {
+		a.Index = index
+	}
+	if a.MTU == 0 {
+		a.MTU = defaultMTU
+	}
+	d := &Device{net: n, index: a.Index, port: p}
+	d.attr.Store(&a)
+	d.up.set(!a.Down)
+	// On no CPU of their own: packets pass them on those of the queues.
+	d.ingress, _ = hook.NewClsact(n.mach, &hook.TCOptions{Held: &skep.CPU{}})
+	d.egress, _ = hook.NewClsact(n.mach, &hook.TCOptions{Held: &skep.CPU{}, Egress: true})
+	return d, nil
+}
+
+// Change gives a device another name, MTU or link address, as far as they are set in a.
+func (n *Network) Change(d *Device, a Attributes) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.devices[index]
+	now := *d.attr.Load()
+	if a.Name != "" {
+		now.Name = a.Name
+	}
+	if a.MTU != 0 {
+		now.MTU = a.MTU
+	}
+	if a.MAC != [6]byte{} {
+		now.MAC = a.MAC
+	}
+	d.attr.Store(&now)
+	d.tell()
+}
+
+// admit puts a device among the others. The caller holds n.mu.
+func (n *Network) admit(d *Device) {
+	all := maps.Clone(*n.devices.Load())
+	all[d.index] = d
+	n.devices.Store(&all)
+	d.tell()
+	if n.running {
+		n.start(d)
+	}
+}
+
+// Remove takes a device away, and its peer with it, and closes their ports. It
+// returns when no packet is on its way in there.
+func (n *Network) Remove(d *Device) error {
+	gone := []*Device{d}
+	if d.peer != nil {
+		gone = append(gone, d.peer)
+	}
+	n.mu.Lock()
+	all := maps.Clone(*n.devices.Load())
+	for _, d := range gone {
+		delete(all, d.index)
+	}
+	n.devices.Store(&all)
+	n.mu.Unlock()
+	var errs []error
+	for _, d := range gone {
+		if n.opts.Net != nil {
+			n.opts.Net.RemoveDevice(d.index)
+		}
+		d.up.remove()
+		errs = append(errs, d.port.Close())
+	}
+	for _, d := range gone {
+		d.queues.Wait()
+	}
+	return errors.Join(errs...)
+}
+
+// Device returns the device with an index, or nil.
+func (n *Network) Device(index uint32) *Device { return (*n.devices.Load())[index] }
+
+// Named returns the device of a name, or nil.
+func (n *Network) Named(name string) *Device {
+	for _, d := range *n.devices.Load() {
+		if d.Name() == name {
+			return d
+		}
+	}
+	return nil
+}
+
+// Devices returns all devices by their index.
+func (n *Network) Devices() []*Device {
+	return slices.SortedFunc(maps.Values(*n.devices.Load()), func(a, b *Device) int { return cmp.Compare(a.index, b.index) })
 }

@@ -116,7 +116,7 @@ func newLab(t *testing.T, maps []*image.Map, progs ...testprog.Prog) *lab {
 			defer l.mu.Unlock()
 			l.stack[d.Name()] = append(l.stack[d.Name()], bytes.Clone(f))
 		},
-		Exception: func(_ *device.Device, a hook.XDPAction) {
+		Exception: func(_ *device.Device, _ *skep.Program, a hook.XDPAction) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			l.wrong[a]++

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
+	"slices"
 
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/hook"
@@ -29,59 +29,90 @@ const maxHooks = 16
 // Run moves packets until all ports have ended or ctx is done, which closes them.
 // Queue q of a device runs on virtual CPU q, counted round.
 func (n *Network) Run(ctx context.Context) error {
+	if err := n.Start(); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, n.closePorts)
+	n.active.Wait()
+	stop()
+	return n.end()
+}
+
+// Start begins to move packets, and Stop closes all ports and ends it. In between
+// devices may come and go.
+func (n *Network) Start() error {
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	if n.running {
-		n.mu.Unlock()
 		return errors.New("device: the network runs already")
 	}
-	n.running = true
-	var queues, cpus sync.WaitGroup
-	var errs []error
-	var errMu sync.Mutex
-	fail := func(err error) {
-		errMu.Lock()
-		errs = append(errs, err)
-		errMu.Unlock()
-	}
-	n.cpus = nil
+	n.running, n.cpus, n.errs = true, nil, nil
 	for id := range n.mach.CPUs() {
 		q := &cpuQueue{in: make(chan parcel, cpuBacklog)}
 		n.cpus = append(n.cpus, q)
 		w := newWorker(n, id)
-		cpus.Go(func() {
-			if err := q.serve(w); err != nil {
-				fail(err)
-			}
-		})
+		n.serving.Go(func() { n.failed(q.serve(w)) })
 	}
-	var all []*Device
-	for _, d := range n.devices {
-		all = append(all, d)
-		for q := range d.port.Queues() {
-			w := newWorker(n, q%n.mach.CPUs())
-			queues.Go(func() {
-				if err := w.receive(d, q); err != nil {
-					fail(fmt.Errorf("device %s: %w", d.name, err))
-				}
-			})
-		}
+	for _, d := range *n.devices.Load() {
+		n.start(d)
 	}
+	return nil
+}
+
+// Stop is described with Start.
+func (n *Network) Stop() error {
+	n.mu.Lock()
+	n.running = false // nothing is added any more
 	n.mu.Unlock()
-	stop := context.AfterFunc(ctx, func() {
-		for _, d := range all {
-			d.port.Close()
-		}
-	})
-	queues.Wait()
-	stop()
+	n.closePorts()
+	n.active.Wait()
+	return n.end()
+}
+
+func (n *Network) closePorts() {
+	for _, d := range *n.devices.Load() {
+		d.up.remove()
+		d.port.Close()
+	}
+}
+
+// end ends what moves packets, when no queue is left.
+func (n *Network) end() error {
 	for _, q := range n.cpus {
 		close(q.in)
 	}
-	cpus.Wait()
+	n.serving.Wait()
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	n.running = false
+	return errors.Join(n.errs...)
+}
+
+// start has a device receive. The caller holds n.mu.
+func (n *Network) start(d *Device) {
+	for q := range d.port.Queues() {
+		w := newWorker(n, q%n.mach.CPUs())
+		n.active.Add(1)
+		d.queues.Go(func() {
+			defer n.active.Done()
+			if err := w.receive(d, q); err != nil {
+				n.failed(fmt.Errorf("device %s: %w", d.Name(), err))
+			}
+		})
+	}
+}
+
+// failed notes an error that ended a worker.
+func (n *Network) failed(err error) {
+	if err == nil {
+		return
+	}
+	n.mu.Lock()
+	n.errs = append(n.errs, err)
 	n.mu.Unlock()
-	return errors.Join(errs...)
+	if n.opts.Failed != nil {
+		n.opts.Failed(err)
+	}
 }
 
 // worker is a goroutine that moves packets on one virtual CPU, which it holds
@@ -93,10 +124,12 @@ type worker struct {
 	xdp  map[*skep.Program]*hook.XDP
 	tc   map[*hook.Clsact]*hook.Clsact // their views on this CPU
 	bulk map[*Device]*bulk
-	at   *Device // whose packet is looked at, for exceptions
+	at   *Device       // whose packet is looked at, for exceptions
+	prog *skep.Program // and by which program
 
 	backlog []parcel // to be received by devices of this network
 	spare   [][]byte // buffers
+	later   [][]byte // buffers that are spare when the packet under way is done
 	err     error
 }
 
@@ -104,12 +137,14 @@ type worker struct {
 type parcel struct {
 	d     *Device
 	frame []byte
+	meta  hook.Meta
 	stack bool // past XDP: it comes from another CPU's
 }
 
 // bulk is frames that wait to be sent together.
 type bulk struct {
 	frames [][]byte
+	metas  []hook.Meta
 	bytes  int
 }
 
@@ -138,21 +173,22 @@ func (w *worker) leave() error {
 
 // receive is the receive loop of a queue.
 func (w *worker) receive(d *Device, queue int) error {
-	bufs, frames := make([][]byte, batchSize), make([][]byte, batchSize)
+	bufs, frames, metas := make([][]byte, batchSize), make([][]byte, batchSize), make([]hook.Meta, batchSize)
 	for i := range bufs {
 		bufs[i] = make([]byte, frameSize)
 	}
 	for {
+		d.up.pass()
 		copy(frames, bufs)
-		got, err := d.port.Receive(queue, frames)
+		got, err := receiveFrom(d.port, queue, frames, metas)
 		if got > 0 {
 			if err := w.enter(); err != nil {
 				return err
 			}
 			bytes := 0
-			for _, f := range frames[:got] {
+			for i, f := range frames[:got] {
 				bytes += len(f)
-				w.frame(d, queue, f)
+				w.frame(d, queue, f, metas[i])
 				w.drain()
 			}
 			d.stats.rxPackets.Add(uint64(got))
@@ -170,11 +206,17 @@ func (w *worker) receive(d *Device, queue int) error {
 	}
 }
 
+// received is what is known of a frame when a device has it; queue stays what it was on the other side.
+func received(d *Device, meta hook.Meta) hook.Meta {
+	meta.Ifindex = d.index
+	return meta
+}
+
 // frame receives one frame.
-func (w *worker) frame(d *Device, queue int, f []byte) {
+func (w *worker) frame(d *Device, queue int, f []byte, meta hook.Meta) {
 	x := d.xdp.Load()
 	if x == nil || len(f) < ethernetHeader {
-		w.stack(d, f)
+		w.stack(d, f, meta)
 		return
 	}
 	h := w.xdp[x.prog]
@@ -189,7 +231,7 @@ func (w *worker) frame(d *Device, queue int, f []byte) {
 		}
 		w.xdp[x.prog] = h
 	}
-	w.at = d
+	w.at, w.prog = d, x.prog
 	action, deliveries, err := h.Run(f, hook.Meta{Ifindex: d.index, RxQueue: uint32(queue)})
 	if w.failed(err) {
 		return
@@ -199,7 +241,7 @@ func (w *worker) frame(d *Device, queue int, f []byte) {
 		d.stats.rxDropped.Add(1)
 	}
 	for _, del := range deliveries {
-		w.deliver(d, del)
+		w.deliver(d, del, meta)
 	}
 }
 
@@ -208,7 +250,7 @@ const ethernetHeader = 14
 
 func (w *worker) exception(a hook.XDPAction) {
 	if f := w.net.opts.Exception; f != nil {
-		f(w.at, a)
+		f(w.at, w.prog, a)
 	}
 }
 
@@ -221,7 +263,7 @@ func (w *worker) failed(err error) bool {
 }
 
 // deliver carries out a delivery of XDP.
-func (w *worker) deliver(d *Device, del hook.Delivery) {
+func (w *worker) deliver(d *Device, del hook.Delivery, meta hook.Meta) {
 	switch del.To {
 	case hook.ToStack:
 		if d.ingress.Empty() {
@@ -229,16 +271,16 @@ func (w *worker) deliver(d *Device, del hook.Delivery) {
 			return
 		}
 		f := w.copied(del.Packet) // the next hook's packet lies where this one's does
-		w.stack(d, f)
+		w.stack(d, f, meta)
 		w.done(f)
 	case hook.ToDevice:
-		if to := w.net.devices[del.Ifindex]; to != nil {
-			w.send(to, del.Packet)
+		if to := w.net.Device(del.Ifindex); to != nil {
+			w.put(to, del.Packet, hook.Meta{}) // a frame has none
 			return
 		}
 		d.stats.rxDropped.Add(1)
 	case hook.ToCPU:
-		if !w.net.cpus[del.CPU].put(parcel{d, append([]byte(nil), del.Packet...), true}) {
+		if !w.net.cpus[del.CPU].put(parcel{d, append([]byte(nil), del.Packet...), hook.Meta{}, true}) {
 			d.stats.rxDropped.Add(1)
 		}
 	case hook.ToSocket:
@@ -270,17 +312,22 @@ func (w *worker) view(c *hook.Clsact) *hook.Clsact {
 }
 
 // stack takes a frame through a device's ingress hook and up.
-func (w *worker) stack(d *Device, f []byte) {
+func (w *worker) stack(d *Device, f []byte, meta hook.Meta) {
 	if d.ingress.Empty() || len(f) < ethernetHeader {
 		w.up(d, f)
 		return
 	}
-	r, err := w.view(d.ingress).Run(f, hook.Meta{Ifindex: d.index})
+	r, err := w.view(d.ingress).Run(f, received(d, meta))
 	if w.failed(err) {
 		return
 	}
+	tcVerdict(&d.stats.ingress, r.Action)
+	meta = r.Meta(meta)
+	w.sent(&r, meta, 0)
 	if len(r.Deliveries) == 0 {
-		d.stats.rxDropped.Add(1)
+		if r.Action != hook.TCStolen {
+			d.stats.rxDropped.Add(1)
+		}
 		return
 	}
 	del := r.Deliveries[0]
@@ -288,8 +335,32 @@ func (w *worker) stack(d *Device, f []byte) {
 		w.up(d, del.Packet)
 		return
 	}
-	if !w.redirect(del, r.Mark, 0) {
+	if !w.redirect(del, meta, 0) {
 		d.stats.rxDropped.Add(1)
+	}
+}
+
+// sent carries out what actions have sent elsewhere.
+func (w *worker) sent(r *hook.TCResult, meta hook.Meta, depth int) {
+	if len(r.Sent) == 0 {
+		return
+	}
+	packet := r.Deliveries // lies where the next hook's packet will
+	if len(packet) > 0 {
+		packet[0].Packet = w.copied(packet[0].Packet)
+		defer func(f []byte) { w.later = append(w.later, f) }(packet[0].Packet)
+	}
+	sent := slices.Clone(r.Sent) // the hook may be entered again
+	for i := range sent {
+		sent[i].Packet = w.copied(sent[i].Packet)
+	}
+	for _, del := range sent {
+		if !w.redirect(del, meta, depth) {
+			if d := w.net.Device(del.Ifindex); d != nil {
+				d.stats.txDropped.Add(1)
+			}
+		}
+		w.done(del.Packet)
 	}
 }
 
@@ -301,8 +372,8 @@ func (w *worker) up(d *Device, f []byte) {
 
 // redirect sends a packet of a tc hook where it goes; depth counts the egress
 // hooks it has passed.
-func (w *worker) redirect(del hook.Delivery, mark uint32, depth int) bool {
-	to := w.net.devices[del.Ifindex]
+func (w *worker) redirect(del hook.Delivery, meta hook.Meta, depth int) bool {
+	to := w.net.Device(del.Ifindex)
 	if to != nil && del.Peer {
 		to = to.peer
 	}
@@ -310,53 +381,84 @@ func (w *worker) redirect(del hook.Delivery, mark uint32, depth int) bool {
 	case to == nil || depth >= xmitLimit:
 		return false
 	case del.To == hook.ToIngress:
-		w.backlog = append(w.backlog, parcel{d: to, frame: w.copied(del.Packet)})
+		w.backlog = append(w.backlog, parcel{d: to, frame: w.copied(del.Packet), meta: meta})
 		return true
 	}
 	f := w.copied(del.Packet)
-	w.xmit(to, f, mark, depth)
+	w.xmit(to, f, meta, depth)
 	w.done(f)
 	return true
 }
 
 // xmit takes a frame through a device's egress hook and out.
-func (w *worker) xmit(d *Device, f []byte, mark uint32, depth int) {
+func (w *worker) xmit(d *Device, f []byte, meta hook.Meta, depth int) {
 	if d.egress.Empty() || len(f) < ethernetHeader {
-		w.send(d, f)
+		w.send(d, f, meta, depth)
 		return
 	}
-	r, err := w.view(d.egress).Run(f, hook.Meta{Ifindex: d.index, Mark: mark})
+	r, err := w.view(d.egress).Run(f, received(d, meta))
 	if w.failed(err) {
 		return
 	}
+	tcVerdict(&d.stats.egress, r.Action)
+	meta = r.Meta(meta)
+	w.sent(&r, meta, depth+1)
 	switch {
 	case len(r.Deliveries) == 0:
-		d.stats.txDropped.Add(1)
+		if r.Action != hook.TCStolen {
+			d.stats.txDropped.Add(1)
+		}
 	case r.Action != hook.TCRedirect:
-		w.send(d, r.Deliveries[0].Packet)
-	case !w.redirect(r.Deliveries[0], r.Mark, depth+1):
+		f := w.copied(r.Deliveries[0].Packet)
+		w.send(d, f, meta, depth)
+		w.done(f)
+	case !w.redirect(r.Deliveries[0], meta, depth+1):
 		d.stats.txDropped.Add(1)
 	}
 }
 
-// send puts a frame into the bulk of a device.
-func (w *worker) send(d *Device, f []byte) {
+// send gives a frame to a device to be sent.
+func (w *worker) send(d *Device, f []byte, meta hook.Meta, depth int) {
+	if d.netkit != nil && d.Running() && len(f) >= ethernetHeader {
+		w.xmitNetkit(d, f, meta, depth)
+		return
+	}
+	w.put(d, f, meta)
+}
+
+// put puts a frame into the bulk of a device.
+func (w *worker) put(d *Device, f []byte, meta hook.Meta) {
+	if !d.Running() {
+		d.stats.txDropped.Add(1)
+		return
+	}
 	b := w.bulk[d]
 	if b == nil {
 		b = &bulk{}
 		w.bulk[d] = b
 	}
 	b.frames = append(b.frames, w.copied(f))
+	b.metas = append(b.metas, forwarded(d, meta))
 	b.bytes += len(f)
 	if len(b.frames) == bulkSize {
 		w.transmit(d, b)
 	}
 }
 
+// forwarded is what a packet keeps on its way through a cable (__dev_forward_skb,
+// netkit_prep_forward).
+func forwarded(d *Device, m hook.Meta) hook.Meta {
+	kept := hook.Meta{Mark: m.Mark, Tstamp: m.Tstamp}
+	if d.netkit != nil {
+		kept.Priority = m.Priority
+	}
+	return kept
+}
+
 func (w *worker) transmit(d *Device, b *bulk) {
-	sent, err := d.port.Transmit(b.frames)
+	sent, err := transmitTo(d.port, b.frames, b.metas)
 	if err != nil && !errors.Is(err, io.ErrClosedPipe) {
-		w.failed(fmt.Errorf("device %s: %w", d.name, err))
+		w.failed(fmt.Errorf("device %s: %w", d.Name(), err))
 	}
 	for i, f := range b.frames {
 		if i >= sent {
@@ -367,7 +469,7 @@ func (w *worker) transmit(d *Device, b *bulk) {
 	d.stats.txPackets.Add(uint64(sent))
 	d.stats.txBytes.Add(uint64(b.bytes))
 	d.stats.txDropped.Add(uint64(len(b.frames) - sent))
-	b.frames, b.bytes = b.frames[:0], 0
+	b.frames, b.metas, b.bytes = b.frames[:0], b.metas[:0], 0
 }
 
 // flush sends all that waits, at the end of a batch.
@@ -381,13 +483,15 @@ func (w *worker) flush() {
 
 // drain receives what redirects have sent into devices, and what programs have cloned.
 func (w *worker) drain() {
+	w.spare = append(w.spare, w.later...)
+	w.later = w.later[:0]
 	for round := 0; len(w.backlog) > 0 || w.net.sent.Load() > 0; round++ {
 		for _, c := range w.net.takeClones() {
 			if c.ingress {
 				w.backlog = append(w.backlog, parcel{d: c.d, frame: c.frame})
 				continue
 			}
-			w.xmit(c.d, c.frame, 0, 1)
+			w.xmit(c.d, c.frame, hook.Meta{}, 1)
 		}
 		waiting := w.backlog
 		w.backlog = nil
@@ -399,9 +503,9 @@ func (w *worker) drain() {
 			p.d.stats.rxPackets.Add(1)
 			p.d.stats.rxBytes.Add(uint64(len(p.frame)))
 			if x := p.d.xdp.Load(); x != nil && x.mode == Generic && !p.stack {
-				w.frame(p.d, 0, p.frame)
+				w.frame(p.d, 0, p.frame, p.meta)
 			} else {
-				w.stack(p.d, p.frame)
+				w.stack(p.d, p.frame, p.meta)
 			}
 			w.done(p.frame)
 		}
@@ -418,7 +522,7 @@ type clone struct {
 
 // cloned takes such a copy; some worker's drain sends it on.
 func (n *Network) cloned(dev *skep.Device, ingress bool, frame []byte) {
-	d := n.devices[dev.Ifindex]
+	d := n.Device(dev.Ifindex)
 	if d == nil {
 		return
 	}
@@ -462,7 +566,7 @@ func (q *cpuQueue) serve(w *worker) error {
 			return err
 		}
 		for n := 0; ; n++ {
-			w.stack(p.d, p.frame)
+			w.stack(p.d, p.frame, p.meta)
 			w.drain()
 			if n == batchSize {
 				break

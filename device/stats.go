@@ -15,12 +15,22 @@ type Stats struct {
 	TxDropped, RxDropped uint64
 	// XDP counts verdicts; those that are no action stand under XDPAborted.
 	XDP [hook.XDPRedirect + 1]uint64
+	// Ingress and Egress count what the clsact hooks came to, by hook.TCAction + 1.
+	Ingress, Egress [hook.TCTrap + 2]uint64
 }
 
 // counters are a device's Stats while queues count.
 type counters struct {
 	rxPackets, rxBytes, txPackets, txBytes, txDropped, rxDropped atomic.Uint64
 	xdp                                                          [hook.XDPRedirect + 1]atomic.Uint64
+	ingress, egress                                              [hook.TCTrap + 2]atomic.Uint64
+}
+
+// tcVerdict counts in one of ingress and egress.
+func tcVerdict(c *[hook.TCTrap + 2]atomic.Uint64, a hook.TCAction) {
+	if i := int(a) + 1; i >= 0 && i < len(c) {
+		c[i].Add(1)
+	}
 }
 
 func (c *counters) verdict(a hook.XDPAction) {
@@ -39,6 +49,9 @@ func (d *Device) Stats() Stats {
 	}
 	for i := range c.xdp {
 		s.XDP[i] = c.xdp[i].Load()
+	}
+	for i := range c.ingress {
+		s.Ingress[i], s.Egress[i] = c.ingress[i].Load(), c.egress[i].Load()
 	}
 	return s
 }

@@ -38,6 +38,34 @@ type Action struct {
 	Program *skep.Program
 	// Code is the action, or what TC_ACT_UNSPEC of the program stands for.
 	Code TCAction
+	// Mirred sends the packet to a device (act_mirred); nil: it does not.
+	Mirred *Mirred
+	// Stats count what came by; nil: nobody does.
+	Stats *ActionStats
+}
+
+// Mirred sends packets, or copies of them, to another device.
+type Mirred struct {
+	Ifindex uint32
+	Ingress bool // into the device, not out of it
+	Copy    bool // mirror: the packet goes on; else it has gone (TC_ACT_STOLEN)
+}
+
+// ActionStats are what an action has seen, while packets pass.
+type ActionStats struct {
+	Packets, Bytes, Drops atomic.Uint64
+	Last                  atomic.Uint64 // when the last one came, on the clock of its caller: see Now
+	Now                   func() uint64 // nil: Last stays 0
+}
+
+func (a *Action) count(pkt *skep.Packet) {
+	if s := a.Stats; s != nil {
+		s.Packets.Add(1)
+		s.Bytes.Add(uint64(pkt.Len))
+		if s.Now != nil {
+			s.Last.Store(s.Now())
+		}
+	}
 }
 
 // Limits of loops that filters can make (net/sched/cls_api.c, act_api.c).
@@ -57,6 +85,7 @@ type Clsact struct {
 	opts TCOptions
 	cpu  *skep.CPU
 	out  [1]Delivery
+	sent []Delivery // by mirred, of the packet that is under way
 
 	*shared
 }
@@ -246,6 +275,20 @@ func (c *Clsact) DetachTCX(at int) error {
 	})
 }
 
+// SetTCX puts programs in the place of all links; no packet passes without the
+// ones or the others.
+func (c *Clsact) SetTCX(progs []*skep.Program) error {
+	for _, p := range progs {
+		if p == nil || p.Type() != skep.SchedCLS {
+			return fmt.Errorf("hook clsact: a tcx link needs a program of type %s", skep.SchedCLS)
+		}
+	}
+	return c.change(func(s *clsact) error {
+		s.links = slices.Clone(progs)
+		return nil
+	})
+}
+
 // TCX returns the programs of the links in the order they run.
 func (c *Clsact) TCX() []*skep.Program { return slices.Clone(c.state.Load().links) }
 
@@ -262,6 +305,7 @@ func (c *Clsact) Run(data []byte, meta Meta) (TCResult, error) {
 	}
 	pkt.WireLen = pkt.Len // qdisc_pkt_len_init
 	s := c.state.Load()
+	c.sent = c.sent[:0]
 	r := TCResult{Action: TCUnspec}
 	if err := c.tcx(s, &r); err != nil {
 		return r, err
@@ -271,7 +315,32 @@ func (c *Clsact) Run(data []byte, meta Meta) (TCResult, error) {
 			return r, err
 		}
 	}
-	r.Packet, r.Mark = pkt.Bytes(), pkt.Mark
+	r.Packet, r.Mark, r.priority, r.tstamp = pkt.Bytes(), pkt.Mark, pkt.Priority, pkt.Tstamp
+	r.Deliveries = deliverTC(c.cpu, c.opts.Egress, &r, &c.out)
+	r.Sent = c.sent
+	return r, nil
+}
+
+// RunNetkit sends one packet through the links alone, as a netkit device does: the
+// first verdict but TC_ACT_UNSPEC is the action, whatever it is (netkit_run).
+func (c *Clsact) RunNetkit(data []byte, meta Meta) (TCResult, error) {
+	pkt := c.cpu.Packet()
+	o := skbOptions(meta)
+	o.L2, o.AtIngress = true, !c.opts.Egress
+	if err := pkt.SetSKB(data, o); err != nil {
+		return TCResult{}, err
+	}
+	r := TCResult{Action: TCUnspec}
+	for _, p := range c.state.Load().links {
+		var err error
+		if r.Action, err = c.run(p, &r); err != nil {
+			return r, err
+		}
+		if r.Action != TCUnspec {
+			break
+		}
+	}
+	r.Packet, r.Mark, r.priority, r.tstamp = pkt.Bytes(), pkt.Mark, pkt.Priority, pkt.Tstamp
 	r.Deliveries = deliverTC(c.cpu, c.opts.Egress, &r, &c.out)
 	return r, nil
 }
@@ -359,18 +428,45 @@ func (c *Clsact) filter(f *Filter, r *TCResult) error {
 	return nil
 }
 
+// mirred notes where the packet, or a copy of it as it is now, goes (tcf_mirred_act).
+func (c *Clsact) mirred(a *Action, r *TCResult) {
+	m := a.Mirred
+	to := Delivery{To: ToDevice, Ifindex: m.Ifindex}
+	if m.Ingress {
+		to.To = ToIngress
+	}
+	n := len(c.sent)
+	if n < cap(c.sent) {
+		c.sent = c.sent[:n+1]
+		to.Packet = c.sent[n].Packet[:0]
+	} else {
+		c.sent = append(c.sent, Delivery{})
+	}
+	to.Packet = append(to.Packet, c.cpu.Packet().Bytes()...)
+	c.sent[n] = to
+	if !m.Copy {
+		r.Action = TCStolen
+	}
+}
+
 // act carries out the actions of a filter that matched (tcf_action_exec).
 func (c *Clsact) act(actions []Action, r *TCResult) error {
 	repeats := 0
 	for i := 0; i < len(actions); i++ {
 		a := &actions[i]
 		r.Action = a.Code
-		if a.Program != nil {
+		a.count(c.cpu.Packet())
+		if a.Mirred != nil {
+			c.mirred(a, r)
+		} else if a.Program != nil {
 			verdict, err := c.run(a.Program, r)
 			if err != nil {
 				return err
 			}
 			r.Action = actionVerdict(verdict, a.Code)
+		}
+		if r.Action == TCShot && a.Stats != nil {
+			a.Stats.Drops.Add(1)
 		}
 		switch r.Action {
 		case TCRepeat:

@@ -97,6 +97,18 @@ type TCResult struct {
 	// Deliveries is where the packet goes: the stack or the device for OK and its
 	// like, elsewhere for redirects, nowhere when dropped.
 	Deliveries []Delivery
+	// Sent is what actions have sent elsewhere (act_mirred), valid until the next run.
+	Sent []Delivery
+
+	priority uint32
+	tstamp   uint64
+}
+
+// Meta is what is known of the packet afterwards, for the next hook on its way; in is
+// what the hook was given.
+func (r *TCResult) Meta(in Meta) Meta {
+	in.Mark, in.Priority, in.TCClassID, in.Tstamp = r.Mark, r.priority, 0, r.tstamp
+	return in
 }
 
 // Run sends one packet, which starts with its link header, through the filter.

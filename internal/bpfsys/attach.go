@@ -19,6 +19,14 @@ func (c *call) attachPlace(target int32, attach catalog.AttachType) (place, errn
 			return place{}, errno.ENODEV
 		}
 		return place{LinkTCX, uint64(uint32(target)), attach}, 0
+	case catalog.AttachNetkitPrimary, catalog.AttachNetkitPeer:
+		if c.s.o.Devices == nil { // a kernel without netkit
+			return place{}, errno.EINVAL
+		}
+		if !c.s.device(uint32(target)) {
+			return place{}, errno.ENODEV
+		}
+		return place{LinkNetkit, uint64(uint32(target)), attach}, c.s.o.Devices.Netkit(uint32(target))
 	}
 	return place{}, errno.EINVAL
 }
@@ -73,12 +81,20 @@ func (c *call) progAttach() (int32, errno.Errno) {
 		return 0, errno.EBUSY
 	}
 	p.Acquire()
-	ent := &entry{prog: p, flags: a.AttachFlags}
+	ent := &entry{prog: p}
+	before := slices.Clone(ch.entries)
 	if replace {
-		ch.entries[i].prog.Close()
 		ch.entries[i] = ent
 	} else {
 		ch.entries = slices.Insert(ch.entries, i, ent)
+	}
+	if e := c.s.carryOut(at, ch); e != 0 {
+		ch.entries = before
+		p.Close()
+		return 0, e
+	}
+	if replace {
+		before[i].prog.Close()
 	}
 	ch.revision++
 	return 0, 0

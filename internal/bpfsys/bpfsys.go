@@ -44,6 +44,8 @@ type Options struct {
 	// Unserved is told of each request that a kernel could serve and this system
 	// cannot: what was asked, and what to do instead. nil: nobody.
 	Unserved func(what, instead string)
+	// Devices carry out what is attached to the machine's devices; nil: nobody does.
+	Devices Devices
 }
 
 // System is the BPF system of one Machine as bpf(2) shows it. Safe for concurrent use.
@@ -65,7 +67,7 @@ type System struct {
 // New makes a system over a machine, which stays the caller's to close.
 func New(m *run.Machine, o Options) *System {
 	s := &System{m: m, o: o, pins: pin.New("")}
-	s.hooks.at = map[place]*chain{}
+	s.hooks.s, s.hooks.at = s, map[place]*chain{}
 	return s
 }
 

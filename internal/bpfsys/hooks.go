@@ -39,6 +39,7 @@ type chain struct {
 
 // hooks is what is attached where.
 type hooks struct {
+	s  *System
 	mu sync.Mutex
 	at map[place]*chain
 }
@@ -66,6 +67,7 @@ func (h *hooks) removeLocked(at place, match func(*entry) bool) bool {
 		ch.flags = 0
 	}
 	ch.revision++
+	h.s.carryOut(at, ch) // with less than before nothing can be wrong
 	if gone.prog != nil {
 		gone.prog.Close()
 	}

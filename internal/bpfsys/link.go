@@ -80,7 +80,7 @@ func (l *Link) Close() {
 // placed reports whether links of a type are at a place of the hooks: their
 // program can be replaced, and they can be detached.
 func (t LinkType) placed() bool {
-	return t == LinkXDP || t == LinkTCX || t == LinkCGroup
+	return t == LinkXDP || t == LinkTCX || t == LinkNetkit || t == LinkCGroup
 }
 
 // place is where the link is, as long as it is somewhere.
@@ -214,7 +214,7 @@ func (c *call) linkXDP(a *linkCreate, p *run.Program) (int32, errno.Errno) {
 		return 0, errno.EINVAL
 	}
 	at := place{LinkXDP, uint64(ifindex), catalog.AttachXDP}
-	return c.linkAt(&Link{typ: LinkXDP, attach: catalog.AttachXDP, at: at}, p, 0, func(ch *chain) (int, errno.Errno) {
+	return c.linkAt(&Link{typ: LinkXDP, attach: catalog.AttachXDP, at: at}, p, a.Flags, func(ch *chain) (int, errno.Errno) {
 		if len(ch.entries) != 0 {
 			return 0, errno.EBUSY
 		}
@@ -222,7 +222,7 @@ func (c *call) linkXDP(a *linkCreate, p *run.Program) (int32, errno.Errno) {
 	})
 }
 
-// linkAt makes a link at its place; where says at which position.
+// linkAt makes a link at its place, with flags for the devices; where says at which position.
 func (c *call) linkAt(l *Link, p *run.Program, flags uint32, where func(*chain) (int, errno.Errno)) (int32, errno.Errno) {
 	h := &c.s.hooks
 	h.mu.Lock()
@@ -231,12 +231,20 @@ func (c *call) linkAt(l *Link, p *run.Program, flags uint32, where func(*chain) 
 	if e == 0 {
 		e = c.s.newLink(l, p)
 	}
-	if e == 0 {
+	made := e == 0
+	if made {
 		ch.entries = slices.Insert(ch.entries, i, &entry{link: l, flags: flags})
-		ch.revision++
+		if e = c.s.carryOut(l.at, ch); e == 0 {
+			ch.revision++
+		} else {
+			ch.entries = slices.Delete(ch.entries, i, i+1)
+		}
 	}
 	h.mu.Unlock()
 	if e != 0 {
+		if made {
+			l.Close()
+		}
 		return 0, e
 	}
 	return c.install(l)
@@ -256,15 +264,11 @@ const maxChain = 64 // BPF_MPROG_MAX
 
 // linkTC follows tcx_link_attach.
 func (c *call) linkTC(a *linkCreate, p *run.Program, attach catalog.AttachType) (int32, errno.Errno) {
-	typ := LinkTCX
-	if attach == catalog.AttachNetkitPrimary || attach == catalog.AttachNetkitPeer {
-		return 0, errno.EINVAL // no device is a netkit
+	at, e := c.attachPlace(a.TargetFd, attach)
+	if e != 0 {
+		return 0, e
 	}
-	ifindex := uint32(a.TargetFd)
-	if !c.s.device(ifindex) {
-		return 0, errno.ENODEV
-	}
-	at := place{typ, uint64(ifindex), attach}
+	typ := at.kind
 	return c.linkAt(&Link{typ: typ, attach: attach, at: at}, p, 0, func(ch *chain) (int, errno.Errno) {
 		i, _, e := c.position(ch, p, a.Flags, int32(u32at(a.Extra[:], 0)), u64at(a.Extra[:], 8), true)
 		return i, e
@@ -457,27 +461,41 @@ func (c *call) linkUpdate() (int32, errno.Errno) {
 	if !l.typ.placed() {
 		return 0, errno.EINVAL
 	}
-	c.s.hooks.mu.Lock()
-	defer c.s.hooks.mu.Unlock()
+	h := &c.s.hooks
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if e := l.exchange(h, p, old); e != 0 {
+		return 0, e
+	}
+	at := l.place()
+	if ch := h.at[at]; ch != nil {
+		c.s.carryOut(at, ch)
+	}
+	return 0, 0
+}
+
+// exchange puts p in the place of the link's program, which has to be old if
+// that is not nil. The caller holds h.mu.
+func (l *Link) exchange(h *hooks, p, old *run.Program) errno.Errno {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case l.prog == nil:
-		return 0, errno.ENOLINK
+		return errno.ENOLINK
 	case old != nil && l.prog != old:
-		return 0, errno.EPERM
+		return errno.EPERM
 	case p.Info.Type != l.prog.Info.Type || l.typ == LinkXDP && p.Info.Attach != l.prog.Info.Attach:
-		return 0, errno.EINVAL
+		return errno.EINVAL
 	case p == l.prog && l.typ != LinkCGroup:
-		return 0, 0
+		return 0
 	}
 	if l.typ == LinkCGroup {
-		c.s.hooks.chainAt(l.at).revision++
+		h.chainAt(l.at).revision++
 	}
 	p.Acquire()
 	l.prog.Close()
 	l.prog = p
-	return 0, 0
+	return 0
 }
 
 // linkDetach follows link_detach.

@@ -2,18 +2,22 @@ package packet
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/skep-bpf/skep/internal/mem"
 )
 
 // StaticNet is a [Net] held in memory. Fill it before the first run; from then
-// on it is only read. Routes are found as Linux finds them: the local table
+// on it is only read, but for devices, which may come and go. Routes are found as Linux finds them: the local table
 // first, then those of matching rules, then main, then default, in each the
 // longest prefix and of equal ones the lowest metric.
 type StaticNet struct {
-	devices    map[uint32]*Device
+	changing   sync.Mutex // around exchanges of devices and their routes
+	devices    atomic.Pointer[map[uint32]*Device]
 	routes     []*Route // best first within a table
 	rules      []rule
 	neighbours map[neighbour][6]byte
@@ -42,7 +46,8 @@ type staticSocket struct {
 // NewStaticNet returns a network with nothing but a loopback device, index 1,
 // as a fresh namespace has it.
 func NewStaticNet() *StaticNet {
-	n := &StaticNet{devices: map[uint32]*Device{}, neighbours: map[neighbour][6]byte{}, cookie: 1}
+	n := &StaticNet{neighbours: map[neighbour][6]byte{}, cookie: 1}
+	n.devices.Store(&map[uint32]*Device{})
 	n.AddDevice(Device{Ifindex: 1, Name: "lo", MTU: 65536, HardHeader: ethLen, Up: true, RxQueues: 1})
 	return n
 }
@@ -53,14 +58,30 @@ func (n *StaticNet) SetNetnsCookie(c uint64) { n.cookie = c }
 // AddDevice adds a device, or replaces the one with its index. For each of its
 // addresses the local table gets a route, as the kernel makes it.
 func (n *StaticNet) AddDevice(d Device) {
-	n.devices[d.Ifindex] = &d
-	n.routes = slices.DeleteFunc(n.routes, func(r *Route) bool { return r.Table == TableLocal && r.Ifindex == d.Ifindex })
+	n.changing.Lock()
+	all := maps.Clone(*n.devices.Load())
+	all[d.Ifindex] = &d
+	n.devices.Store(&all)
+	n.changing.Unlock()
+	local := func(r *Route) bool { return r.Table == TableLocal && r.Ifindex == d.Ifindex }
+	if slices.ContainsFunc(n.routes, local) {
+		n.routes = slices.DeleteFunc(n.routes, local)
+	}
 	for _, a := range d.Addrs {
 		n.AddRoute(Route{
 			Dst:  netip.PrefixFrom(a.Addr(), a.Addr().BitLen()),
 			Type: RouteLocal, Table: TableLocal, Ifindex: d.Ifindex,
 		})
 	}
+}
+
+// RemoveDevice takes a device away. Its routes stay.
+func (n *StaticNet) RemoveDevice(ifindex uint32) {
+	n.changing.Lock()
+	defer n.changing.Unlock()
+	all := maps.Clone(*n.devices.Load())
+	delete(all, ifindex)
+	n.devices.Store(&all)
 }
 
 // AddRoute adds a route.
@@ -148,7 +169,7 @@ func le32(b []byte) uint32 {
 }
 
 // Device returns the device with an index, or nil.
-func (n *StaticNet) Device(ifindex uint32) *Device { return n.devices[ifindex] }
+func (n *StaticNet) Device(ifindex uint32) *Device { return (*n.devices.Load())[ifindex] }
 
 // Route returns the best route for q, or nil.
 func (n *StaticNet) Route(q *RouteQuery) *Route {

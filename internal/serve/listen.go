@@ -10,8 +10,6 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/skep-bpf/skep/internal/bpfsys"
 )
 
 // A program joins a server by its listener, which Exec sends over the server's
@@ -23,33 +21,32 @@ const joinUnprivileged = 1 // the program has no capabilities
 // ErrInUse says that a server listens at a socket already.
 var ErrInUse = errors.New("another skep serve listens there")
 
-// Listen serves the programs that join at a unix socket, with at most the given
-// capabilities, until stop is closed. Only the user who runs it may join, and root. ready is called when
-// programs may come.
-func Listen(sys *bpfsys.System, path string, caps bpfsys.Caps, stop <-chan struct{}, ready func()) error {
-	if c, err := net.Dial("unixpacket", path); err == nil {
+// Listen serves the programs that join at a unix socket, and the requests of
+// skep's own commands, until o.Stop is closed. Only the user who runs it may join, and root.
+func Listen(o *ListenOptions) error {
+	if c, err := net.Dial("unixpacket", o.Path); err == nil {
 		c.Close()
-		return fmt.Errorf("%s: %w", path, ErrInUse)
+		return fmt.Errorf("%s: %w", o.Path, ErrInUse)
 	} else if errors.Is(err, unix.ECONNREFUSED) {
-		os.Remove(path) // of one that was killed
+		os.Remove(o.Path) // of one that was killed
 	}
 	old := unix.Umask(0o177) // nobody else may connect, from the first moment on
-	l, err := net.Listen("unixpacket", path)
+	l, err := net.Listen("unixpacket", o.Path)
 	unix.Umask(old)
 	if err != nil {
 		return err
 	}
-	s, err := newServer(sys)
+	s, err := newServer(o.System)
 	if err != nil {
 		l.Close()
 		return err
 	}
 	defer s.close()
 	go func() {
-		<-stop
+		<-o.Stop
 		l.Close() // which removes the socket
 	}()
-	ready()
+	o.Ready()
 	var sessions sync.WaitGroup
 	for {
 		c, err := l.Accept()
@@ -59,12 +56,12 @@ func Listen(sys *bpfsys.System, path string, caps bpfsys.Caps, stop <-chan struc
 		if err != nil {
 			return err
 		}
-		sessions.Go(func() { s.join(c.(*net.UnixConn), caps) })
+		sessions.Go(func() { s.join(c.(*net.UnixConn), o) })
 	}
 }
 
-// join serves one program.
-func (s *server) join(c *net.UnixConn, caps bpfsys.Caps) {
+// join serves one program or command.
+func (s *server) join(c *net.UnixConn, o *ListenOptions) {
 	defer c.Close()
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -80,6 +77,11 @@ func (s *server) join(c *net.UnixConn, caps bpfsys.Caps) {
 	if err != nil || n != 1 {
 		return
 	}
+	if b[0] == joinControl {
+		s.control(c, o.Verbs, o.Stop)
+		return
+	}
+	caps := o.Caps
 	listener, err := rightsOf(oob[:on])
 	if err != nil {
 		return

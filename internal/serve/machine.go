@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/bpfsys"
+	"github.com/skep-bpf/skep/internal/packet"
 	"github.com/skep-bpf/skep/internal/run"
 )
 
@@ -19,20 +20,29 @@ type MachineOptions struct {
 	bpfsys.Settings
 	// Checked runs programs in the interpreter's checked mode.
 	Checked bool
+	// Net is the network around packets; nil: a loopback device alone.
+	Net packet.Net
+	// Devices carry out what is attached to devices; nil: nobody does.
+	Devices bpfsys.Devices
+	// Trace takes what programs trace; nil: it is dropped.
+	Trace *TracePipe
 }
 
 // NewSystem makes a machine for other processes, with as many possible CPUs as
 // this system says it has: clients size their per-CPU values by that. What
 // cannot be served is told on errw, each thing once. close ends it.
 func NewSystem(mo MachineOptions, errw io.Writer) (sys *bpfsys.System, close func(), err error) {
-	o := run.Options{Share: true, Checked: mo.Checked, CPUs: possibleCPUs()}
+	o := run.Options{Share: true, Checked: mo.Checked, CPUs: possibleCPUs(), Net: mo.Net}
+	if mo.Trace != nil {
+		o.Trace = mo.Trace.program
+	}
 	m, err := run.New(o)
 	if err != nil {
 		return nil, nil, err
 	}
 	var told sync.Map
 	sys = bpfsys.New(m, bpfsys.Options{
-		Settings: mo.Settings, States: o.Checked,
+		Settings: mo.Settings, States: o.Checked, Devices: mo.Devices,
 		KernelBTF:    kernelBTF,
 		KernelBTFRaw: func() []byte { b, _ := os.ReadFile("/sys/kernel/btf/vmlinux"); return b },
 		Unserved: func(what, instead string) {

@@ -3,11 +3,12 @@
 package serve
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
-
-	"github.com/skep-bpf/skep/internal/bpfsys"
 )
 
 // Exec is not to be had here.
@@ -22,7 +23,12 @@ func Available() error {
 }
 
 // Listen is not to be had here.
-func Listen(*bpfsys.System, string, bpfsys.Caps, <-chan struct{}, func()) error { return Available() }
+func Listen(*ListenOptions) error { return Available() }
+
+// Ask is not to be had here.
+func Ask(context.Context, string, string, any, []*os.File, func(json.RawMessage) error) error {
+	return Available()
+}
 
 // Shim does nothing here.
 func Shim() int { return NotBegun }

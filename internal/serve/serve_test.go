@@ -248,7 +248,9 @@ func TestListen(t *testing.T) {
 	}
 	defer done()
 	stop, ready, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-	go func() { ended <- Listen(sys, path, bpfsys.AllCaps, stop, func() { close(ready) }) }()
+	go func() {
+		ended <- Listen(&ListenOptions{System: sys, Path: path, Caps: bpfsys.AllCaps, Stop: stop, Ready: func() { close(ready) }})
+	}()
 	select {
 	case <-ready:
 	case err := <-ended:
@@ -257,7 +259,7 @@ func TestListen(t *testing.T) {
 	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v: others could connect", st.Mode(), err)
 	}
-	if err := Listen(sys, path, 0, stop, func() {}); !errors.Is(err, ErrInUse) {
+	if err := Listen(&ListenOptions{System: sys, Path: path, Stop: stop, Ready: func() {}}); !errors.Is(err, ErrInUse) {
 		t.Errorf("a second server at one socket: %v", err)
 	}
 	for _, name := range []string{"pins", "finds"} {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/bpfsys"
 	"github.com/skep-bpf/skep/internal/cli/ui"
+	"github.com/skep-bpf/skep/internal/rtnl"
 	"github.com/skep-bpf/skep/internal/serve"
 )
 
@@ -31,7 +32,9 @@ func NewCmd(s *ui.Streams) *cobra.Command {
 		Long: `Makes a machine and listens at PATH, a unix socket, until it is interrupted.
 Programs that skep exec --machine PATH runs, one after the other or at the same
 time, share its maps, programs, links and names below /sys/fs/bpf; what has a
-name, or is attached, stays when they end.
+name, or is attached, stays when they end. The machine has network devices, which
+skep ip and skep tc make and change: programs that are attached to them run when
+packets pass.
 
 Only the user who runs it may join, and root.`,
 		Example: `  (skep serve /tmp/machine &)
@@ -57,11 +60,18 @@ func execute(s *ui.Streams, o *Options) error {
 	if o.Unprivileged {
 		caps = 0
 	}
-	sys, done, err := serve.NewSystem(serve.MachineOptions{Checked: o.Checked}, s.Err)
+	trace := serve.NewTracePipe()
+	devices := rtnl.New(trace)
+	sys, done, err := serve.NewSystem(serve.MachineOptions{Checked: o.Checked, Net: devices.Net, Devices: devices, Trace: trace}, s.Err)
 	if err != nil {
 		return err
 	}
 	defer done()
+	if err := devices.Begin(sys, o.Checked); err != nil {
+		return err
+	}
+	verbs := devices.Verbs()
+	verbs[serve.TraceVerb] = trace.Serve
 	stop := make(chan struct{})
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
@@ -70,9 +80,10 @@ func execute(s *ui.Streams, o *Options) error {
 		<-signals
 		close(stop)
 	}()
-	err = serve.Listen(sys, o.Path, caps, stop, func() {
+	err = serve.Listen(&serve.ListenOptions{System: sys, Path: o.Path, Caps: caps, Verbs: verbs, Stop: stop, Ready: func() {
 		fmt.Fprintf(s.Err, "skep serve: programs join by skep exec --machine %s\n", o.Path)
-	})
+	}})
+	err = errors.Join(err, devices.End())
 	if errors.Is(err, syscall.EINVAL) {
 		return fmt.Errorf("%s: a socket's path has at most 107 bytes", o.Path)
 	}
