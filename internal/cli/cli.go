@@ -23,6 +23,7 @@ import (
 	"github.com/skep-bpf/skep/internal/cli/exec"
 	"github.com/skep-bpf/skep/internal/cli/feature"
 	"github.com/skep-bpf/skep/internal/cli/filter"
+	"github.com/skep-bpf/skep/internal/cli/ip"
 	"github.com/skep-bpf/skep/internal/cli/prog"
 	"github.com/skep-bpf/skep/internal/cli/run"
 	"github.com/skep-bpf/skep/internal/cli/serve"
@@ -81,6 +82,7 @@ fault; 2 the command line is wrong.`,
 		verify.NewCmd(s),
 		exec.NewCmd(s),
 		serve.NewCmd(s),
+		ip.NewCmd(s),
 		filter.NewCmd(s),
 		classic.NewCmd(s),
 		asm.NewCmd(s),

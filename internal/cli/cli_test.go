@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,10 +20,22 @@ func TestMain(m *testing.M) {
 	if serve.IsShim() { // skep exec, in a script
 		os.Exit(serve.Shim())
 	}
+	if f := clients[os.Getenv(clientEnv)]; f != nil { // what skep exec runs in a test
+		if err := f(); err != nil {
+			fmt.Fprintf(os.Stderr, "%+v\n", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	testscript.Main(m, map[string]func(){
 		"skep": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
 }
+
+// clientEnv makes the test binary one of clients, programs that talk bpf(2).
+const clientEnv = "SKEP_CLI_CLIENT"
+
+var clients = map[string]func() error{}
 
 // TestScripts runs testdata/*.txtar. $EX is the examples folder, $CAP that of
 // the captures, $OBJ that of image's test objects. Scripts named *_linux ask the

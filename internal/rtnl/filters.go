@@ -59,7 +59,7 @@ func (s *Server) qdiscList(r *request, a *Named) error {
 		if a.Name != "" && l.dev.Name() != a.Name {
 			continue
 		}
-		if l.dev.Up() && l.dev.Index() != loopIndex {
+		if l.wasUp {
 			out = append(out, Qdisc{Dev: l.dev.Name(), Kind: "noqueue"})
 		}
 		if l.qdisc != "" {

@@ -257,6 +257,7 @@ func (s *Server) linkSet(r *request, a *LinkSet) error {
 	}
 	if a.Up != nil {
 		l.dev.SetUp(*a.Up)
+		l.wasUp = l.wasUp || *a.Up
 	}
 	return nil
 }
@@ -291,13 +292,13 @@ func (s *Server) describe(l *link) Link {
 		Index: d.Index(), Name: d.Name(), Kind: l.add.Kind, MTU: d.MTU(), Address: net.HardwareAddr(mac[:]).String(),
 		Up: d.Up(), Running: d.Running(), Queues: d.Port().Queues(),
 		In: l.add.In, Out: l.add.Out, Host: l.add.Host, Write: l.add.Write, Primary: l.primary, Ended: l.ended,
-		XDPMode: l.mode,
+		XDPMode: l.mode, WasUp: l.wasUp,
 		Stats: Stats{RxPackets: st.RxPackets, RxBytes: st.RxBytes, RxDropped: st.RxDropped,
 			TxPackets: st.TxPackets, TxBytes: st.TxBytes, TxDropped: st.TxDropped,
 			XDP: map[string]uint64{}, TC: map[string]uint64{}},
 	}
 	if p := d.Peer(); p != nil {
-		out.Peer, out.PeerIndex = p.Name(), p.Index()
+		out.Peer, out.PeerIndex, out.PeerUp = p.Name(), p.Index(), p.Up()
 	}
 	if l.add.Kind == KindNetkit {
 		if out.Policy = l.add.Policy; out.Policy == "" {

@@ -121,10 +121,12 @@ type Link struct {
 	Kind      string
 	Peer      string `json:",omitempty"`
 	PeerIndex uint32 `json:",omitempty"`
+	PeerUp    bool   `json:",omitempty"`
 	MTU       uint32
 	Address   string
 	Up        bool
 	Running   bool // it is up, and so is its peer
+	WasUp     bool // once
 	Queues    int
 
 	In, Out, Host string `json:",omitempty"`

@@ -41,6 +41,7 @@ type link struct {
 	dev     *device.Device
 	add     LinkAdd
 	primary bool // of a pair
+	wasUp   bool // once: it has its qdisc since
 	capture *device.Captures
 	ended   bool
 
@@ -95,7 +96,13 @@ func traceAction(a hook.XDPAction) string {
 
 // End stops all devices; captures that were written appear under their names.
 func (s *Server) End() error {
-	err := s.net.Stop()
+	var err error
+	s.mu.Lock()
+	for _, l := range s.links {
+		err = errors.Join(err, commit(l)) // closing a capture drops what is not
+	}
+	s.mu.Unlock()
+	err = errors.Join(err, s.net.Stop())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.links {
