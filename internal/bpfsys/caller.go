@@ -31,6 +31,16 @@ type Caller struct {
 	Names  Names // nil: the system's own
 	Caps   Caps
 	UID    uint32
+	// CPU tells which CPU the caller is on, where programs are run for it; nil: nobody knows.
+	CPU func() int
+}
+
+// near is the CPU to run a program on, as testrun takes it.
+func (c *Caller) near() int {
+	if c.CPU == nil {
+		return 0
+	}
+	return c.CPU() + 1
 }
 
 // can follows bpf_token_capable and bpf_capable.
@@ -82,9 +92,15 @@ func (f *File) Get() bool {
 
 // Put gives a reference back; the last one closes the file.
 func (f *File) Put() {
-	if f.refs.Add(-1) == 0 {
-		f.object.Close()
+	if f.refs.Add(-1) != 0 {
+		return
 	}
+	if m, ok := f.object.(Map); ok {
+		if events, ok := maps.Unwrap(m.Map).(*maps.PerfEventArray); ok {
+			events.Leave(f)
+		}
+	}
+	f.object.Close()
 }
 
 // Object is what the file refers to. It is the file's.
@@ -103,6 +119,8 @@ func (f *File) Kind() string {
 		return "bpf-link"
 	case *Iter:
 		return "bpf_iter"
+	case *PerfEvent:
+		return "[perf_event]"
 	}
 	return "bpf-stats"
 }

@@ -3,6 +3,7 @@ package bpfsys
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -37,6 +38,7 @@ type Link struct {
 	name   string
 	cookie uint64
 	iter   *iterTarget
+	perf   *PerfEvent
 
 	mu   sync.Mutex
 	prog *run.Program // nil once detached
@@ -69,11 +71,17 @@ func (l *Link) Close() {
 	p := l.prog
 	l.prog = nil
 	l.mu.Unlock()
+	if l.perf != nil {
+		l.perf.unset(l)
+	}
 	if p != nil {
 		p.Close()
 	}
 	if l.iter != nil {
 		l.iter.close()
+	}
+	if l.perf != nil {
+		l.perf.Close()
 	}
 }
 
@@ -143,7 +151,12 @@ func (c *call) linkCreate() (int32, errno.Errno) {
 		return c.linkTracing(p, u64at(a.Extra[:], 8))
 	case catalog.ProgLSM:
 		return c.linkTracing(p, u64at(a.Extra[:], 8))
-	case catalog.ProgRawTracepoint, catalog.ProgKprobe, catalog.ProgTracepoint, catalog.ProgPerfEvent:
+	case catalog.ProgKprobe, catalog.ProgTracepoint, catalog.ProgPerfEvent:
+		if attach == catalog.AttachPerfEvent {
+			return c.linkPerf(a, p)
+		}
+		fallthrough
+	case catalog.ProgRawTracepoint:
 		c.s.unserved("skep run, on the program's context", "attaching a %s program to a perf event or probe", p.Info.Type)
 		return 0, errno.EINVAL
 	}
@@ -421,6 +434,16 @@ func (c *call) rawTracepointOpen() (int32, errno.Errno) {
 	return c.install(l)
 }
 
+// HasTracepoint reports whether the kernel's types know a tracepoint, "group/name". They do not tell groups,
+// but those of system calls, whose tracepoints are made of two.
+func (s *System) HasTracepoint(name string) bool {
+	group, name, _ := strings.Cut(name, "/")
+	if group == "syscalls" {
+		return strings.HasPrefix(name, "sys_enter_") || strings.HasPrefix(name, "sys_exit_")
+	}
+	return s.tracepoint(name)
+}
+
 // tracepoint reports whether the kernel's types know a tracepoint.
 func (s *System) tracepoint(name string) bool {
 	k := s.kernelBTF()
@@ -553,6 +576,10 @@ func (c *call) linkInfo(a *objInfo, l *Link) errno.Errno {
 	case LinkTracing:
 		put(info.U[0:], uint32(l.attach))
 		binary.NativeEndian.PutUint64(info.U[16:], l.cookie)
+	case LinkPerfEvent:
+		if late = c.perfInfo(in, &info, l); late != 0 {
+			return late
+		}
 	case LinkRawTracepoint, LinkIter:
 		to, room := u64at(in.U[:], 0), u32at(in.U[:], 8)
 		if (to == 0) != (room == 0) {

@@ -235,6 +235,9 @@ func (c *call) mapUpdate() (int32, errno.Errno) {
 	if e != 0 {
 		return 0, e
 	}
+	if events, ok := maps.Unwrap(m.Map).(*maps.PerfEventArray); ok {
+		return 0, c.perfUpdate(events, f, k, v, a.Flags)
+	}
 	done := c.toIDs(m.Def(), v)
 	defer done()
 	return 0, asNumber(m.Update(k, v, a.Flags))

@@ -55,7 +55,7 @@ func (c *call) runPacket(a *testRun, p *run.Program) errno.Errno {
 	} else if a.Flags&^testrun.ChecksumComplete != 0 || a.Cpu != 0 || a.BatchSize != 0 {
 		return errno.EINVAL
 	}
-	in := testrun.Input{Repeat: a.Repeat, Flags: a.Flags, CtxOut: a.CtxOut != 0}
+	in := testrun.Input{Repeat: a.Repeat, Flags: a.Flags, CtxOut: a.CtxOut != 0, Near: c.who.near()}
 	ctxSize, limit := skbSize, uint32(maxSKB)
 	if isXDP {
 		ctxSize, limit = xdpSize, maxXDP
@@ -164,7 +164,7 @@ func (c *call) runSyscall(a *testRun, p *run.Program) errno.Errno {
 		int(a.CtxSizeIn) < testrun.ContextReach(p) || a.CtxSizeIn > math.MaxUint16 {
 		return errno.EINVAL
 	}
-	return c.runMemory(a, p, &testrun.Input{CtxOut: true})
+	return c.runMemory(a, p, &testrun.Input{CtxOut: true, Near: c.who.near()})
 }
 
 // runRawTracepoint follows bpf_prog_test_run_raw_tp.
@@ -174,7 +174,7 @@ func (c *call) runRawTracepoint(a *testRun, p *run.Program) errno.Errno {
 		a.Flags&testrun.OnCPU == 0 && a.Cpu != 0 {
 		return errno.EINVAL
 	}
-	return c.runMemory(a, p, &testrun.Input{Flags: a.Flags & testrun.OnCPU, CPU: a.Cpu})
+	return c.runMemory(a, p, &testrun.Input{Flags: a.Flags & testrun.OnCPU, CPU: a.Cpu, Near: c.who.near()})
 }
 
 func (c *call) runMemory(a *testRun, p *run.Program, in *testrun.Input) (e errno.Errno) {

@@ -11,6 +11,7 @@ type Errno int32
 const (
 	EPERM           Errno = 1
 	ENOENT          Errno = 2
+	ESRCH           Errno = 3
 	EINTR           Errno = 4
 	EIO             Errno = 5
 	ENXIO           Errno = 6
@@ -28,6 +29,7 @@ const (
 	EISDIR          Errno = 21
 	EINVAL          Errno = 22
 	EMFILE          Errno = 24
+	ENOTTY          Errno = 25
 	ENOSPC          Errno = 28
 	EROFS           Errno = 30
 	EDOM            Errno = 33
@@ -64,6 +66,7 @@ const (
 
 var words = map[Errno]struct{ name, text string }{
 	EPERM: {"EPERM", "operation not permitted"}, ENOENT: {"ENOENT", "no such file or directory"},
+	ESRCH: {"ESRCH", "no such process"}, ENOTTY: {"ENOTTY", "inappropriate ioctl for device"},
 	EINTR: {"EINTR", "interrupted system call"}, EIO: {"EIO", "input/output error"},
 	ENXIO: {"ENXIO", "no such device or address"}, E2BIG: {"E2BIG", "argument list too long"},
 	EBADF: {"EBADF", "bad file descriptor"}, EAGAIN: {"EAGAIN", "resource temporarily unavailable"},

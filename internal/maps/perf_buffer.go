@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"unsafe"
 
 	"github.com/skep-bpf/skep/internal/errno"
 )
@@ -21,18 +23,94 @@ import (
 //	 4 bytes    2      2        8                    8
 //
 // A sample that finds no room is counted and reported by a lost record before
-// the next one that does.
+// the next one that does. A buffer that is overwritten has always room; it may be filled
+// from its end to its beginning, so that the newest sample comes first to a reader.
 type PerfBuffer struct {
 	cpu  int
 	wake chan struct{}
 
 	mu         sync.Mutex
 	data       []byte
+	page       []byte // struct perf_event_mmap_page in memory shared with a reader; nil: none
 	head, tail uint64 // written and read, in bytes since the beginning
 	lost       uint64 // not yet reported
 	watermark  uint64 // bytes between wake-ups, 0: each sample wakes
-	woken      uint64 // head at the last wake-up
+	woken      uint64 // bytes written since the last wake-up
+	every      int    // samples between wake-ups, instead of watermark; 0: none
+	samples    int    // since the last wake-up
+	overwrite  bool
+	backward   bool
+	off        bool // nothing may be written now
 	closed     bool
+	onWake     func()
+}
+
+// Offsets of struct perf_event_mmap_page, in bytes.
+const (
+	perfPageHead     = 1024 // data_head
+	perfPageTail     = 1032
+	perfPageDataOff  = 1040
+	perfPageDataSize = 1048
+)
+
+// PerfSharing is how a buffer in shared memory is written.
+type PerfSharing struct {
+	Watermark uint64 // bytes between wake-ups; 0: half the buffer
+	Every     int    // samples between wake-ups, where Watermark says nothing
+	Overwrite bool   // readers only read: old samples make room for new ones
+	Backward  bool   // from the end to the beginning
+}
+
+// EmptyPerfBuffer makes a buffer for samples of cpu without memory, for Share to give it some.
+func EmptyPerfBuffer(cpu int) *PerfBuffer {
+	return &PerfBuffer{cpu: cpu, wake: make(chan struct{}, 1)}
+}
+
+// Share gives a buffer memory that a reader maps: a page that tells
+// where data ends and begins, and the data, a power of two of pages. The reader can
+// write all of it at any time; nothing it writes has the buffer do more than lose samples.
+func (b *PerfBuffer) Share(memory []byte, pageSize int, o PerfSharing) error {
+	size := len(memory) - pageSize
+	if size < pageSize || size&(size-1) != 0 {
+		return fmt.Errorf("perf buffer of %d bytes: not a page and a power of two of pages", len(memory))
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.data, b.page = memory[pageSize:], memory[:pageSize:pageSize]
+	b.watermark, b.every = min(o.Watermark, uint64(size)), o.Every
+	b.overwrite, b.backward = o.Overwrite || o.Backward, o.Backward
+	if b.watermark == 0 {
+		b.watermark = uint64(size) / 2
+	}
+	binary.NativeEndian.PutUint64(b.page[perfPageDataOff:], uint64(pageSize))
+	binary.NativeEndian.PutUint64(b.page[perfPageDataSize:], uint64(size))
+	return nil
+}
+
+// word is an aligned word of the shared page. It is sound as long as the memory is mapped, which
+// Close ends the use of.
+func (b *PerfBuffer) word(off int) *uint64 { return (*uint64)(unsafe.Pointer(&b.page[off])) }
+
+// taken is how far the reader is.
+func (b *PerfBuffer) taken() uint64 {
+	if b.page != nil {
+		return atomic.LoadUint64(b.word(perfPageTail))
+	}
+	return b.tail
+}
+
+// OnWake has f called whenever Wake would receive. f must not block.
+func (b *PerfBuffer) OnWake(f func()) {
+	b.mu.Lock()
+	b.onWake = f
+	b.mu.Unlock()
+}
+
+// Enable lets samples in, or keeps them out.
+func (b *PerfBuffer) Enable(on bool) {
+	b.mu.Lock()
+	b.off = !on
+	b.mu.Unlock()
 }
 
 // Types and sizes of perf records.
@@ -75,9 +153,16 @@ func (b *PerfBuffer) write(data, extra []byte) errno.Errno {
 	if b.lost != 0 {
 		need += perfLostSize
 	}
-	if b.closed || b.head-b.tail+need >= uint64(len(b.data)) {
+	// What the reader says may be anything: more than all data used is no room.
+	if used := b.head - b.taken(); b.closed || b.off || need >= uint64(len(b.data)) ||
+		!b.overwrite && (used > uint64(len(b.data)) || used+need >= uint64(len(b.data))) {
 		b.lost++
 		return errno.ENOSPC
+	}
+	end := b.head
+	if b.backward {
+		b.head -= need
+		end = b.head
 	}
 	if b.lost != 0 {
 		var rec [perfLostSize]byte
@@ -94,11 +179,30 @@ func (b *PerfBuffer) write(data, extra []byte) errno.Errno {
 	b.append(extra)
 	var pad [8]byte
 	b.append(pad[:size-4-uint64(len(data))-uint64(len(extra))])
-	if b.watermark == 0 || b.head-b.woken > b.watermark {
-		b.woken = b.head
-		signal(b.wake)
+	if b.backward {
+		b.head = end
 	}
+	if b.page != nil {
+		atomic.StoreUint64(b.word(perfPageHead), b.head)
+	}
+	b.written(need)
 	return 0
+}
+
+// written wakes readers where they asked for it.
+func (b *PerfBuffer) written(n uint64) {
+	b.samples++
+	b.woken += n
+	if b.every != 0 && b.samples >= b.every {
+		b.samples = 0
+	} else if b.watermark != 0 && b.woken <= b.watermark {
+		return
+	}
+	b.woken = 0
+	signal(b.wake)
+	if b.onWake != nil {
+		b.onWake()
+	}
 }
 
 func perfHeader(rec []byte, typ uint32, size uint16) {
@@ -166,10 +270,13 @@ func (b *PerfBuffer) Pending() int {
 	return int(b.head - b.tail)
 }
 
-// Close refuses further samples; what is there can still be read.
+// Close refuses further samples; what is there can still be read, but for shared memory, which is no longer touched.
 func (b *PerfBuffer) Close() {
 	b.mu.Lock()
 	b.closed = true
+	if b.page != nil {
+		b.page, b.data = nil, nil
+	}
 	b.mu.Unlock()
 }
 

@@ -1,6 +1,7 @@
 package maps
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"github.com/skep-bpf/skep/internal/catalog"
@@ -24,6 +25,15 @@ const (
 type PerfEventArray struct {
 	*core
 	bufs []atomic.Pointer[PerfBuffer]
+
+	mu     sync.Mutex
+	owners map[uint32]PerfOwner
+}
+
+// PerfOwner is who put a buffer into a map.
+type PerfOwner struct {
+	By      any    // the open file of the map that it was put in through
+	Release func() // gives the buffer's event back; nil: nobody asks
 }
 
 func newPerfEventArray(c *core) (Map, errno.Errno) {
@@ -36,11 +46,58 @@ func newPerfEventArray(c *core) (Map, errno.Errno) {
 
 // Set puts a buffer at index, nil takes it away. The map holds no reference: who made the buffer closes it.
 func (m *PerfEventArray) Set(index uint32, b *PerfBuffer) error {
+	return m.Put(index, b, PerfOwner{})
+}
+
+// Put puts a buffer at index, with what is to be told when it no longer is there.
+func (m *PerfEventArray) Put(index uint32, b *PerfBuffer, o PerfOwner) error {
 	if index >= m.def.MaxEntries {
 		return errno.E2BIG
 	}
-	m.bufs[index].Store(b)
+	m.swap(index, b, o)
 	return nil
+}
+
+// swap puts a buffer in and lets the one that was there go. It reports whether there was one.
+func (m *PerfEventArray) swap(index uint32, b *PerfBuffer, o PerfOwner) bool {
+	m.mu.Lock()
+	old, had := m.owners[index], m.bufs[index].Swap(b)
+	delete(m.owners, index)
+	if o.Release != nil {
+		if m.owners == nil {
+			m.owners = map[uint32]PerfOwner{}
+		}
+		m.owners[index] = o
+	}
+	m.mu.Unlock()
+	if old.Release != nil {
+		old.Release()
+	}
+	return had != nil
+}
+
+// Leave takes away what was put in through an open file that is closed, but from maps that keep their
+// elements (perf_event_fd_array_release).
+func (m *PerfEventArray) Leave(by any) {
+	if m.def.Flags&catalog.FlagPreserveElems == 0 {
+		m.leave(func(o PerfOwner) bool { return o.By == by })
+	}
+}
+
+func (m *PerfEventArray) leave(which func(PerfOwner) bool) {
+	m.mu.Lock()
+	var gone []PerfOwner
+	for i, o := range m.owners {
+		if which(o) {
+			gone = append(gone, o)
+			m.bufs[i].Store(nil)
+			delete(m.owners, i)
+		}
+	}
+	m.mu.Unlock()
+	for _, o := range gone {
+		o.Release()
+	}
 }
 
 // Buffer returns the buffer at index, or nil.
@@ -72,7 +129,7 @@ func (m *PerfEventArray) ProgOutput(cpu int, flags, data, size uint64, extra []b
 	return ret(b.write(mem.Bytes(data, int(size)), extra))
 }
 
-func (m *PerfEventArray) free() {}
+func (m *PerfEventArray) free() { m.leave(func(PerfOwner) bool { return true }) }
 
 // ProgLookup finds nothing: programs only write samples.
 func (m *PerfEventArray) ProgLookup(int, uint64) uint64 { return 0 }
@@ -102,7 +159,7 @@ func (m *PerfEventArray) update(key, value []byte, flags uint64) errno.Errno {
 	if err != nil {
 		return asErrno(err)
 	}
-	m.bufs[i].Store(b)
+	m.swap(i, b, PerfOwner{})
 	return 0
 }
 
@@ -111,7 +168,7 @@ func (m *PerfEventArray) delete(key []byte) errno.Errno {
 	if i >= m.def.MaxEntries {
 		return errno.E2BIG
 	}
-	if m.bufs[i].Swap(nil) == nil {
+	if !m.swap(i, nil, PerfOwner{}) {
 		return errno.ENOENT
 	}
 	return 0

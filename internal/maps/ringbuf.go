@@ -42,6 +42,7 @@ type RingBuf struct {
 	wake    chan struct{}
 	dropped atomic.Uint64
 	onWake  atomic.Pointer[func()]
+	gone    atomic.Pointer[func()]
 }
 
 // ringMemory is the memory of a ring.
@@ -144,7 +145,12 @@ func signal(wake chan struct{}) {
 	}
 }
 
-func (m *RingBuf) free() { m.block.Free() }
+func (m *RingBuf) free() {
+	m.block.Free()
+	if f := m.gone.Load(); f != nil {
+		(*f)()
+	}
+}
 
 // lock takes the writers' lock. Native code never waits for it, nor holds it over an exit.
 func (m *RingBuf) lock() {
@@ -221,8 +227,11 @@ func (m *RingBuf) Signal() {
 	}
 }
 
-// OnWake has f called whenever Wake would receive. f must not block.
-func (m *RingBuf) OnWake(f func()) { m.onWake.Store(&f) }
+// OnWake has f called whenever Wake would receive, and gone when the map is no more. Neither may block.
+func (m *RingBuf) OnWake(f, gone func()) {
+	m.onWake.Store(&f)
+	m.gone.Store(&gone)
+}
 
 // Output copies size bytes at data into a record of their own and returns R0
 // (bpf_ringbuf_output).

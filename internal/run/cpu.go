@@ -89,6 +89,15 @@ func (m *Machine) Acquire() *CPU {
 	return m.wait(m.cpus)
 }
 
+// AcquireNear takes the vCPU with the given id if it is idle, else any other.
+func (m *Machine) AcquireNear(id int) *CPU {
+	c := m.cpus[id]
+	if c.busy.CompareAndSwap(false, true) {
+		return c
+	}
+	return m.wait(m.cpus)
+}
+
 // AcquireCPU takes the vCPU with the given id, waiting until it is released.
 func (m *Machine) AcquireCPU(id int) *CPU {
 	c := m.cpus[id]

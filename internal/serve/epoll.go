@@ -19,15 +19,25 @@ func (c *client) epollCtl(n *notif) answer {
 		return pass
 	}
 	defer f.Put()
-	m, ok := f.Object().(bpfsys.Map)
-	if !ok {
-		return pass // EPERM, as for objects that cannot be polled
-	}
-	ring, ok := m.Map.(*maps.RingBuf)
-	if !ok {
+	var event int
+	var err error
+	ready := false // something came before anybody polled
+	switch o := f.Object().(type) {
+	case bpfsys.Map:
+		ring, ok := o.Map.(*maps.RingBuf)
+		if !ok {
+			return pass // EPERM, as for objects that cannot be polled
+		}
+		if event, err = c.s.eventOf(ring, ring.OnWake); err == nil {
+			ready = ring.Avail() != 0
+		}
+	case *bpfsys.PerfEvent:
+		if event, err = c.s.eventOf(o, o.OnWake); err == nil {
+			ready = o.Woken()
+		}
+	default:
 		return pass
 	}
-	event, err := c.s.eventOf(ring)
 	if err != nil {
 		return failed(unix.ENOMEM)
 	}
@@ -52,14 +62,15 @@ func (c *client) epollCtl(n *notif) answer {
 	if err := unix.EpollCtl(ep, int(n.Args[1]), event, &ev); err != nil {
 		return failed(unix.Errno(number(err)))
 	}
-	if n.Args[1] == unix.EPOLL_CTL_ADD && ring.Avail() != 0 {
+	if n.Args[1] == unix.EPOLL_CTL_ADD && ready {
 		wake(event)
 	}
 	return answer{}
 }
 
-// eventOf returns the eventfd of a ring buffer, which is written at each wake-up.
-func (s *server) eventOf(ring *maps.RingBuf) (int, error) {
+// eventOf returns the eventfd of what is polled, which is written at each
+// wake-up; onWake says when that is. The second function is called when it is no more.
+func (s *server) eventOf(ring any, onWake func(wake, gone func())) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if fd, ok := s.events[ring]; ok {
@@ -70,7 +81,14 @@ func (s *server) eventOf(ring *maps.RingBuf) (int, error) {
 		return -1, err
 	}
 	s.events[ring] = fd
-	ring.OnWake(func() { wake(fd) })
+	onWake(func() { wake(fd) }, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.events[ring] == fd { // the server may have ended
+			delete(s.events, ring)
+			unix.Close(fd)
+		}
+	})
 	return fd, nil
 }
 

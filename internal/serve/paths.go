@@ -68,15 +68,18 @@ func (c *client) pathCall(row *pathCall, n *notif) answer {
 		return pass
 	}
 	real, inside := c.s.real(p)
-	group := false
+	group, magic := false, int64(bpfFSMagic)
 	if !inside {
 		real, inside = c.s.cg.real(p, row.makes)
 		group = inside
 	}
 	if !inside {
-		if row.fs && strings.HasPrefix(p, c.s.root) {
+		switch {
+		case row.fs && strings.HasPrefix(p, c.s.root):
 			real = p
-		} else {
+		case row.fs && path.Clean(p) == tracefs[0]: // which need not be mounted to be served
+			real, magic = "/", unix.TRACEFS_MAGIC
+		default:
 			return pass
 		}
 	}
@@ -120,7 +123,6 @@ func (c *client) pathCall(row *pathCall, n *notif) answer {
 		return c.giveFD(int(r))
 	}
 	if row.fs {
-		magic := int64(bpfFSMagic)
 		if group {
 			magic = unix.CGROUP2_SUPER_MAGIC
 		}
@@ -181,16 +183,24 @@ func (c *client) openat(n *notif) answer {
 			return pass
 		}
 		defer f.Put()
-		m, err := unix.MemfdCreate("fdinfo", unix.MFD_CLOEXEC)
-		if err != nil {
-			return pass
-		}
-		defer unix.Close(m)
-		unix.Write(m, []byte(f.FDInfo()))
-		unix.Seek(m, 0, 0)
-		return c.giveFD(m)
+		return c.giveText(f.FDInfo())
+	}
+	if text, ok := c.s.tracepointID(p); ok {
+		return c.giveText(text)
 	}
 	return c.pathCall(&pathCall{nr: unix.SYS_OPENAT, dir: 0, opens: true}, n)
+}
+
+// giveText opens a file with a text for the client.
+func (c *client) giveText(text string) answer {
+	m, err := unix.MemfdCreate("text", unix.MFD_CLOEXEC)
+	if err != nil {
+		return failed(unix.ENOMEM)
+	}
+	defer unix.Close(m)
+	unix.Write(m, []byte(text))
+	unix.Seek(m, 0, 0)
+	return c.giveFD(m)
 }
 
 // fdinfoOf tells whether a path is the fdinfo of one of the client's own descriptors.

@@ -3,6 +3,7 @@
 package serve
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -18,7 +21,6 @@ import (
 
 	"github.com/skep-bpf/skep/internal/bpfsys"
 	"github.com/skep-bpf/skep/internal/errno"
-	"github.com/skep-bpf/skep/internal/maps"
 )
 
 // server is what sessions on one machine share.
@@ -27,10 +29,12 @@ type server struct {
 	store *store
 	root  string // the directory behind /sys/fs/bpf
 	cg    cgroups
-	byNr  map[int32]watch
+
+	traced tracepoints
+	byNr   map[int32]watch
 
 	mu     sync.Mutex
-	events map[*maps.RingBuf]int // eventfd of each ring buffer that is polled
+	events map[any]int // eventfd of each ring buffer, by map or perf event, that is polled
 }
 
 // session serves one program and its children.
@@ -132,7 +136,7 @@ func newServer(sys *bpfsys.System) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{sys: sys, store: st, root: root, cg: cg, byNr: map[int32]watch{}, events: map[*maps.RingBuf]int{}}
+	s := &server{sys: sys, store: st, root: root, cg: cg, byNr: map[int32]watch{}, events: map[any]int{}, traced: tracepoints{ids: map[string]uint64{}}}
 	for _, w := range watched {
 		s.byNr[int32(w.nr)] = w
 	}
@@ -150,6 +154,7 @@ func (s *server) close() {
 	for _, fd := range s.events {
 		unix.Close(fd)
 	}
+	s.events = nil
 }
 
 // session answers a program's notifications until nobody is left to send any.
@@ -236,11 +241,6 @@ func (c *client) toSocket(*notif) answer {
 	return pass
 }
 
-func (c *client) toPerf(*notif) answer {
-	c.s.sys.Unserved("attaching a program to a perf event", "skep run, which runs it on a context")
-	return pass
-}
-
 // capget adds the capabilities that the client is taken to have to those it
 // has: tools look before they call bpf(2).
 func (c *client) capget(n *notif) answer {
@@ -270,10 +270,28 @@ func (c *client) capget(n *notif) answer {
 	return answer{}
 }
 
+func (c *client) caller() bpfsys.Caller {
+	return bpfsys.Caller{Memory: c, Files: c, Names: c, Caps: c.s.caps, UID: uint32(os.Getuid()), CPU: c.cpu}
+}
+
+// cpu is the one the client is on (proc(5), stat, the field "processor"); -1 if that is not known.
+func (c *client) cpu() int {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.pid))
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(f) < 37 {
+		return -1
+	}
+	n, err := strconv.Atoi(f[36])
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
 // bpf serves one bpf(2).
 func (c *client) bpf(n *notif) answer {
 	c.s.store.settle()
-	who := bpfsys.Caller{Memory: c, Files: c, Names: c, Caps: c.s.caps, UID: uint32(os.Getuid())}
+	who := c.caller()
 	r, e := c.s.sys.Bpf(&who, uint32(n.Args[0]), n.Args[1], uint32(n.Args[2]))
 	return answer{val: int64(r), err: unix.Errno(e)}
 }

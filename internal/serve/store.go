@@ -41,7 +41,7 @@ type handed struct {
 	ino    uint64
 	wd     int32
 	file   *bpfsys.File
-	shared *os.File // of a map's memory, which several descriptors may refer to; else nil
+	shared *os.File // of a map's or perf buffer's memory, which several descriptors may refer to; else nil
 }
 
 // named is a pinned object.
@@ -64,7 +64,10 @@ func newStore() (*store, error) {
 // for f and takes over its reference.
 func (st *store) make(f *bpfsys.File) (int, errno.Errno) {
 	h := &handed{file: f}
-	if m, ok := f.Object().(bpfsys.Map); ok {
+	switch m := f.Object().(type) {
+	case *bpfsys.PerfEvent:
+		h.shared = m.File()
+	case bpfsys.Map:
 		if mm, ok := m.Map.(maps.Mapped); ok { // a view with restricted access is not
 			h.shared = mm.File()
 		}

@@ -2,7 +2,11 @@
 
 package serve
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/skep-bpf/skep/internal/bpfsys"
+)
 
 // watch is one system call that goes to the session.
 type watch struct {
@@ -25,11 +29,10 @@ var pass = answer{pass: true}
 
 func failed(e unix.Errno) answer { return answer{err: e} }
 
-// Options of setsockopt, and a request of ioctl, that take a program by its descriptor.
+// Options of setsockopt that take a program by its descriptor.
 const (
 	soAttachBPF          = 50
 	soAttachReuseportBPF = 52
-	perfSetBPF           = 0x40042408 // PERF_EVENT_IOC_SET_BPF
 )
 
 // watched are the system calls that the filter picks.
@@ -44,8 +47,12 @@ func init() { // the functions refer to the rows
 		{nr: unix.SYS_CAPGET, do: (*client).capget},
 		{nr: unix.SYS_SETSOCKOPT, on: []condition{{1, unix.SOL_SOCKET}, {2, soAttachBPF}}, do: (*client).toSocket},
 		{nr: unix.SYS_SETSOCKOPT, on: []condition{{1, unix.SOL_SOCKET}, {2, soAttachReuseportBPF}}, do: (*client).toSocket},
-		{nr: unix.SYS_IOCTL, on: []condition{{1, perfSetBPF}}, do: (*client).toPerf},
+		{nr: unix.SYS_PERF_EVENT_OPEN, do: (*client).perfEventOpen},
+		{nr: unix.SYS_MMAP, on: []condition{{3, unix.MAP_SHARED}}, do: (*client).mmap},
 	}, olderCalls...)
+	for _, req := range []uint32{bpfsys.PerfEnable, bpfsys.PerfDisable, bpfsys.PerfReset, bpfsys.PerfSetBPF, bpfsys.PerfPauseOutput, bpfsys.PerfQueryBPF} {
+		watched = append(watched, watch{nr: unix.SYS_IOCTL, on: []condition{{1, req}}, do: (*client).perfIoctl})
+	}
 	for _, row := range pathRows {
 		watched = append(watched, watch{nr: row.nr, do: func(c *client, n *notif) answer { return c.pathCall(&row, n) }})
 	}

@@ -34,6 +34,7 @@ type Input struct {
 	Repeat uint32 // 0: once
 	Flags  uint32
 	CPU    uint32
+	Near   int // without OnCPU: one more than the CPU to run on if it is idle, 0: any
 	// CtxOut asks for the context after the run.
 	CtxOut bool
 	// Linear is how many bytes of the packet are directly readable; 0: as many as the kernel would.
@@ -74,6 +75,9 @@ func Run(m *run.Machine, p *run.Program, in *Input) (Output, error) {
 func cpuFor(m *run.Machine, in *Input) (*run.CPU, error) {
 	if in.Flags&^(OnCPU|ChecksumComplete) != 0 {
 		return nil, fmt.Errorf("test run flags %#x: %w", in.Flags, errno.EINVAL)
+	}
+	if in.Near > 0 && in.Near <= m.CPUs() && in.Flags&OnCPU == 0 {
+		return m.AcquireNear(in.Near - 1), nil
 	}
 	if in.Flags&OnCPU == 0 {
 		return m.Acquire(), nil
