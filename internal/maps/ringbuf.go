@@ -43,6 +43,7 @@ type RingBuf struct {
 	dropped atomic.Uint64
 	onWake  atomic.Pointer[func()]
 	gone    atomic.Pointer[func()]
+	view    *ringView // for other processes; nil: there are none
 }
 
 // ringMemory is the memory of a ring.
@@ -89,15 +90,20 @@ func checkRingBuf(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
 
 func newRingBuf(c *core) (Map, errno.Errno) {
 	m := &RingBuf{core: c, wake: make(chan struct{}, 1)}
-	return m, m.ringMemory.open(c)
+	if e := m.ringMemory.open(c, mem.AllocMirrored); e != 0 || !c.cfg.Share {
+		return m, e
+	}
+	view, err := newRingView(m.mask + 1)
+	if err != nil {
+		m.block.Free()
+		return nil, errno.ENOMEM
+	}
+	m.view = view
+	return m, 0
 }
 
 // open allocates the memory; its first page is the map's header.
-func (r *ringMemory) open(c *core) errno.Errno {
-	alloc := mem.AllocMirrored
-	if c.cfg.Share {
-		alloc = func(head, size int) (*mem.Block, error) { return mem.AllocRing(int(pageSize), head, size) }
-	}
+func (r *ringMemory) open(c *core, alloc func(head, size int) (*mem.Block, error)) errno.Errno {
 	b, err := alloc(3*int(pageSize), int(c.def.MaxEntries))
 	if err != nil {
 		return errno.ENOMEM
@@ -115,23 +121,11 @@ func (r *ringMemory) open(c *core) errno.Errno {
 func (r *ringMemory) header(pos uint64) *uint32 { return (*uint32)(mem.Ptr(r.data + pos&r.mask)) }
 
 // File is what other processes map the ring by, or nil.
-func (r *ringMemory) File() *os.File { return r.block.File() }
-
-// toEcho shows what a record has beyond the end of the data to processes that
-// map the ring's file, see [mem.Block.Echo].
-func (r *ringMemory) toEcho(sample uint64, size uint32) {
-	echo := r.block.Echo()
-	if end := sample + uint64(size) - r.data; echo != nil && end > r.mask+1 {
-		copy(echo[:min(end-r.mask-1, uint64(len(echo)))], mem.Bytes(r.data, int(r.mask+1)))
+func (m *RingBuf) File() *os.File {
+	if m.view == nil {
+		return nil
 	}
-}
-
-// fromEcho is toEcho for what another process wrote.
-func (r *ringMemory) fromEcho(sample, size uint64) {
-	echo := r.block.Echo()
-	if end := sample + size - r.data; echo != nil && end > r.mask+1 {
-		copy(mem.Bytes(r.data, int(min(end-r.mask-1, r.mask+1))), echo)
-	}
+	return m.view.block.File()
 }
 
 // recordSize is what a record of n bytes takes in the ring.
@@ -147,6 +141,9 @@ func signal(wake chan struct{}) {
 
 func (m *RingBuf) free() {
 	m.block.Free()
+	if m.view != nil {
+		m.view.block.Free()
+	}
 	if f := m.gone.Load(); f != nil {
 		(*f)()
 	}
@@ -175,7 +172,7 @@ func (m *RingBuf) Reserve(size, flags uint64) uint64 {
 	if length > m.mask+1 {
 		return 0
 	}
-	cons := atomic.LoadUint64(m.cons)
+	cons := m.taken()
 	m.lock()
 	defer m.unlock()
 	prod, pending := *m.prod, m.pending()
@@ -208,11 +205,11 @@ func (m *RingBuf) Discard(sample, flags uint64) { m.commit(sample, flags, ringDi
 func (m *RingBuf) commit(sample, flags uint64, discard uint32) {
 	hdr := sample - ringHdrSize
 	word := (*uint32)(mem.Ptr(hdr))
-	m.toEcho(sample, *word&^ringBusy)
 	atomic.StoreUint32(word, *word&^ringBusy|discard)
+	m.show()
 	switch {
 	case flags&RingForceWakeup != 0:
-	case flags&RingNoWakeup == 0 && atomic.LoadUint64(m.cons)&m.mask == hdr-m.data:
+	case flags&RingNoWakeup == 0 && m.taken()&m.mask == hdr-m.data:
 	default:
 		return
 	}
@@ -256,7 +253,7 @@ func (m *RingBuf) Query(what uint64) uint64 {
 	case RingSize:
 		return m.mask + 1
 	case RingConsPos:
-		return atomic.LoadUint64(m.cons)
+		return m.taken()
 	case RingProdPos:
 		return atomic.LoadUint64(m.prod)
 	}

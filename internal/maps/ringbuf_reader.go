@@ -13,19 +13,22 @@ func (m *RingBuf) Consume(f func(sample []byte) bool) int {
 	m.reading.Lock()
 	defer m.reading.Unlock()
 	n := 0
-	cons := atomic.LoadUint64(m.cons)
-	for more := true; more && cons < atomic.LoadUint64(m.prod); {
+	cons := m.taken()
+	for more := true; more && cons < m.finished(); {
 		h := atomic.LoadUint32(m.header(cons))
 		if h&ringBusy != 0 {
 			break
 		}
 		size := uint64(h &^ ringDiscard)
+		if recordSize(size) > m.mask+1 {
+			break // another process has read into the middle of a record
+		}
 		if h&ringDiscard == 0 {
 			n++
 			more = f(mem.Bytes(m.data+cons&m.mask+ringHdrSize, int(size)))
 		}
 		cons += recordSize(size)
-		atomic.StoreUint64(m.cons, cons)
+		m.take(cons)
 	}
 	return n
 }
@@ -36,7 +39,7 @@ func (m *RingBuf) Wake() <-chan struct{} { return m.wake }
 
 // Avail returns how many bytes lie between reader and writers, headers included.
 func (m *RingBuf) Avail() uint64 {
-	cons := atomic.LoadUint64(m.cons)
+	cons := m.taken()
 	return atomic.LoadUint64(m.prod) - cons
 }
 

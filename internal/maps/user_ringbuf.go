@@ -1,6 +1,7 @@
 package maps
 
 import (
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -26,7 +27,31 @@ type UserRingBuf struct {
 
 func newUserRingBuf(c *core) (Map, errno.Errno) {
 	m := &UserRingBuf{core: c, room: make(chan struct{}, 1)}
-	return m, m.ringMemory.open(c)
+	alloc := mem.AllocMirrored
+	if c.cfg.Share {
+		alloc = func(head, size int) (*mem.Block, error) { return mem.AllocRing(int(pageSize), head, size) }
+	}
+	return m, m.ringMemory.open(c, alloc)
+}
+
+// File is what other processes map the ring by, or nil.
+func (m *UserRingBuf) File() *os.File { return m.block.File() }
+
+// toEcho shows what a record has beyond the end of the data to processes that
+// map the ring's file, see [mem.Block.Echo].
+func (m *UserRingBuf) toEcho(sample uint64, size uint32) {
+	echo := m.block.Echo()
+	if end := sample + uint64(size) - m.data; echo != nil && end > m.mask+1 {
+		copy(echo[:min(end-m.mask-1, uint64(len(echo)))], mem.Bytes(m.data, int(m.mask+1)))
+	}
+}
+
+// fromEcho is toEcho for what another process wrote.
+func (m *UserRingBuf) fromEcho(sample, size uint64) {
+	echo := m.block.Echo()
+	if end := sample + size - m.data; echo != nil && end > m.mask+1 {
+		copy(mem.Bytes(m.data, int(min(end-m.mask-1, m.mask+1))), echo)
+	}
 }
 
 func (m *UserRingBuf) free() { m.block.Free() }
@@ -90,7 +115,7 @@ func (m *UserRingBuf) ProgDrain(flags uint64, f func(sample, size uint64) uint64
 		}
 		stop = f(sample, size)
 		seen++
-		atomic.StoreUint64(m.cons, *m.cons+recordSize(size))
+		atomic.AddUint64(m.cons, recordSize(size))
 	}
 	m.busy.Store(false)
 	if flags&RingForceWakeup != 0 || flags&RingNoWakeup == 0 && looked > 0 {
@@ -109,7 +134,7 @@ func (m *UserRingBuf) peek() (sample, size uint64, e errno.Errno) {
 	if prod%8 != 0 {
 		return 0, 0, errno.EINVAL
 	}
-	cons := atomic.LoadUint64(m.cons)
+	cons := atomic.LoadUint64(m.cons) &^ 7 // which another process could have written, too
 	if cons >= prod {
 		return 0, 0, errno.ENODATA
 	}

@@ -39,7 +39,7 @@ func allocMirrored(private, head, size int, shared bool) (*Block, error) {
 	fail := func(err error) (*Block, error) {
 		return nil, fmt.Errorf("mem: mirrored block of %d bytes: %w", size, err)
 	}
-	fd, err := unix.MemfdCreate("bpf-map", unix.MFD_CLOEXEC)
+	fd, err := unix.MemfdCreate("bpf-map", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return fail(err)
 	}
@@ -57,6 +57,7 @@ func allocMirrored(private, head, size int, shared bool) (*Block, error) {
 	if err := unix.Ftruncate(fd, int64(length)); err != nil {
 		return fail(err)
 	}
+	keepSize(fd)
 	const access = unix.PROT_READ | unix.PROT_WRITE
 	raw, err := unix.Mmap(-1, 0, head+2*size, access, unix.MAP_ANON|unix.MAP_PRIVATE|noReserve)
 	if err != nil {
@@ -79,6 +80,11 @@ func allocMirrored(private, head, size int, shared bool) (*Block, error) {
 	return b, nil
 }
 
+// keepSize has no process cut the file off, or let it grow: touching what is gone is a fault.
+func keepSize(fd int) {
+	unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW)
+}
+
 // AllocShared is Alloc for memory that other processes map by [Block.File].
 func AllocShared(size int) (*Block, error) {
 	if size <= 0 {
@@ -94,6 +100,7 @@ func AllocShared(size int) (*Block, error) {
 	if err := unix.Ftruncate(fd, int64(pages)); err != nil {
 		return nil, fmt.Errorf("mem: shared block of %d bytes: %w", size, err)
 	}
+	keepSize(fd)
 	raw, err := unix.Mmap(fd, 0, pages, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return nil, fmt.Errorf("mem: %d bytes: %w", size, err)
