@@ -36,6 +36,8 @@ type Program struct {
 	main  uint64 // where runs begin
 	fuel  int64  // what they begin with
 	jumps bool   // they may go on in other programs, by tail calls
+	// redirects: they may leave word in the context where a packet goes.
+	redirects bool
 	// length is about how many instructions a run takes between polls, and turns
 	// how many runs may come one after the other without one.
 	length, turns  int
@@ -99,6 +101,7 @@ func Compile(p *rewrite.Program, o Options) (*Program, error) {
 	out.turns = max(briefLimit/out.length, 1)
 	for _, ins := range p.Insns {
 		out.jumps = out.jumps || ins.IsHelperCall() && ins.Imm == int32(catalog.FnTailCall)
+		out.redirects = out.redirects || ins.IsHelperCall() && ins.Imm == int32(catalog.FnRedirectMap)
 	}
 	for i, s := range p.Subprogs {
 		out.functions[uint64(s.Start)] = i
@@ -118,6 +121,10 @@ func (p *Program) Free() {
 
 // Jumps reports whether runs of p may go on in other programs, by tail calls.
 func (p *Program) Jumps() bool { return p.jumps }
+
+// Plain reports whether [VM.Start] and [VM.Result] will do for its runs: it makes no tail calls and
+// redirects no packets by itself.
+func (p *Program) Plain() bool { return !p.jumps && !p.redirects }
 
 // Addr is where the code lies.
 func (p *Program) Addr() uint64 { return p.base }

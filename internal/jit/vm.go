@@ -27,6 +27,9 @@ type Services interface {
 	TailCall() *Program
 	// Wake wakes who waits on the ring buffer whose header lies at m.
 	Wake(m uint64)
+	// Redirect says that native code has sent the packet to key of the map whose header lies at m,
+	// 0: that it has found nothing there, and it stays.
+	Redirect(m uint64, key uint32)
 	// Running says that p goes on: a tail call went through, or one that was made
 	// in a subprogram has ended and its caller belongs to another program.
 	Running(p *Program)
@@ -101,9 +104,11 @@ func (v *VM) Close() { v.stack.Free() }
 // Run runs a program from its start with r1 in R1 and returns R0.
 func (v *VM) Run(p *Program, r1 uint64, l Limits) (uint64, error) {
 	v.ctx.Running, v.ctx.Tails, v.ctx.Stretch = p.number, 0, briefLimit
+	v.ctx.Left = 0 // one run
 	s := v.Shot(p, r1)
 	s.Fire()
 	if r0, left := s.Result(); !left {
+		v.redirect()
 		return r0, nil
 	}
 	return v.Serve(p, l)
@@ -117,7 +122,7 @@ type Shot struct {
 	fuel     int64
 }
 
-// Shot prepares runs of p, which makes no tail calls (see [Program.Jumps]), with r1 in R1. What is
+// Shot prepares runs of p, which is plain (see [Program.Plain]), with r1 in R1. What is
 // only of use to programs that leave native code is not set up before they do.
 func (v *VM) Shot(p *Program, r1 uint64) Shot { return Shot{v.ctx, p.main, r1, p.fuel} }
 
@@ -169,8 +174,23 @@ func (v *VM) RunCallback(p *Program, fn uint64, args [3]uint64, l Limits) (uint6
 // Serve goes on with a run of p that has just left native code for the first time.
 func (v *VM) Serve(p *Program, l Limits) (uint64, error) {
 	r0, err := v.serve(p, l)
+	v.redirect()
 	v.ctx.ProbeLen = 0 // what was there may be gone when the next run begins
 	return r0, err
+}
+
+// redirect hands on what native code has decided of the packet.
+func (v *VM) redirect() {
+	c := v.ctx
+	switch c.Redirect {
+	case 0:
+		return
+	case exec.RedirectNone:
+		v.services.Redirect(0, 0)
+	default:
+		v.services.Redirect(c.Redirect, uint32(c.Key))
+	}
+	c.Redirect = 0
 }
 
 func (v *VM) serve(p *Program, l Limits) (uint64, error) {
@@ -294,6 +314,7 @@ func (v *VM) loop() uint64 {
 			v.returned()
 		case code.Helper:
 			pc := c.PC
+			v.redirect() // the helper may decide anew
 			r0 := v.services.Helper(s.Insn.Imm, c.R[1], c.R[2], c.R[3], c.R[4], c.R[5])
 			c.PC, c.R[0] = pc, r0
 		case code.Kfunc:

@@ -2,6 +2,7 @@ package run
 
 import (
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/helpers"
 	"github.com/skep-bpf/skep/internal/jit"
 	jitcode "github.com/skep-bpf/skep/internal/jit/code"
 	"github.com/skep-bpf/skep/internal/maps"
@@ -112,6 +113,14 @@ func (s nativeServices) TailCall() *jit.Program {
 		return nil
 	}
 	return p.code.(*jit.Program)
+}
+
+// Redirect keeps what native code has decided of the packet, as the helper would.
+func (s nativeServices) Redirect(m uint64, key uint32) {
+	s.c.env.Redirect = helpers.Redirect{}
+	if m != 0 {
+		s.c.env.Redirect = helpers.Redirect{Kind: helpers.RedirectMap, Map: s.c.m.Maps.ByPtr(m), Key: key}
+	}
 }
 
 // Running makes helpers see the program that goes on.

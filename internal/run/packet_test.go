@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/helpers"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/packet"
 	"github.com/skep-bpf/skep/isa"
@@ -158,4 +160,141 @@ func csumDiff(from, to []byte, seed uint32) uint64 {
 	}
 	sum = sum>>16 + sum&0xffff
 	return uint64(uint16(sum>>16 + sum))
+}
+
+// Where a packet goes is what the last helper said that decided it, in Go or native
+// code, for one packet and for many in one go; and nothing of it is left to the next run.
+func TestRedirectMap(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	each(t, Options{CPUs: 2}, func(t *testing.T, m *Machine) {
+		pass := program(t, m, nil, isa.Mov64Imm(isa.R0, 2), isa.ExitInsn())
+		batch, err := NewBatch(3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer batch.Free()
+		c := m.Acquire()
+		defer c.Release()
+		set := func() {
+			c.Packet().SetXDP(make([]byte, 64), packetOptions)
+			for i := range 3 {
+				batch.Packets.Packet(i).SetXDP(make([]byte, 64), packetOptions)
+			}
+		}
+		for _, typ := range []catalog.MapType{catalog.MapDevMap, catalog.MapDevMapHash, catalog.MapCPUMap} {
+			mp := newMap(t, m, catalog.MapDef{Type: typ, KeySize: 4, ValueSize: 4, MaxEntries: 4})
+			present := map[uint32]bool{1: true}
+			if typ == catalog.MapDevMapHash {
+				present[1<<31+5] = true
+			}
+			for k := range present {
+				if err := mp.Update(u32(k), u32(1), 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 300 {
+				var want helpers.Redirect
+				var r0 uint64
+				var code []isa.Part
+				text := typ.String()
+				for range 1 + r.IntN(3) {
+					if r.IntN(4) == 0 {
+						code = append(code, isa.Mov64Imm(isa.R1, 7), isa.Mov64Imm(isa.R2, 0), isa.HelperCall(int32(catalog.FnRedirect)))
+						want, r0 = helpers.Redirect{Kind: helpers.RedirectIfindex, Ifindex: 7}, 4
+						text += " redirect"
+						continue
+					}
+					key, flags := []uint32{0, 1, 3, 4, 1<<31 + 5}[r.IntN(5)], uint64(r.IntN(5))
+					code = append(code, isa.LdImm64(isa.R1, mp.Def().Ptr), isa.LdImm64(isa.R2, uint64(key)|1<<40), isa.Mov64Imm(isa.R3, int32(flags)),
+						isa.HelperCall(int32(catalog.FnRedirectMap)))
+					text += fmt.Sprintf(" map(%d, %d)", key, flags)
+					switch {
+					case flags > 3:
+						r0 = 0
+					case present[key]:
+						want, r0 = helpers.Redirect{Kind: helpers.RedirectMap, Map: mp, Key: key}, 4
+					default:
+						want, r0 = helpers.Redirect{}, flags
+					}
+				}
+				p := programOn(t, m, mp.Def(), append(code, isa.ExitInsn())...)
+				for range 2 {
+					set()
+					got, err := c.Run(p, c.Packet().Addr(), c.Packet())
+					if err != nil || got != r0 || !same(*c.Redirect(), want) {
+						t.Errorf("%s: %d, %+v (%v), want %d, %+v", text, got, *c.Redirect(), err, r0, want)
+					}
+				}
+				if got, err := c.Run(pass, c.Packet().Addr(), c.Packet()); err != nil || got != 2 || c.Redirect().Kind != helpers.RedirectNone {
+					t.Errorf("%s: the next run goes to %+v", text, *c.Redirect())
+				}
+				if n, err := c.RunBatch(p, batch, 3); n != 3 || err != nil {
+					t.Fatal(n, err)
+				}
+				for i := range 3 {
+					if uint64(batch.Verdict(i)) != r0 || !same(*batch.Redirect(i), want) {
+						t.Errorf("%s: packet %d of a batch: %d, %+v, want %d, %+v", text, i, batch.Verdict(i), *batch.Redirect(i), r0, want)
+					}
+				}
+			}
+		}
+	})
+}
+
+// same compares redirects, whose maps may be other handles of one.
+func same(a, b helpers.Redirect) bool {
+	if (a.Map == nil) != (b.Map == nil) || a.Map != nil && a.Map.Def().Ptr != b.Map.Def().Ptr {
+		return false
+	}
+	a.Map, b.Map = nil, nil
+	return a == b
+}
+
+// Entries come and go while native code asks for them; a packet goes to one that is or was
+// there, or passes.
+func TestRedirectMapUnderChange(t *testing.T) {
+	each(t, Options{CPUs: 3}, func(t *testing.T, m *Machine) {
+		for _, typ := range []catalog.MapType{catalog.MapDevMap, catalog.MapDevMapHash, catalog.MapCPUMap} {
+			mp := newMap(t, m, catalog.MapDef{Type: typ, KeySize: 4, ValueSize: 4, MaxEntries: 4})
+			if err := mp.Update(u32(2), u32(1), 0); err != nil { // always there
+				t.Fatal(err)
+			}
+			code := func(key int32) *Program {
+				return programOn(t, m, mp.Def(), isa.LdImm64(isa.R1, mp.Def().Ptr), isa.Mov64Imm(isa.R2, key), isa.Mov64Imm(isa.R3, 2),
+					isa.HelperCall(int32(catalog.FnRedirectMap)), isa.ExitInsn())
+			}
+			stays, moves := code(2), code(1)
+			done := make(chan struct{})
+			var wg sync.WaitGroup
+			for range 2 {
+				wg.Go(func() {
+					c := m.Acquire()
+					defer c.Release()
+					c.Packet().SetXDP(make([]byte, 64), packetOptions)
+					for {
+						select {
+						case <-done:
+							return
+						default:
+						}
+						if r0, err := c.Run(stays, c.Packet().Addr(), c.Packet()); r0 != 4 || err != nil || c.Redirect().Key != 2 {
+							t.Errorf("%v: what is always there: %d, %+v (%v)", typ, r0, *c.Redirect(), err)
+							return
+						}
+						r0, err := c.Run(moves, c.Packet().Addr(), c.Packet())
+						if to := c.Redirect(); err != nil || r0 != 4 && r0 != 2 || r0 == 4 && (to.Kind != helpers.RedirectMap || to.Key != 1) || r0 == 2 && to.Kind != helpers.RedirectNone {
+							t.Errorf("%v: what comes and goes: %d, %+v (%v)", typ, r0, *to, err)
+							return
+						}
+					}
+				})
+			}
+			for range 3000 {
+				mp.Update(u32(1), u32(1), 0)
+				mp.Delete(u32(1))
+			}
+			close(done)
+			wg.Wait()
+		}
+	})
 }

@@ -103,7 +103,7 @@ func (m *Machine) newProgram(rw *rewrite.Program, used []maps.Map, about About) 
 		return nil, fmt.Errorf("program %q: %w", src.Name, err)
 	}
 	p.native, _ = p.code.(*jit.Program)
-	p.plain = p.native != nil && !p.native.Jumps() && !m.opts.Labels
+	p.plain = p.native != nil && p.native.Plain() && !m.opts.Labels
 	for _, mp := range used {
 		mp.Acquire()
 		p.maps = append(p.maps, mp)

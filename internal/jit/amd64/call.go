@@ -140,6 +140,8 @@ func (c *compiler) inline(pc int, id catalog.HelperID) bool {
 		return c.opts.Clock != nil && c.clock(c.opts.Clock.Boot)
 	case catalog.FnCsumDiff:
 		return c.csumDiff(pc)
+	case catalog.FnRedirectMap:
+		return c.redirectMap(pc)
 	case catalog.FnXDPAdjustHead:
 		c.adjustHead(pc)
 		return true

@@ -93,19 +93,49 @@ func (c *compiler) lookupHash(m *catalog.MapDef, l code.Layout) bool {
 	if m.KeySize%4 != 0 || m.KeySize > code.MaxHashKey {
 		return false
 	}
-	again, next, end, absent, done := c.label(), c.label(), c.label(), c.label(), c.label()
+	absent, done := c.label(), c.label()
 	if inner := m.Ptr == 0; inner {
 		c.bucketInner(int32(m.KeySize))
 	} else {
 		c.hash(int32(m.KeySize), l.Seed)
-		c.mov(size32, rax, r10)
-		c.group1(size32, digitAnd, rax, int32(l.Mask))
-		c.movImm(rcx, l.Buckets)
-		c.mov(size32, rdi, rax)
-		c.shift(size64, digitShl, rdi, 2)
-		c.rr(size64, opAdd, rcx, rdi)
-		c.movImm(r8, l.Base)
+		c.bucket(l)
 	}
+	c.walk(m, l, absent, func(next label) {
+		for n := int32(0); n < int32(m.KeySize); {
+			size := size64
+			if n+8 > int32(m.KeySize) {
+				size = size32
+			}
+			c.rm(size, opLoad, r9, mem{rsi, n})
+			c.rm(size, opCmp, r9, mem{rcx, code.ElemKey + n})
+			c.jumpIf(condNE, next)
+			n += int32(size)
+		}
+		c.found(m, l)
+		c.jump(done)
+	})
+	c.bind(absent)
+	c.rr(size32, opXor, rax, rax)
+	c.bind(done)
+	return true
+}
+
+// bucket finds the bucket of the hash in r10d: its number in eax, its head at rdi, element 0 at r8.
+func (c *compiler) bucket(l code.Layout) {
+	c.mov(size32, rax, r10)
+	c.group1(size32, digitAnd, rax, int32(l.Mask))
+	c.movImm(rcx, l.Buckets)
+	c.mov(size32, rdi, rax)
+	c.shift(size64, digitShl, rdi, 2)
+	c.rr(size64, opAdd, rcx, rdi)
+	c.movImm(r8, l.Base)
+}
+
+// walk goes over the elements with the hash in r10d of a bucket, see lookupHash. element
+// looks at the one at rcx and goes to next if it is not what is looked for. Where none is, control
+// comes to absent, which is bound behind.
+func (c *compiler) walk(m *catalog.MapDef, l code.Layout, absent label, element func(next label)) {
+	again, next, end := c.label(), c.label(), c.label()
 	c.bind(again)
 	c.rm(size32, opLoad, rdx, mem{rdi, 0})
 	c.bind(next)
@@ -120,27 +150,12 @@ func (c *compiler) lookupHash(m *catalog.MapDef, l code.Layout) bool {
 	c.rm(size32, opLoad, rdx, mem{rcx, code.ElemNext})
 	c.rm(size32, opCmp, r10, mem{rcx, code.ElemHash})
 	c.jumpIf(condNE, next)
-	for n := int32(0); n < int32(m.KeySize); {
-		size := size64
-		if n+8 > int32(m.KeySize) {
-			size = size32
-		}
-		c.rm(size, opLoad, r9, mem{rsi, n})
-		c.rm(size, opCmp, r9, mem{rcx, code.ElemKey + n})
-		c.jumpIf(condNE, next)
-		n += int32(size)
-	}
-	c.found(m, l)
-	c.jump(done)
+	element(next)
 	c.bind(end)
 	c.jumpIf(condE, absent)
 	c.rm(size32, opLea, r9, mem{rax, code.LinkEnd})
 	c.rr(size32, opCmp, r9, rdx)
 	c.jumpIf(condNE, again)
-	c.bind(absent)
-	c.rr(size32, opXor, rax, rax)
-	c.bind(done)
-	return true
 }
 
 // found makes the address of the value of the element at rcx.

@@ -118,7 +118,7 @@ func (c Compiler) text(t *testing.T, name, text string) string {
 		case "func", "callback":
 			p.Subprogs[len(p.Subprogs)-1].End = a
 			p.Subprogs = append(p.Subprogs, verifier.Subprog{Start: a, End: len(p.Insns), StackDepth: b, Callback: f[0] == "callback"})
-		case "percpu_array", "hash", "lru_hash", "percpu_hash", "lpm_trie", "ringbuf", "array_of_maps":
+		case "percpu_array", "hash", "lru_hash", "percpu_hash", "lpm_trie", "ringbuf", "array_of_maps", "devmap", "devmap_hash":
 			entries := uint32(4)
 			if f[0] == "ringbuf" {
 				entries = 4096

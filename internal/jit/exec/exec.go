@@ -56,6 +56,10 @@ type Context struct {
 	Random uint64 // state of the vCPU's pseudo-random numbers
 
 	goLR uint64 // Go's return address while native code runs, on arm64
+
+	// Redirect is the header of the map that native code sent the packet to, with Key, since Go
+	// looked last; RedirectNone: the packet is not to be sent; 0: nothing was decided.
+	Redirect, Key uint64
 }
 
 // ContextSize is how much room a [Context] takes at the upper end of a native
@@ -96,7 +100,13 @@ const (
 	OffTails    = 200
 	OffStretch  = 208
 	OffRandom   = 224
+	OffLeft     = 168
+	OffRedirect = 240
+	OffKey      = 248
 )
+
+// RedirectNone is described with [Context.Redirect].
+const RedirectNone = 1
 
 // Features are what code generators may use of the processor.
 type Features struct {
