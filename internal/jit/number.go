@@ -39,6 +39,10 @@ func (p *Program) enlist() error {
 	p.target = addr
 	// Sound: an element of targets is aligned, has that size and lives until delist.
 	*(*code.Target)(mem.Ptr(addr)) = code.Target{Entry: p.main, Number: p.number, Length: uint64(p.length)}
+	if p.jumps && len(p.Subprogs) > 1 { // programs it calls by tail in a function may return to it
+		p.listed = true
+		replace(p.number, p)
+	}
 	return nil
 }
 

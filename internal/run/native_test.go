@@ -36,8 +36,8 @@ func TestTailCallOutOfSubprogram(t *testing.T) {
 			isa.ALU64Reg(isa.Add, isa.R0, isa.R6), isa.ALU64Reg(isa.Add, isa.R0, isa.R7),
 			isa.ALU64Reg(isa.Add, isa.R0, isa.R8), isa.ALU64Reg(isa.Add, isa.R0, isa.R9),
 			isa.LoadMem(isa.DW, isa.R1, isa.RFP, -8), isa.ALU64Reg(isa.Add, isa.R0, isa.R1),
-			isa.Mov64Reg(isa.R6, isa.R0), isa.HelperCall(int32(catalog.FnGetSmpProcessorID)),
-			isa.Mov64Imm(isa.R2, 5), isa.ALU64Reg(isa.Add, isa.R0, isa.R6), isa.ALU64Imm(isa.Add, isa.R0, 0), isa.ExitInsn(),
+			isa.Mov64Reg(isa.R6, isa.R0), isa.HelperCall(int32(catalog.FnJiffies64)),
+			isa.Mov64Imm(isa.R0, 0), isa.ALU64Reg(isa.Add, isa.R0, isa.R6), isa.ALU64Imm(isa.Add, isa.R0, 0), isa.ExitInsn(),
 			// sub
 			isa.Mov64Imm(isa.R6, 60), isa.Mov64Imm(isa.R8, 80), isa.StoreImm(isa.DW, isa.RFP, -8, 9), isa.StoreImm(isa.DW, isa.RFP, -16, 9),
 			call(0), isa.Mov64Imm(isa.R0, 5000), isa.ALU64Imm(isa.Add, isa.R0, 1), isa.ExitInsn())

@@ -56,6 +56,7 @@ const (
 	opMovI   opcode = 0xc7
 	opGroup3 opcode = 0xf7
 	opGroup5 opcode = 0xff
+	opPopMem opcode = 0x8f
 	opImul   opcode = 0x0faf
 	opMovzxB opcode = 0x0fb6
 	opMovzxW opcode = 0x0fb7

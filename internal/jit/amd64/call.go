@@ -63,13 +63,18 @@ func (c *compiler) leaveFunction() {
 		c.returnToGo()
 		return
 	}
-	if f.Pointer {
+	c.dropFrame()
+	c.bytes(0xc3) // ret
+}
+
+// dropFrame takes the frame of a function that native code calls off the stack: the registers are the caller's again.
+func (c *compiler) dropFrame() {
+	if c.fn.Pointer {
 		c.bytes(0xc9) // leave
 	}
-	for i := len(f.Saved) - 1; i >= 0; i-- {
-		c.pop(native[f.Saved[i]])
+	for i := len(c.fn.Saved) - 1; i >= 0; i-- {
+		c.pop(native[c.fn.Saved[i]])
 	}
-	c.bytes(0xc3) // ret
 }
 
 // callOut lowers calls: of functions of the program, helpers and kfuncs.

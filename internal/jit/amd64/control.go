@@ -28,14 +28,11 @@ import (
 //	mov rax, [rcx+number]
 //	mov [running], rax
 //	(mov rsp, rbp)
-//	jmp [rcx+entry]
+//	jmp [rcx+entry]                  in other functions: see replaceCalled
 //	done:                            absent: mov rax, -ENOENT; jmp done
 //	                                 go: leave; jmp done
-//
-// What was called by native code needs Go, which notes whom to return to; and so it is
-// where indirect jumps are not to be guessed.
 func (c *compiler) tailCall(pc int, ins isa.Instruction) {
-	if !c.fn.Root || c.opts.Retpolines {
+	if !c.fn.Root && c.opts.Retpolines { // the call there would be one to guess
 		s := c.exit(code.TailCall, pc, ins)
 		c.sites[s].Frame = c.fn.Frame
 		return
@@ -60,11 +57,15 @@ func (c *compiler) tailCall(pc int, ins isa.Instruction) {
 	c.jumpIf(condL, slow)
 	c.group1Mem(size64, digitAdd, context(exec.OffTails), 1)
 	c.rm(size64, opLoad, rax, mem{prog, code.TargetNumber})
-	c.rm(size64, opStore, rax, context(exec.OffRunning))
-	if c.fn.Size != 0 {
-		c.mov(size64, rsp, rbp)
+	if c.fn.Root {
+		c.rm(size64, opStore, rax, context(exec.OffRunning))
+		if c.fn.Size != 0 {
+			c.mov(size64, rsp, rbp)
+		}
+		c.jumpMem(mem{prog, code.TargetEntry})
+	} else {
+		c.replaceCalled(prog)
 	}
-	c.rm(size32, opGroup5, digitJmp, mem{prog, code.TargetEntry})
 	c.bind(done)
 	c.late = append(c.late, func() {
 		c.bind(absent)
@@ -75,6 +76,36 @@ func (c *compiler) tailCall(pc int, ins isa.Instruction) {
 		c.sites[s].Frame = c.fn.Frame
 		c.jump(done)
 	})
+}
+
+// replaceCalled ends a tail call, of the program whose target prog is at and whose number is in rax, in a
+// function that native code calls. Its frame goes. But the program it is replaced by keeps
+// none of the registers that the function's caller counts on, nor is the caller's program
+// the running one when it returns: both are kept on the stack, which may grow thus as
+// often as a run makes tail calls. Go, if it comes by, finds a program that returns to native code.
+//
+//	leave; pop the saved registers
+//	push rbp, rbx, r13, r14, r15
+//	push [running]
+//	mov [running], rax
+//	call [rcx+entry]
+//	pop [running]
+//	pop r15, r14, r13, rbx, rbp
+//	ret
+func (c *compiler) replaceCalled(prog reg) {
+	c.dropFrame()
+	kept := []reg{rbp, rbx, r13, r14, r15}
+	for _, r := range kept {
+		c.push(r)
+	}
+	c.rm(size32, opGroup5, digitPush, context(exec.OffRunning))
+	c.rm(size64, opStore, rax, context(exec.OffRunning))
+	c.rm(size32, opGroup5, digitCall, mem{prog, code.TargetEntry})
+	c.rm(size32, opPopMem, 0, context(exec.OffRunning))
+	for i := range kept {
+		c.pop(kept[len(kept)-1-i])
+	}
+	c.bytes(0xc3) // ret
 }
 
 // loop writes bpf_loop of a callback that is known, where R4 has no flags and R1
