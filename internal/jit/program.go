@@ -119,10 +119,7 @@ func (p *Program) Free() {
 	p.text.Free()
 }
 
-// Jumps reports whether runs of p may go on in other programs, by tail calls.
-func (p *Program) Jumps() bool { return p.jumps }
-
-// Plain reports whether [VM.Start] and [VM.Result] will do for its runs: it makes no tail calls and
+// Plain reports whether a [Shot] will do for its runs: it makes no tail calls and
 // redirects no packets by itself.
 func (p *Program) Plain() bool { return !p.jumps && !p.redirects }
 

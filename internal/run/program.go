@@ -35,7 +35,7 @@ type Program struct {
 	native *jit.Program // code, where that is native
 	forget func()       // takes back what tools were told of it; nil where they were not
 	labels context.Context
-	plain  bool // it is, makes no tail calls and bears no labels
+	plain  bool // it is, and is plain, and bears no labels
 	kfuncs map[kfuncKey]kfunc
 	maps   []maps.Map
 	frags  bool
