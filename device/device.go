@@ -205,6 +205,8 @@ type Options struct {
 	Stack func(d *Device, frame []byte)
 	// Exception is called where the kernel raises the xdp_exception trace event.
 	Exception func(d *Device, prog *skep.Program, action hook.XDPAction)
+	// Ended is called when a device has received all its port ever will.
+	Ended func(d *Device)
 	// Failed is called with what ended a device's queue in a network that goes on.
 	Failed func(err error)
 }

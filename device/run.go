@@ -199,6 +199,9 @@ func (w *worker) receive(d *Device, queue int) error {
 		}
 		switch {
 		case errors.Is(err, io.EOF):
+			if f := w.net.opts.Ended; f != nil {
+				f(d)
+			}
 			return nil
 		case err != nil:
 			return err
@@ -321,7 +324,7 @@ func (w *worker) stack(d *Device, f []byte, meta hook.Meta) {
 	if w.failed(err) {
 		return
 	}
-	tcVerdict(&d.stats.ingress, r.Action)
+	d.stats.tcVerdict(&d.stats.ingress, r.Action, len(f))
 	meta = r.Meta(meta)
 	w.sent(&r, meta, 0)
 	if len(r.Deliveries) == 0 {
@@ -400,7 +403,7 @@ func (w *worker) xmit(d *Device, f []byte, meta hook.Meta, depth int) {
 	if w.failed(err) {
 		return
 	}
-	tcVerdict(&d.stats.egress, r.Action)
+	d.stats.tcVerdict(&d.stats.egress, r.Action, len(f))
 	meta = r.Meta(meta)
 	w.sent(&r, meta, depth+1)
 	switch {

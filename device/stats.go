@@ -17,6 +17,8 @@ type Stats struct {
 	XDP [hook.XDPRedirect + 1]uint64
 	// Ingress and Egress count what the clsact hooks came to, by hook.TCAction + 1.
 	Ingress, Egress [hook.TCTrap + 2]uint64
+	// TCBytes passed them.
+	TCBytes uint64
 }
 
 // counters are a device's Stats while queues count.
@@ -24,12 +26,14 @@ type counters struct {
 	rxPackets, rxBytes, txPackets, txBytes, txDropped, rxDropped atomic.Uint64
 	xdp                                                          [hook.XDPRedirect + 1]atomic.Uint64
 	ingress, egress                                              [hook.TCTrap + 2]atomic.Uint64
+	tcBytes                                                      atomic.Uint64
 }
 
-// tcVerdict counts in one of ingress and egress.
-func tcVerdict(c *[hook.TCTrap + 2]atomic.Uint64, a hook.TCAction) {
-	if i := int(a) + 1; i >= 0 && i < len(c) {
-		c[i].Add(1)
+// tcVerdict counts a packet of some bytes in one of ingress and egress.
+func (c *counters) tcVerdict(at *[hook.TCTrap + 2]atomic.Uint64, a hook.TCAction, bytes int) {
+	c.tcBytes.Add(uint64(bytes))
+	if i := int(a) + 1; i >= 0 && i < len(at) {
+		at[i].Add(1)
 	}
 }
 
@@ -50,6 +54,7 @@ func (d *Device) Stats() Stats {
 	for i := range c.xdp {
 		s.XDP[i] = c.xdp[i].Load()
 	}
+	s.TCBytes = c.tcBytes.Load()
 	for i := range c.ingress {
 		s.Ingress[i], s.Egress[i] = c.ingress[i].Load(), c.egress[i].Load()
 	}

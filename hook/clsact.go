@@ -54,7 +54,7 @@ type Mirred struct {
 // ActionStats are what an action has seen, while packets pass.
 type ActionStats struct {
 	Packets, Bytes, Drops atomic.Uint64
-	Last                  atomic.Uint64 // when the last one came, on the clock of its caller: see Now
+	First, Last           atomic.Uint64 // when the first and the last one came, by Now
 	Now                   func() uint64 // nil: Last stays 0
 }
 
@@ -63,7 +63,9 @@ func (a *Action) count(pkt *skep.Packet) {
 		s.Packets.Add(1)
 		s.Bytes.Add(uint64(pkt.Len))
 		if s.Now != nil {
-			s.Last.Store(s.Now())
+			now := s.Now()
+			s.First.CompareAndSwap(0, now)
+			s.Last.Store(now)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package hook_test
 
 import (
+	"bytes"
 	"sync/atomic"
 	"testing"
 
@@ -172,3 +173,77 @@ func TestClsactAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations a packet", n)
 	}
 }
+
+// TestCutHeaders: what ends in the middle of its network header passes a hook like
+// anything else, though a test run would refuse it.
+func TestCutHeaders(t *testing.T) {
+	m, coll := setup(t, nil, testprog.Prog{Name: "len", Type: catalog.ProgSchedCls, Text: "r0 = *(u32 *)(r1 + 0)\nexit"})
+	c, err := hook.NewClsact(m, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Add(hook.Filter{Program: coll.Programs["len"], ClassID: 1}); err != nil {
+		t.Fatal(err)
+	}
+	for _, proto := range [][2]byte{{8, 0}, {0x86, 0xdd}, {0x81, 0}} {
+		for n := 14; n < 60; n++ {
+			f := make([]byte, n)
+			f[12], f[13] = proto[0], proto[1]
+			if r, err := c.Run(f, hook.Meta{Ifindex: 2}); err != nil || r.Return != uint32(n) {
+				t.Fatalf("% x, %d bytes: %d, %v", proto, n, r.Return, err)
+			}
+		}
+	}
+}
+
+// TestMirred: a copy goes where mirror says, the packet itself where redirect
+// says, each as it was then; what follows a redirect is not asked.
+func TestMirred(t *testing.T) {
+	m, coll := setup(t, nil,
+		testprog.Prog{Name: "match", Type: catalog.ProgSchedCls, Text: "r0 = 1\nexit"},
+		testprog.Prog{Name: "mark", Type: catalog.ProgSchedAct, Text: markByte})
+	c, err := hook.NewClsact(m, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	stats := &hook.ActionStats{}
+	if _, err := c.Add(hook.Filter{Program: coll.Programs["match"], ClassID: 1, Actions: []hook.Action{
+		{Code: hook.TCPipe, Mirred: &hook.Mirred{Ifindex: 7, Copy: true}},
+		{Program: coll.Programs["mark"], Code: hook.TCPipe},
+		{Code: hook.TCPipe, Mirred: &hook.Mirred{Ifindex: 8, Ingress: true}, Stats: stats},
+		{Code: hook.TCOK, Mirred: &hook.Mirred{Ifindex: 9, Copy: true}},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		r, err := c.Run(packet(), hook.Meta{Ifindex: 2})
+		if err != nil || r.Action != hook.TCStolen || len(r.Deliveries) != 0 || len(r.Sent) != 2 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		want := packet()
+		if s := r.Sent[0]; s.To != hook.ToDevice || s.Ifindex != 7 || !bytes.Equal(s.Packet, want) {
+			t.Errorf("mirrored: %+v", s)
+		}
+		want[0] = 0xaa
+		if s := r.Sent[1]; s.To != hook.ToIngress || s.Ifindex != 8 || !bytes.Equal(s.Packet, want) {
+			t.Errorf("redirected: %+v", s)
+		}
+	}
+	if stats.Packets.Load() != 3 || stats.Bytes.Load() != uint64(3*len(packet())) {
+		t.Errorf("%d packets, %d bytes", stats.Packets.Load(), stats.Bytes.Load())
+	}
+}
+
+// markByte is an action that writes the packet's first byte.
+const markByte = `r2 = *(u32 *)(r1 + 76)
+r3 = *(u32 *)(r1 + 80)
+r4 = r2
+r4 += 1
+if r4 > r3 goto out
+r5 = 170
+*(u8 *)(r2 + 0) = r5
+out:
+r0 = -1
+exit`

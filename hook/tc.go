@@ -195,7 +195,7 @@ func deliverTC(cpu *skep.CPU, egress bool, r *TCResult, out *[1]Delivery) []Deli
 
 func skbOptions(m Meta) skep.SKBOptions {
 	return skep.SKBOptions{
-		Dev: skep.Device{Ifindex: m.Ifindex}, IngressIfindex: m.Ifindex,
+		Live: true, Dev: skep.Device{Ifindex: m.Ifindex}, IngressIfindex: m.Ifindex,
 		Mark: m.Mark, Priority: m.Priority, TCClassID: m.TCClassID, Tstamp: m.Tstamp,
 		VLANProto: m.VLANProto, VLANTCI: m.VLANTCI,
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/skep-bpf/skep/internal/cli/prog"
 	"github.com/skep-bpf/skep/internal/cli/run"
 	"github.com/skep-bpf/skep/internal/cli/serve"
+	"github.com/skep-bpf/skep/internal/cli/tc"
 	"github.com/skep-bpf/skep/internal/cli/ui"
 	"github.com/skep-bpf/skep/internal/cli/verify"
 	"github.com/skep-bpf/skep/internal/cli/version"
@@ -83,6 +84,7 @@ fault; 2 the command line is wrong.`,
 		exec.NewCmd(s),
 		serve.NewCmd(s),
 		ip.NewCmd(s),
+		tc.NewCmd(s),
 		filter.NewCmd(s),
 		classic.NewCmd(s),
 		asm.NewCmd(s),

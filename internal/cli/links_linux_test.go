@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -120,5 +121,77 @@ func TestLinksFire(t *testing.T) {
 	must(t, "ip link del b")
 	if len(devices(t)) != 2 {
 		t.Error(devices(t))
+	}
+}
+
+// TestTCActs: filters and their actions do what they say to packets, and the
+// trace pipe has what programs print.
+func TestTCActs(t *testing.T) {
+	served(t)
+	const capture = "../../examples/captures/web.pcap"
+	dir := t.TempDir()
+	must(t, "ip link add in type pcap in %s", capture)
+	must(t, "ip link add out type pcap out %s/out.pcap", dir)
+	must(t, "ip link add copy type pcap out %s/copy.pcap", dir)
+	must(t, "ip link add w1 type veth peer name w2")
+	for _, dev := range []string{"out", "copy", "w1", "w2"} {
+		must(t, "ip link set %s up", dev)
+	}
+	must(t, "tc qdisc add dev in clsact")
+	must(t, "tc qdisc add dev w1 clsact")
+	must(t, "tc qdisc add dev w2 ingress")
+	must(t, "tc filter add dev in ingress prio 1 bpf da obj ../../examples/tc_prio/tc_prio.o sec tc")
+	must(t, "tc filter replace dev in ingress prio 1 handle 1 bpf da obj testdata/iproute/progs.o sec classifier")
+	must(t, "tc filter add dev in ingress prio 2 bpf obj testdata/iproute/progs.o sec p2 classid 1:1 action mirred egress mirror dev copy action mirred egress redirect dev w1")
+	must(t, "tc filter add dev w1 egress bpf da obj testdata/iproute/progs.o sec p1")
+	must(t, "tc filter add dev w2 parent ffff: bpf obj testdata/iproute/progs.o sec p2 action mirred egress redirect dev out")
+	in := received(t, "in")
+	for devices(t)["out"].Stats.TxPackets < in.Stats.RxPackets {
+	}
+	if out := must(t, "tc -s filter show dev in ingress"); strings.Count(out, "23544 bytes 74 pkt") != 2 {
+		t.Error(out)
+	}
+	must(t, "ip link del out")
+	must(t, "ip link del copy")
+	want, err := os.ReadFile(capture)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"out", "copy"} {
+		got, err := os.ReadFile(dir + "/" + name + ".pcap")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) != len(want) { // times differ
+			t.Errorf("%s: %d bytes, the capture has %d", name, len(got), len(want))
+		}
+	}
+
+	// What programs trace, and what they abort.
+	must(t, "ip link add traced type pcap in %s", capture)
+	must(t, "tc qdisc add dev traced clsact")
+	must(t, "tc filter add dev traced ingress bpf da obj ../../examples/tc_prio/tc_prio.o sec tc")
+	received(t, "traced")
+	must(t, "ip link add aborted type pcap in %s", capture)
+	must(t, "ip link set aborted xdpgeneric obj testdata/iproute/progs.o sec xdp/aborted")
+	id := devices(t)["aborted"].XDP.ID
+	received(t, "aborted")
+	var lines []serve.TraceLine
+	err = serve.Ask(context.Background(), os.Getenv(serve.MachineEnv), serve.TraceVerb, serve.TraceRequest{Now: true}, nil, func(raw json.RawMessage) error {
+		r, err := rtnl.Decode[serve.TraceReply](raw)
+		lines = append(lines, r.Lines...)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(lines) != 2*74 {
+		t.Fatalf("%d lines", len(lines))
+	}
+	if !strings.Contains(lines[0].Format(1), "bpf_trace_printk: port ") {
+		t.Errorf("%q", lines[0].Format(1))
+	}
+	if want := fmt.Sprintf("xdp_exception: prog_id=%d action=ABORTED ifindex=%d", id, devices(t)["aborted"].Index); !strings.HasSuffix(lines[147].Format(1), want) {
+		t.Errorf("%q", lines[147].Format(1))
 	}
 }

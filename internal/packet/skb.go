@@ -49,6 +49,8 @@ type SKBOptions struct {
 	// L2 leaves the Ethernet header in sight of the program, as for tc; without
 	// it the packet starts at the network header, as for a socket filter on an IP socket.
 	L2 bool
+	// Live lets a packet through whose network header is cut short, which a test run refuses.
+	Live bool
 	// AtIngress says that the packet came in through tc's ingress hook.
 	AtIngress bool
 	// Dev is the packet's device; the zero Device means the loopback device.
@@ -111,7 +113,7 @@ func (p *Packet) SetSKB(data []byte, o SKBOptions) error {
 	}
 	p.PktType = pktType(data, o.Dev.MAC)
 	p.setProtocol(etherType(p.Data, p.Data+uint64(linear)))
-	if need := p.netHeaderLen(); need != ^uint32(0) && linear-ethLen < int(need) {
+	if need := p.netHeaderLen(); need != ^uint32(0) && linear-ethLen < int(need) && !o.Live {
 		return &SizeError{"linear part shorter than its network header", linear - ethLen, int(need)}
 	}
 	if !o.L2 {

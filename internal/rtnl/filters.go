@@ -1,7 +1,6 @@
 package rtnl
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -65,16 +64,14 @@ func (s *Server) qdiscList(r *request, a *Named) error {
 		if l.qdisc != "" {
 			st := l.dev.Stats()
 			q := Qdisc{Dev: l.dev.Name(), Kind: l.qdisc}
-			for i, n := range st.Ingress {
+			for i := range st.Ingress {
+				n := st.Ingress[i] + st.Egress[i]
 				q.Packets += n
 				if hook.TCAction(i-1) == hook.TCShot {
 					q.Drops += n
 				}
 			}
-			q.Bytes = st.RxBytes
-			if q.Packets == 0 {
-				q.Bytes = 0
-			}
+			q.Bytes = st.TCBytes
 			out = append(out, q)
 		}
 	}
@@ -317,14 +314,12 @@ func (s *Server) filterList(r *request, a *FilterQuery) error {
 	if h, name, err := l.hookOf(a.Hook); err == nil {
 		for _, f := range h.Filters() {
 			held := l.held[filterKey{name, f.Priority, f.Handle}]
-			out = append(out, s.describeFilter(f, &held))
+			d := s.describeFilter(f, &held)
+			d.Parent = l.qdisc == "ingress"
+			out = append(out, d)
 		}
 	}
 	s.mu.Unlock()
-	// A kernel walks those of one priority by handle.
-	slices.SortStableFunc(out, func(a, b Filter) int {
-		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Handle, b.Handle))
-	})
 	for _, f := range out {
 		if err := r.send(f); err != nil {
 			return err
@@ -341,9 +336,9 @@ func (s *Server) describeFilter(f hook.Filter, h *heldFilter) Filter {
 	seconds := func(d time.Duration) float64 { return d.Seconds() }
 	for _, a := range h.actions {
 		act := Action{ActionSpec: a.spec, Name: a.name, Index: a.index, Packets: a.stats.Packets.Load(), Bytes: a.stats.Bytes.Load(),
-			Drops: a.stats.Drops.Load(), Installed: seconds(s.now() - a.since), Used: -1}
+			Drops: a.stats.Drops.Load(), Installed: seconds(s.now() - a.since), Used: -1, First: -1}
 		if last := a.stats.Last.Load(); last != 0 {
-			act.Used = seconds(s.now() - time.Duration(last))
+			act.Used, act.First = seconds(s.now()-time.Duration(last)), seconds(s.now()-time.Duration(a.stats.First.Load()))
 		}
 		if a.prog.prog != nil {
 			p := about(a.prog.prog, 0)

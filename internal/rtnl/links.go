@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strings"
 
@@ -82,7 +81,7 @@ func (s *Server) linkAdd(_ *request, a *LinkAdd) error {
 	switch a.Kind {
 	case KindPcap:
 		l.capture, err = device.OpenCaptures(a.In, a.Out)
-		port = &ending{Port: l.capture, at: func() { s.mu.Lock(); l.ended = true; s.mu.Unlock() }}
+		port = l.capture
 	case KindTAP:
 		if l.add.Host == "" {
 			l.add.Host = a.Name
@@ -102,20 +101,6 @@ func (s *Server) linkAdd(_ *request, a *LinkAdd) error {
 	}
 	s.links[l.dev.Index()] = l
 	return nil
-}
-
-// ending tells when a port has received all it ever will.
-type ending struct {
-	device.Port
-	at func()
-}
-
-func (e *ending) Receive(queue int, frames [][]byte) (int, error) {
-	n, err := e.Port.Receive(queue, frames)
-	if errors.Is(err, io.EOF) {
-		e.at()
-	}
-	return n, err
 }
 
 // addPair makes a veth or netkit pair. The peer comes first, as in a kernel, and

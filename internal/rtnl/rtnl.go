@@ -207,6 +207,7 @@ type Filter struct {
 	ClassID  uint32 `json:",omitempty"`
 	Name     string // "foo.o:[sec]"
 	Code     string // classic BPF
+	Parent   bool   // of an ingress qdisc, which listings name
 	Direct   bool
 	Prog     Prog
 	Actions  []Action
@@ -221,7 +222,7 @@ type Action struct {
 
 	Packets, Bytes, Drops uint64
 	Installed             float64 // seconds ago
-	Used                  float64 // seconds ago; < 0: never
+	Used, First           float64 // the last and first time, seconds ago; < 0: never
 }
 
 // Graft puts a program into a pinned program array.

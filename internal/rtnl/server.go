@@ -73,6 +73,16 @@ func (s *Server) Begin(sys *bpfsys.System, checked bool) error {
 	s.mach = unwrap.Machine(sys.Machine(), checked).(*skep.Machine)
 	s.net = device.New(s.mach, &device.Options{
 		Net: s.Net,
+		Ended: func(d *device.Device) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if l := s.links[d.Index()]; l != nil {
+				l.ended = true
+			}
+		},
+		Failed: func(err error) {
+			s.trace.Add(serve.TraceLine{Time: sys.Machine().Monotonic(), Event: "skep", Text: err.Error()})
+		},
 		Exception: func(d *device.Device, prog *skep.Program, a hook.XDPAction) {
 			s.trace.Add(serve.TraceLine{Time: sys.Machine().Monotonic(), Event: "xdp_exception",
 				Text: fmt.Sprintf("prog_id=%d action=%s ifindex=%d", prog.ID(), traceAction(a), d.Index())})

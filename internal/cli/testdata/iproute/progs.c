@@ -35,4 +35,10 @@ int xdp_two(struct xdp_md *ctx)
 	return XDP_DROP;
 }
 
+SEC("xdp/aborted")
+int xdp_three(struct xdp_md *ctx)
+{
+	return XDP_ABORTED;
+}
+
 char LICENSE[] SEC("license") = "GPL";
