@@ -21,6 +21,7 @@ import (
 type Batch struct {
 	b    *run.Batch
 	mach *Machine
+	done int
 }
 
 // MaxBatch is the most packets a Batch can have.
@@ -59,6 +60,10 @@ func (b *Batch) Packet(i int) *Packet { return b.b.Packets.Packet(i) }
 // Verdict is what the last run on packet i left in R0.
 func (b *Batch) Verdict(i int) uint32 { return b.b.Verdict(i) }
 
+// Done is how many packets the last RunBatch has run on to the end: all it was asked
+// for, unless it returned an error.
+func (b *Batch) Done() int { return b.done }
+
 // Redirect returns where the last run sent packet i, as [CPU.Redirect] does.
 func (b *Batch) Redirect(i int) Redirect { return b.mach.redirect(b.b.Redirect(i), b.Packet(i)) }
 
@@ -67,6 +72,7 @@ func (b *Batch) Redirect(i int) Redirect { return b.mach.redirect(b.b.Redirect(i
 // code goes from packet to packet by itself for as long as the program needs nothing of Go. An
 // error ends the batch at the packet whose run it belongs to.
 func (c *CPU) RunBatch(p *Program, b *Batch, n int) error {
+	b.done = 0
 	switch {
 	case p.done.Load() || b.b == nil:
 		return p.wrap(ErrClosed)
@@ -75,9 +81,9 @@ func (c *CPU) RunBatch(p *Program, b *Batch, n int) error {
 	case n < 0 || n > b.Len():
 		return p.wrap(fmt.Errorf("%d packets of a batch that has %d", n, b.Len()))
 	}
-	i, err := c.c.RunBatch(p.p, b.b, n)
-	if err != nil {
-		return p.wrap(fmt.Errorf("packet %d: %w", i, err))
+	var err error
+	if b.done, err = c.c.RunBatch(p.p, b.b, n); err != nil {
+		return p.wrap(fmt.Errorf("packet %d: %w", b.done, err))
 	}
 	return nil
 }

@@ -199,13 +199,18 @@ func TestRunBatchRefuses(t *testing.T) {
 	}
 }
 
-// Socket buffers have their contexts in a batch, too.
+// Socket buffers have their contexts in a batch, too, and sockets as test runs have.
 func TestRunBatchSKB(t *testing.T) {
 	m := machine(t, engine)
 	coll := load(t, m, testprog.Image(t, nil, testprog.Prog{Name: "mark", Type: catalog.ProgSchedCls, Text: `
 		r0 = *(u32 *)(r1 + 8)    # mark
 		r2 = *(u32 *)(r1 + 0)    # len
 		*(u32 *)(r1 + 8) = r2
+		r2 = *(u64 *)(r1 + 168)  # sk
+		if r2 == 0 goto out
+		r3 = *(u32 *)(r2 + 4)    # family
+		r0 += r3
+	out:
 		exit`}))
 	c := m.AcquireCPU()
 	defer c.Release()
@@ -221,7 +226,7 @@ func TestRunBatchSKB(t *testing.T) {
 			t.Fatal(err)
 		}
 		clear(room)
-		if err := b.Packet(i).SetSKB(room, skep.SKBOptions{Mark: uint32(100 + i), L2: true}); err != nil {
+		if err := b.Packet(i).SetSKB(room, skep.SKBOptions{Mark: uint32(100 + i), L2: true, OwnSock: true}); err != nil {
 			t.Fatal(err)
 		}
 	}

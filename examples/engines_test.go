@@ -15,7 +15,7 @@ import (
 
 // TestEnginesAgree runs every program on all captures, one after the other,
 // whether it makes sense or not, and wants of skep what the kernel does: verdicts, maps, events, traces,
-// and the packets afterwards bit for bit.
+// and the packets afterwards bit for bit. In checked mode packets are run one by one, else in batches.
 func TestEnginesAgree(t *testing.T) {
 	oracle.Need(t, "bpf(2)", linux.Available())
 	t.Chdir("..")
@@ -42,6 +42,10 @@ func TestEnginesAgree(t *testing.T) {
 				}
 				if !bytes.Equal(ourPackets, theirPackets) {
 					t.Error("the packets afterwards differ")
+				}
+				singly, singlePackets := untimed(skep(t, command+" --checked")), contents(t, out)
+				if d := cmp.Diff(singly, ours); d != "" || !bytes.Equal(singlePackets, ourPackets) {
+					t.Errorf("one by one − and together +, packets the same: %v\n%s", bytes.Equal(singlePackets, ourPackets), d)
 				}
 			})
 		}

@@ -182,7 +182,7 @@ func (p *Packet) setOwnSock() {
 			p.own.DstIP6[i] = mem.Load32(p.NetHeader + 24 + uint64(4*i))
 		}
 	}
-	p.Sock = p.ctx.Addr() + uint64(FrameSize)
+	p.Sock = p.Addr() + uint64(FrameSize)
 }
 
 // Headlen returns how many bytes are directly readable (skb_headlen).

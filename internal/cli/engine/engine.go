@@ -60,6 +60,21 @@ type Program interface {
 	// Run runs the program on one packet that came at the given time. The
 	// result's Data is valid until the next call.
 	Run(packet []byte, at time.Time) (Result, error)
+	// Bulk makes room for n packets to be run on together, nil where that is
+	// not the same as running on one after the other, or the engine has no such way.
+	Bulk(n int) (Bulk, error)
+}
+
+// Bulk is packets that a program is run on by one call.
+type Bulk interface {
+	// Set makes packet the i-th; the error is as [Program.Run]'s.
+	Set(i int, packet []byte) error
+	// Run runs the program on the first n packets in turn. It returns how many runs came
+	// to their end, all if there is no error, and the time within the program.
+	Run(n int) (done int, took time.Duration, err error)
+	// Result is what became of packet i; Took is not told. Data is valid until the next Set of i.
+	Result(i int) Result
+	Close()
 }
 
 // Result is what became of a packet.

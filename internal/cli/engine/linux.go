@@ -311,6 +311,9 @@ const (
 	mdSize    = 24
 )
 
+// Bulk has nothing: a test run takes one packet.
+func (p *linuxProgram) Bulk(int) (Bulk, error) { return nil, nil }
+
 func (p *linuxProgram) Run(packet []byte, _ time.Time) (Result, error) {
 	in := &linux.Run{Data: packet, Repeat: p.opts.Repeat, NoDataOut: !p.opts.Output}
 	if p.opts.Output && p.xdp { // to know where metadata ends and the packet begins

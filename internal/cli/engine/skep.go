@@ -247,7 +247,46 @@ func (p *skepProgram) Run(packet []byte, at time.Time) (Result, error) {
 	return res, nil
 }
 
-// set makes the CPU's packet what a test run of this type of program begins with.
+func (p *skepProgram) Bulk(n int) (Bulk, error) {
+	o := &p.c.opts
+	if o.Clock == PacketClock || o.Repeat > 1 || o.Checked {
+		return nil, nil
+	}
+	b, err := p.c.m.NewBatch(n)
+	if err != nil {
+		return nil, err
+	}
+	return &skepBulk{p, b}, nil
+}
+
+// skepBulk is packets in the machine.
+type skepBulk struct {
+	p *skepProgram
+	b *skep.Batch
+}
+
+func (b *skepBulk) Set(i int, packet []byte) error { return b.p.set(b.b.Packet(i), packet) }
+
+func (b *skepBulk) Run(n int) (done int, took time.Duration, err error) {
+	cpu, err := b.p.c.m.HoldCPU(0)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer cpu.Release() // timers need it in between
+	before := b.p.p.RunTime()
+	err = cpu.RunBatch(b.p.p, b.b, n)
+	return b.b.Done(), b.p.p.RunTime() - before, err
+}
+
+func (b *skepBulk) Result(i int) Result {
+	pkt := b.b.Packet(i)
+	pkt.Finish()
+	return Result{Ret: b.b.Verdict(i), Data: pkt.Bytes()}
+}
+
+func (b *skepBulk) Close() { b.b.Close() }
+
+// set makes pkt what a test run of this type of program begins with.
 func (p *skepProgram) set(pkt *skep.Packet, data []byte) error {
 	var err error
 	switch p.p.Type() {

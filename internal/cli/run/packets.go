@@ -25,6 +25,7 @@ type work struct {
 	verdicts func(uint32, int) verdict
 	total    *totals
 	out      *capture.Writer // nil without --out
+	bulk     *bulk           // nil where packets are run one by one
 	frame    []byte          // room for packets that are no Ethernet frames
 
 	// For the progress bar, which looks on from another goroutine.
@@ -39,7 +40,7 @@ type inputError struct{ error }
 func (e *inputError) Unwrap() error { return e.error }
 
 // traceEvery is after how many packets traced lines and events are fetched: as a
-// reader that keeps up would.
+// reader that keeps up would. It is also how many packets at most are run together.
 const traceEvery = 64
 
 // packets runs the program on all packets, and completes the output file when
@@ -51,8 +52,14 @@ func (w *work) packets(ctx context.Context) (err error) {
 		}
 		defer w.out.Abort()
 	}
+	if w.bulk, err = w.newBulk(); err != nil {
+		return err
+	}
+	if w.bulk != nil {
+		defer w.bulk.Close()
+	}
 	if len(w.o.Pcaps) == 0 {
-		if err := w.packet(capture.Packet{Data: make([]byte, 64), Length: 64, LinkType: capture.Ethernet}); err != nil {
+		if err := w.packet("", 1, capture.Packet{Data: make([]byte, 64), Length: 64, LinkType: capture.Ethernet}); err != nil {
 			return err
 		}
 	}
@@ -87,21 +94,24 @@ func (w *work) file(ctx context.Context, name string) error {
 		w.before.Add(r.Pos())
 	}()
 	for n := 1; ; n++ {
-		if w.o.Limit > 0 && w.total.Packets == w.o.Limit {
+		if w.o.Limit > 0 && w.total.Packets+w.waiting() == w.o.Limit {
+			if err := w.flush(); err != nil {
+				return err
+			}
 			return errLimit
 		}
 		p, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
 		if err != nil {
+			if flushed := w.flush(); flushed != nil || errors.Is(err, io.EOF) {
+				return flushed
+			}
 			return &inputError{err}
 		}
-		if err := w.packet(p); err != nil {
-			return fmt.Errorf("%s: packet %d: %w", ui.InputName(name), n, err)
+		if err := w.packet(name, n, p); err != nil {
+			return err
 		}
 		if n%traceEvery == 0 {
-			if err := w.traced(); err != nil {
+			if err := errors.Join(w.flush(), w.traced()); err != nil {
 				return err
 			}
 			if ctx.Err() != nil {
@@ -126,25 +136,48 @@ func (w *work) create() (*capture.Writer, error) {
 	return capture.Create(w.o.Out)
 }
 
-// packet runs the program on one packet and counts the outcome.
-func (w *work) packet(p capture.Packet) error {
+// packet runs the program on one packet, number n of a file, and counts the outcome, or
+// lets it wait for others.
+func (w *work) packet(name string, n int, p capture.Packet) error {
 	frame, err := p.Frame(w.frame)
 	if err != nil {
-		return &inputError{err}
+		return errors.Join(w.flush(), atPacket(name, n, &inputError{err}))
 	}
 	if p.LinkType != capture.Ethernet {
 		w.frame = frame
 	}
-	res, err := w.prog.Run(frame, p.Time)
-	if errors.Is(err, engine.ErrNotRun) {
+	now := waiting{file: name, number: n, time: p.Time, size: len(frame), cut: p.Length - len(p.Data)}
+	var res engine.Result
+	if w.bulk != nil {
+		err = w.bulk.add(now, frame)
+	} else {
+		res, err = w.prog.Run(frame, p.Time)
+	}
+	switch {
+	case errors.Is(err, engine.ErrNotRun):
 		w.total.add(notRun, len(frame), 0)
 		return nil
+	case err != nil:
+		return errors.Join(w.flush(), atPacket(name, n, err))
+	case w.bulk != nil:
+		return nil
 	}
-	if err != nil {
+	return atPacket(name, n, w.outcome(&now, res, frame))
+}
+
+// atPacket says which packet an error belongs to.
+func atPacket(name string, n int, err error) error {
+	if err == nil || name == "" {
 		return err
 	}
-	v := w.verdicts(res.Ret, len(frame))
-	w.total.add(v, len(frame), res.Took)
+	return fmt.Errorf("%s: packet %d: %w", ui.InputName(name), n, err)
+}
+
+// outcome counts what became of a packet, and writes it out if it passed. frame is
+// the packet as it was, which only filters need.
+func (w *work) outcome(p *waiting, res engine.Result, frame []byte) error {
+	v := w.verdicts(res.Ret, p.size)
+	w.total.add(v, p.size, res.Took)
 	if w.out == nil || !v.pass {
 		return nil
 	}
@@ -155,8 +188,7 @@ func (w *work) packet(p capture.Packet) error {
 		res.Data = frame
 	}
 	// What the capture had cut off is still missing.
-	cut := p.Length - len(p.Data)
-	return w.out.Write(capture.Packet{Time: p.Time, Length: len(res.Data) + cut}, data)
+	return w.out.Write(capture.Packet{Time: p.time, Length: len(res.Data) + p.cut}, data)
 }
 
 // traced fetches what the program printed and wrote to user space.
