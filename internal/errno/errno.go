@@ -44,6 +44,7 @@ const (
 	EBADMSG         Errno = 74
 	EBADFD          Errno = 77
 	EOVERFLOW       Errno = 75
+	ENOTSOCK        Errno = 88
 	EMSGSIZE        Errno = 90
 	EPROTOTYPE      Errno = 91
 	ENOPROTOOPT     Errno = 92
@@ -83,6 +84,7 @@ var words = map[Errno]struct{ name, text string }{
 	ELOOP:     {"ELOOP", "too many levels of symbolic links"}, ENODATA: {"ENODATA", "no data available"},
 	EPROTO: {"EPROTO", "protocol error"}, EBADMSG: {"EBADMSG", "bad message"}, EBADFD: {"EBADFD", "file descriptor in bad state"},
 	EOVERFLOW: {"EOVERFLOW", "value too large for defined data type"},
+	ENOTSOCK:  {"ENOTSOCK", "socket operation on non-socket"},
 	EMSGSIZE:  {"EMSGSIZE", "message too long"}, EPROTOTYPE: {"EPROTOTYPE", "protocol wrong type for socket"},
 	ENOPROTOOPT: {"ENOPROTOOPT", "protocol not available"}, EPROTONOSUPPORT: {"EPROTONOSUPPORT", "protocol not supported"},
 	ESOCKTNOSUPPORT: {"ESOCKTNOSUPPORT", "socket type not supported"}, EOPNOTSUPP: {"EOPNOTSUPP", "operation not supported"},

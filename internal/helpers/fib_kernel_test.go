@@ -18,6 +18,7 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/oracle"
 	"github.com/skep-bpf/skep/internal/packet"
+	"github.com/skep-bpf/skep/internal/socket"
 )
 
 // A network of two pairs of virtual cables, and one that does not forward:
@@ -174,9 +175,9 @@ func sameNetwork(t *testing.T) (n *packet.StaticNet, index map[string]uint32) {
 // fibQuestion is a struct bpf_fib_lookup to be answered.
 func fibQuestion(ifindex uint32, src, dst netip.Addr, words func(b []byte)) []byte {
 	b := make([]byte, fibSize)
-	b[fibFamily] = packet.AFInet
+	b[fibFamily] = socket.AFInet
 	if dst.Is6() {
-		b[fibFamily] = packet.AFInet6
+		b[fibFamily] = socket.AFInet6
 	}
 	copy(b[fibSrc:], src.AsSlice())
 	copy(b[fibDst:], dst.AsSlice())

@@ -46,10 +46,10 @@ type Env struct {
 	blocks   []*mem.Block // of bit iterators
 
 	// Questions and text under way; here, lest each call allocates them.
-	socket packet.SocketQuery
-	route  packet.RouteQuery
-	text   bprintf.Formatter
-	line   [maxText]byte
+	query packet.SocketQuery
+	route packet.RouteQuery
+	text  bprintf.Formatter
+	line  [maxText]byte
 
 	// Redirect is what bpf_redirect and its kin decided, for the hook to carry out.
 	Redirect Redirect

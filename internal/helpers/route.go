@@ -7,6 +7,7 @@ import (
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/packet"
+	"github.com/skep-bpf/skep/internal/socket"
 )
 
 // routeFuncs ask the network around the packet (net/core/filter.c).
@@ -75,8 +76,8 @@ func fibLookup(e *Env, _, params, plen, flags, _ uint64) uint64 {
 	}
 	f := fibQuery{net: e.Host.Net(), q: &e.route, at: params, flags: uint32(flags)}
 	switch mem.Load8(params + fibFamily) {
-	case packet.AFInet:
-	case packet.AFInet6:
+	case socket.AFInet:
+	case socket.AFInet6:
 		f.v6 = true
 	default:
 		return errno.EAFNOSUPPORT.Ret()
@@ -203,7 +204,7 @@ func (f *fibQuery) nextHop(r *packet.Route, dst netip.Addr, checkMTU bool) uint6
 	if r.Gateway.IsValid() {
 		hop = r.Gateway
 		if hop.Is6() && !f.v6 { // IPv4 by way of an IPv6 router
-			mem.Store8(f.at+fibFamily, packet.AFInet6)
+			mem.Store8(f.at+fibFamily, socket.AFInet6)
 		}
 	}
 	if f.v6 { // the order in which a failure leaves fields behind differs

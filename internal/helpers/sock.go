@@ -8,11 +8,12 @@ import (
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/packet"
+	"github.com/skep-bpf/skep/internal/socket"
 )
 
 // sockFuncs find sockets and tell of them and their cgroups (net/core/filter.c).
 // Sockets live as long as the network they are in, so a reference is just the
-// address of a [packet.Sock].
+// address of a [socket.Sock].
 var sockFuncs = map[catalog.HelperID]Func{
 	catalog.FnSkLookupTcp:     skLookupTCP,
 	catalog.FnSkLookupUdp:     skLookupUDP,
@@ -28,23 +29,17 @@ var sockFuncs = map[catalog.HelperID]Func{
 	catalog.FnGetCGroupClassid: getCGroupClassid,
 	catalog.FnSKBCGroupClassid: skbCGroupClassid,
 	catalog.FnSKBCGroupID:      skbCGroupID,
-	catalog.FnSkCGroupID:       func(_ *Env, sk, _, _, _, _ uint64) uint64 { return sockAt(sk).CGroupID },
+	catalog.FnSkCGroupID:       func(_ *Env, sk, _, _, _, _ uint64) uint64 { return socket.At(sk).CGroupID },
 	catalog.FnSKBUnderCGroup:   skbUnderCGroup,
 	catalog.FnGetRouteRealm:    func(e *Env, _, _, _, _, _ uint64) uint64 { return uint64(e.Pkt.Realm) },
 }
 
-// sockAt returns the socket at an address that a helper or a packet gave.
-func sockAt(addr uint64) *packet.Sock {
-	// Sound: such addresses are those of Socks in blocks that outlive the run.
-	return (*packet.Sock)(mem.Ptr(addr))
-}
-
 // sock returns the packet's socket if it has a full one, else nil.
-func (e *Env) sock() *packet.Sock {
+func (e *Env) sock() *socket.Sock {
 	if e.Pkt == nil || e.Pkt.Sock == 0 {
 		return nil
 	}
-	if s := sockAt(e.Pkt.Sock); s.Full() {
+	if s := socket.At(e.Pkt.Sock); s.Full() {
 		return s
 	}
 	return nil
@@ -54,12 +49,6 @@ func (e *Env) sock() *packet.Sock {
 const (
 	tuple4 = 12
 	tuple6 = 36
-)
-
-// IP protocols sockets are looked up for.
-const (
-	protoTCP = 6
-	protoUDP = 17
 )
 
 // findSocket looks for the socket of a struct bpf_sock_tuple; whatever is wrong
@@ -82,7 +71,7 @@ func (e *Env) findSocket(proto uint8, tuple, size, netns, flags uint64) uint64 {
 	default:
 		return 0
 	}
-	e.socket = packet.SocketQuery{
+	e.query = packet.SocketQuery{
 		Proto:   proto,
 		Src:     netip.AddrPortFrom(src, packet.Htons(mem.Load16(ports))),
 		Dst:     netip.AddrPortFrom(dst, packet.Htons(mem.Load16(ports+2))),
@@ -90,42 +79,42 @@ func (e *Env) findSocket(proto uint8, tuple, size, netns, flags uint64) uint64 {
 		Netns:   int32(netns),
 	}
 	if e.Pkt.Kind() == packet.KindXDP {
-		e.socket.Ifindex = e.Pkt.RxIfindex
+		e.query.Ifindex = e.Pkt.RxIfindex
 	}
-	return e.Host.Net().Socket(&e.socket)
+	return e.Host.Net().Socket(&e.query)
 }
 
 // fullOnly returns the address of a socket that is full, else 0.
 func fullOnly(sk uint64) uint64 {
-	if sk == 0 || !sockAt(sk).Full() {
+	if sk == 0 || !socket.At(sk).Full() {
 		return 0
 	}
 	return sk
 }
 
 func skLookupTCP(e *Env, _, tuple, size, netns, flags uint64) uint64 {
-	return fullOnly(e.findSocket(protoTCP, tuple, size, netns, flags))
+	return fullOnly(e.findSocket(socket.TCP, tuple, size, netns, flags))
 }
 
 func skLookupUDP(e *Env, _, tuple, size, netns, flags uint64) uint64 {
-	return fullOnly(e.findSocket(protoUDP, tuple, size, netns, flags))
+	return fullOnly(e.findSocket(socket.UDP, tuple, size, netns, flags))
 }
 
 func skcLookupTCP(e *Env, _, tuple, size, netns, flags uint64) uint64 {
-	return e.findSocket(protoTCP, tuple, size, netns, flags)
+	return e.findSocket(socket.TCP, tuple, size, netns, flags)
 }
 
 func skFullsock(_ *Env, sk, _, _, _, _ uint64) uint64 { return fullOnly(sk) }
 
 func tcpSock(_ *Env, sk, _, _, _, _ uint64) uint64 {
-	if s := sockAt(sk); s.Full() && s.Protocol == protoTCP {
+	if s := socket.At(sk); s.Full() && s.Protocol == socket.TCP {
 		return s.TCP
 	}
 	return 0
 }
 
 func getListenerSock(_ *Env, sk, _, _, _, _ uint64) uint64 {
-	if sockAt(sk).State == packet.TCPListen {
+	if socket.At(sk).State == socket.TCPListen {
 		return sk
 	}
 	return 0
@@ -140,7 +129,7 @@ func getSocketCookie(e *Env, ctx, _, _, _, _ uint64) uint64 {
 	if sk == 0 {
 		return 0
 	}
-	return sockAt(sk).Cookie
+	return socket.At(sk).Cookie
 }
 
 // overflowUID stands for a user that cannot be told.

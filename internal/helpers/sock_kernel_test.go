@@ -8,6 +8,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/packet"
+	"github.com/skep-bpf/skep/internal/socket"
 )
 
 // tuple is a struct bpf_sock_tuple.
@@ -47,15 +48,15 @@ func TestSocketLookup(t *testing.T) {
 	at := func(a net.Addr) netip.AddrPort { return netip.MustParseAddrPort(a.String()) }
 	n := packet.NewStaticNet()
 	defer n.Close()
-	const tcpNumber, udpNumber, established, closed = 6, 17, 1, packet.TCPClose
+	const tcpNumber, udpNumber, established, closed = 6, 17, 1, socket.TCPClose
 	none := netip.AddrPort{}
 	for _, s := range []struct {
 		proto         uint8
 		local, remote netip.AddrPort
 		state         uint32
 	}{
-		{tcpNumber, at(listen.Addr()), none, packet.TCPListen},
-		{tcpNumber, at(wild.Addr()), none, packet.TCPListen},
+		{tcpNumber, at(listen.Addr()), none, socket.TCPListen},
+		{tcpNumber, at(wild.Addr()), none, socket.TCPListen},
 		{udpNumber, at(dgram.LocalAddr()), none, closed},
 		{tcpNumber, at(client.LocalAddr()), at(client.RemoteAddr()), established},
 		{tcpNumber, at(served.LocalAddr()), at(served.RemoteAddr()), established},

@@ -7,7 +7,7 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/mem"
-	"github.com/skep-bpf/skep/internal/packet"
+	"github.com/skep-bpf/skep/internal/socket"
 )
 
 // What helpers tell of a packet's socket and its cgroup.
@@ -15,11 +15,11 @@ func TestSocketOfPacket(t *testing.T) {
 	e, h := env(t)
 	e.Pkt = h.newPacket(t)
 	h.process.ClassID = 7
-	set := func(s *packet.Sock) {
+	set := func(s *socket.Sock) {
 		e.Pkt.Sock = 0
 		if s != nil {
-			b := newScratch(t, packet.SockSize)
-			*(*packet.Sock)(mem.Ptr(b.Addr())) = *s
+			b := newScratch(t, socket.SockSize)
+			*(*socket.Sock)(mem.Ptr(b.Addr())) = *s
 			e.Pkt.Sock = b.Addr()
 		}
 	}
@@ -31,20 +31,20 @@ func TestSocketOfPacket(t *testing.T) {
 	}
 	ids := []catalog.HelperID{catalog.FnGetSocketCookie, catalog.FnGetSocketUid, catalog.FnSKBCGroupID, catalog.FnSKBCGroupClassid, catalog.FnGetCGroupClassid}
 	for name, c := range map[string]struct {
-		sock *packet.Sock
+		sock *socket.Sock
 		want []uint64
 	}{
 		"none":       {nil, []uint64{0, overflowUID, 0, 0, 7}},
-		"a full one": {&packet.Sock{State: packet.TCPClose, Cookie: 5, UID: 1000, CGroupID: 99, ClassID: 3}, []uint64{5, 1000, 99, 3, 3}},
-		"unclassed":  {&packet.Sock{State: packet.TCPClose, Cookie: 5}, []uint64{5, 0, 0, 0, 7}},
-		"time-wait":  {&packet.Sock{State: packet.TCPTimeWait, Cookie: 5, UID: 1000, CGroupID: 99, ClassID: 3}, []uint64{5, overflowUID, 0, 0, 7}},
+		"a full one": {&socket.Sock{State: socket.TCPClose, Cookie: 5, UID: 1000, CGroupID: 99, ClassID: 3}, []uint64{5, 1000, 99, 3, 3}},
+		"unclassed":  {&socket.Sock{State: socket.TCPClose, Cookie: 5}, []uint64{5, 0, 0, 0, 7}},
+		"time-wait":  {&socket.Sock{State: socket.TCPTimeWait, Cookie: 5, UID: 1000, CGroupID: 99, ClassID: 3}, []uint64{5, overflowUID, 0, 0, 7}},
 	} {
 		set(c.sock)
 		if got := ask(ids...); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
-	set(&packet.Sock{State: packet.TCPClose, CGroupID: 99})
+	set(&socket.Sock{State: socket.TCPClose, CGroupID: 99})
 	want(t, "sk_cgroup_id", e.do(catalog.FnSkCGroupID, e.Pkt.Sock), 99)
 	a := h.newMap(t, catalog.MapDef{Name: "a", Type: catalog.MapArray, KeySize: 4, ValueSize: 4, MaxEntries: 2}).Def().Ptr
 	want(t, "skb_under_cgroup", e.do(catalog.FnSKBUnderCGroup, 0, a, 1), errno.EAGAIN.Ret())

@@ -8,6 +8,7 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/mem"
+	"github.com/skep-bpf/skep/internal/socket"
 )
 
 // Config is what a map needs of the Machine it belongs to. The zero value is a
@@ -32,6 +33,10 @@ type Config struct {
 	// PerfBuffer resolves the perf event descriptors a perf_event_array is given, XSK an AF_XDP socket.
 	PerfBuffer func(fd uint32) (*PerfBuffer, error)
 	XSK        func(fd uint32) (Socket, error)
+	// Sock resolves the socket descriptors that sockmap, sockhash and reuseport_sockarray hold,
+	// SockAt the address of a Sock that a program puts into one. Nobody resolves: EBADF.
+	Sock   func(fd uint32) (*socket.Socket, error)
+	SockAt func(addr uint64) *socket.Socket
 	// Device reports whether a network device exists; nil accepts every index.
 	Device func(ifindex uint32) bool
 

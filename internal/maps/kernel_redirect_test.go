@@ -117,17 +117,17 @@ func TestRedirectMapsAgainstKernel(t *testing.T) {
 	}
 }
 
-// socket is an AF_XDP socket in name only.
-type socket uint32
+// xskSocket is an AF_XDP socket in name only.
+type xskSocket uint32
 
-func (s socket) QueueID() uint32 { return uint32(s) }
+func (s xskSocket) QueueID() uint32 { return uint32(s) }
 
 // TestTargets looks at what redirect helpers and hooks see.
 func TestTargets(t *testing.T) {
 	prog := &fakeProg{id: 7, owner: maps.ProgOwner{Type: catalog.ProgXDP, Attach: catalog.AttachXDPDevMap}}
 	cfg := &maps.Config{CPUs: 4,
 		Prog: func(uint32) (maps.Prog, error) { prog.Acquire(); return prog, nil },
-		XSK:  func(fd uint32) (maps.Socket, error) { return socket(fd), nil },
+		XSK:  func(fd uint32) (maps.Socket, error) { return xskSocket(fd), nil },
 	}
 	pair := func(a, b uint32) []byte { return append(u32(a), u32(b)...) }
 	for _, c := range []struct {
@@ -143,7 +143,7 @@ func TestTargets(t *testing.T) {
 		{def(catalog.MapCPUMap, 4, 4, 4, 0), map[uint32][]byte{2: u32(64)},
 			map[uint32]maps.Target{2: {CPU: 2, Qsize: 64}}, map[uint32]uint64{2: 64}},
 		{def(catalog.MapXSKMap, 4, 4, 4, 0), map[uint32][]byte{0: u32(9)},
-			map[uint32]maps.Target{0: {Socket: socket(9)}}, map[uint32]uint64{0: 1<<32 | 9}},
+			map[uint32]maps.Target{0: {Socket: xskSocket(9)}}, map[uint32]uint64{0: 1<<32 | 9}},
 	} {
 		mp, err := maps.New(cfg, c.def)
 		if err != nil {

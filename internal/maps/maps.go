@@ -19,6 +19,7 @@ import (
 	"os"
 
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/socket"
 )
 
 // Map is what every map type offers. All methods are safe for concurrent use
@@ -136,6 +137,13 @@ type Target struct {
 	Qsize   uint32 // cpumap
 	Socket  Socket // xskmap
 	Prog    Prog   // devmap, devmap_hash, cpumap: the program run at the target, or nil
+}
+
+// SocketMap is offered by reuseport_sockarray, sockmap and sockhash.
+type SocketMap interface {
+	Map
+	// Socket returns the socket at the key, which lies at an address, or nil.
+	Socket(key uint64) *socket.Socket
 }
 
 // Prog is a program as maps hold it: in prog_array entries, and behind the

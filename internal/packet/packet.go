@@ -15,6 +15,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/mem"
+	"github.com/skep-bpf/skep/internal/socket"
 )
 
 // Kind says which of the kernel's two packet representations a Packet plays.
@@ -54,12 +55,6 @@ const (
 	PktLoopback  = 5
 )
 
-// Address families as the uapi numbers them, on every platform.
-const (
-	AFInet  = 2
-	AFInet6 = 10
-)
-
 // initialBuf is what a new Packet can hold without moving: 64 KiB of packet and its rooms.
 const initialBuf = 128 << 10
 
@@ -69,7 +64,7 @@ const initialBuf = 128 << 10
 type Packet struct {
 	*Frame
 	kind Kind
-	own  *Sock // the socket of test runs, beside the Frame
+	own  *socket.Sock // the socket of test runs, beside the Frame
 
 	ctx    *mem.Block // Frame and own, whose addresses never change; nil in a Row
 	buf    *mem.Block // the bytes
@@ -82,7 +77,7 @@ type Packet struct {
 
 // New returns an empty packet.
 func New() (*Packet, error) {
-	ctx, err := mem.Alloc(FrameSize + SockSize)
+	ctx, err := mem.Alloc(FrameSize + socket.SockSize)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +95,7 @@ func New() (*Packet, error) {
 func at(addr uint64) *Packet {
 	// Sound: the block at addr is alive until Free, zeroed, aligned, and FrameSize
 	// is a multiple of eight.
-	return &Packet{Frame: (*Frame)(mem.Ptr(addr)), own: (*Sock)(mem.Ptr(addr + uint64(FrameSize)))}
+	return &Packet{Frame: (*Frame)(mem.Ptr(addr)), own: (*socket.Sock)(mem.Ptr(addr + uint64(FrameSize)))}
 }
 
 // Free gives the packet's memory back.

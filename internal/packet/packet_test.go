@@ -9,6 +9,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/mem"
+	"github.com/skep-bpf/skep/internal/socket"
 )
 
 // frame is an IPv4 packet of n bytes that tell where they are.
@@ -36,15 +37,15 @@ func TestLayout(t *testing.T) {
 		t.Errorf("a Frame takes %d bytes; the Sock behind it would not be aligned", FrameSize)
 	}
 	for name, at := range map[string][2]uintptr{
-		"src_ip4":  {unsafe.Offsetof(Sock{}.SrcIP4), 24},
-		"src_port": {unsafe.Offsetof(Sock{}.SrcPort), 44},
-		"dst_port": {unsafe.Offsetof(Sock{}.DstPort), 48},
-		"dst_ip4":  {unsafe.Offsetof(Sock{}.DstIP4), 52},
-		"state":    {unsafe.Offsetof(Sock{}.State), 72},
-		"end":      {unsafe.Offsetof(Sock{}.Cookie), 80},
+		"src_ip4":  {unsafe.Offsetof(socket.Sock{}.SrcIP4), 24},
+		"src_port": {unsafe.Offsetof(socket.Sock{}.SrcPort), 44},
+		"dst_port": {unsafe.Offsetof(socket.Sock{}.DstPort), 48},
+		"dst_ip4":  {unsafe.Offsetof(socket.Sock{}.DstIP4), 52},
+		"state":    {unsafe.Offsetof(socket.Sock{}.State), 72},
+		"end":      {unsafe.Offsetof(socket.Sock{}.Cookie), 80},
 
-		"bytes_received of struct bpf_tcp_sock": {unsafe.Offsetof(TCPSock{}.BytesReceived), 80},
-		"end of struct bpf_tcp_sock":            {uintptr(TCPSockSize), 112},
+		"bytes_received of struct bpf_tcp_sock": {unsafe.Offsetof(socket.TCPSock{}.BytesReceived), 80},
+		"end of struct bpf_tcp_sock":            {uintptr(socket.TCPSockSize), 112},
 	} {
 		if at[0] != at[1] {
 			t.Errorf("%s of struct bpf_sock is at %d, want %d", name, at[0], at[1])
@@ -284,13 +285,13 @@ func TestStaticNetSockets(t *testing.T) {
 	n := NewStaticNet()
 	defer n.Close()
 	ap := netip.MustParseAddrPort
-	wild, err := n.AddSocket(17, ap("0.0.0.0:53"), netip.AddrPort{}, TCPClose)
+	wild, err := n.AddSocket(17, ap("0.0.0.0:53"), netip.AddrPort{}, socket.TCPClose)
 	if err != nil {
 		t.Fatal(err)
 	}
-	bound, _ := n.AddSocket(17, ap("10.0.0.1:53"), netip.AddrPort{}, TCPClose)
-	connected, _ := n.AddSocket(17, ap("10.0.0.1:53"), ap("10.0.0.9:99"), TCPClose)
-	addr := func(s *Sock) uint64 { return uint64(uintptr(unsafe.Pointer(s))) }
+	bound, _ := n.AddSocket(17, ap("10.0.0.1:53"), netip.AddrPort{}, socket.TCPClose)
+	connected, _ := n.AddSocket(17, ap("10.0.0.1:53"), ap("10.0.0.9:99"), socket.TCPClose)
+	addr := (*socket.Socket).Addr
 	for dst, want := range map[string]uint64{"10.0.0.1:53": addr(bound), "10.0.0.2:53": addr(wild), "10.0.0.1:54": 0, "[::1]:53": 0} {
 		if got := n.Socket(&SocketQuery{Proto: 17, Src: ap("10.0.0.7:7"), Dst: ap(dst), Netns: -1}); got != want {
 			t.Errorf("socket for %s: %#x, want %#x", dst, got, want)
@@ -302,7 +303,7 @@ func TestStaticNetSockets(t *testing.T) {
 	if n.Socket(&SocketQuery{Proto: 6, Dst: ap("10.0.0.1:53"), Netns: -1}) != 0 || n.Socket(&SocketQuery{Proto: 17, Dst: ap("10.0.0.1:53"), Netns: 1}) != 0 {
 		t.Error("a socket of another protocol or namespace was found")
 	}
-	if wild.Cookie == bound.Cookie || !wild.Full() || (&Sock{State: TCPTimeWait}).Full() {
+	if wild.Cookie == bound.Cookie || !wild.Full() || (&socket.Sock{State: socket.TCPTimeWait}).Full() {
 		t.Error("cookies or states")
 	}
 }

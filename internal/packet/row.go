@@ -1,6 +1,9 @@
 package packet
 
-import "github.com/skep-bpf/skep/internal/mem"
+import (
+	"github.com/skep-bpf/skep/internal/mem"
+	"github.com/skep-bpf/skep/internal/socket"
+)
 
 // Row is packets whose Frames lie one behind the other, so that native code goes
 // from one to the next by itself.
@@ -13,7 +16,7 @@ type Row struct {
 // buffer with its tail; the bytes of neighbours begin at different places of a
 // page, or they would all want the same few lines of the cache.
 const (
-	rowStride = (FrameSize + int(SockSize) + 63) &^ 63
+	rowStride = (FrameSize + socket.SockSize + 63) &^ 63
 	rowBuf    = 3 * 4096
 	rowIndent = 5 * 64
 )

@@ -3,6 +3,7 @@ package packet
 import (
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/mem"
+	"github.com/skep-bpf/skep/internal/socket"
 )
 
 // skb is what an sk_buff holds beyond its [Frame]. Header positions are
@@ -170,13 +171,13 @@ func (p *Packet) compute() {
 
 // setOwnSock gives the packet a closed socket between its addresses.
 func (p *Packet) setOwnSock() {
-	*p.own = Sock{State: TCPClose, RxQueue: -1, Cookie: 1}
+	*p.own = socket.Sock{State: socket.TCPClose, RxQueue: -1, Cookie: 1}
 	switch p.Protocol {
 	case uint32(Htons(EtherIPv4)):
-		p.own.Family = AFInet
+		p.own.Family = socket.AFInet
 		p.own.SrcIP4, p.own.DstIP4 = mem.Load32(p.NetHeader+12), mem.Load32(p.NetHeader+16)
 	case uint32(Htons(EtherIPv6)):
-		p.own.Family = AFInet6
+		p.own.Family = socket.AFInet6
 		for i := range p.own.SrcIP6 {
 			p.own.SrcIP6[i] = mem.Load32(p.NetHeader + 8 + uint64(4*i))
 			p.own.DstIP6[i] = mem.Load32(p.NetHeader + 24 + uint64(4*i))

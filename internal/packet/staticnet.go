@@ -8,11 +8,11 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/skep-bpf/skep/internal/mem"
+	"github.com/skep-bpf/skep/internal/socket"
 )
 
 // StaticNet is a [Net] held in memory. Fill it before the first run; from then
-// on it is only read, but for devices, which may come and go. Routes are found as Linux finds them: the local table
+// on it is only read, but for devices and sockets, which may come and go. Routes are found as Linux finds them: the local table
 // first, then those of matching rules, then main, then default, in each the
 // longest prefix and of equal ones the lowest metric.
 type StaticNet struct {
@@ -21,9 +21,11 @@ type StaticNet struct {
 	routes     []*Route // best first within a table
 	rules      []rule
 	neighbours map[neighbour][6]byte
-	sockets    []staticSocket
-	blocks     []*mem.Block
 	cookie     uint64
+
+	mu         sync.Mutex
+	sockets    atomic.Pointer[[]*staticSocket] // replaced under mu
+	lastCookie atomic.Uint64
 
 	// OnTransmit, if set, sees every packet that Transmit takes.
 	OnTransmit func(dev *Device, ingress bool, frame []byte)
@@ -40,7 +42,7 @@ type neighbour struct {
 type staticSocket struct {
 	proto         uint8
 	local, remote netip.AddrPort
-	addr          uint64
+	sock          *socket.Socket
 }
 
 // NewStaticNet returns a network with nothing but a loopback device, index 1,
@@ -111,61 +113,44 @@ func (n *StaticNet) AddNeighbour(ifindex uint32, addr netip.Addr, mac [6]byte) {
 // AddSocket adds a socket and returns it, to be completed. A remote of the zero
 // AddrPort makes it a listener or unconnected; a local address that is
 // unspecified takes every address.
-func (n *StaticNet) AddSocket(proto uint8, local, remote netip.AddrPort, state uint32) (*Sock, error) {
-	b, err := mem.Alloc(SockSize + TCPSockSize)
-	if err != nil {
-		return nil, err
+func (n *StaticNet) AddSocket(proto uint8, local, remote netip.AddrPort, state uint32) (*socket.Socket, error) {
+	s, err := socket.New(socket.Spec{Protocol: proto, Local: local, Remote: remote, State: state}, n.NextCookie())
+	if err == nil {
+		n.Attach(s, local, remote)
 	}
-	n.blocks = append(n.blocks, b)
-	s := (*Sock)(mem.Ptr(b.Addr())) // alive until Close, and b outlives every run
-	const stream, dgram, tcp, udp = 1, 2, 6, 17
-	*s = Sock{
-		Type: stream, Protocol: uint32(proto), State: state, RxQueue: -1,
-		SrcPort: uint32(local.Port()), DstPort: Htons(remote.Port()),
-		Cookie: uint64(len(n.sockets) + 2),
-	}
-	switch proto {
-	case tcp:
-		s.TCP = b.Addr() + uint64(SockSize)
-	case udp:
-		s.Type = dgram
-	}
-	s.Family = AFInet6
-	if local.Addr().Is4() {
-		s.Family = AFInet
-	}
-	s.SrcIP4, s.SrcIP6 = addrWords(local.Addr())
-	s.DstIP4, s.DstIP6 = addrWords(remote.Addr())
-	n.sockets = append(n.sockets, staticSocket{proto, local, remote, b.Addr()})
-	return s, nil
+	return s, err
 }
 
-// Close frees the sockets. No run may be under way.
+// NextCookie draws a cookie for a new socket.
+func (n *StaticNet) NextCookie() uint64 { return n.lastCookie.Add(1) + 1 } // 1 is a test run's
+
+// Attach lets packets find a socket until it is closed.
+func (n *StaticNet) Attach(s *socket.Socket, local, remote netip.AddrPort) {
+	entry := &staticSocket{uint8(s.Protocol), local, remote, s}
+	n.mu.Lock()
+	all := append(slices.Clip(n.all()), entry)
+	n.sockets.Store(&all)
+	n.mu.Unlock()
+	s.Hold(entry, func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		rest := slices.DeleteFunc(slices.Clone(n.all()), func(x *staticSocket) bool { return x == entry })
+		n.sockets.Store(&rest)
+	})
+}
+
+func (n *StaticNet) all() []*staticSocket {
+	if p := n.sockets.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// Close closes the sockets. No run may be under way.
 func (n *StaticNet) Close() {
-	for _, b := range n.blocks {
-		b.Free()
+	for _, s := range n.all() {
+		s.sock.Close()
 	}
-	n.blocks, n.sockets = nil, nil
-}
-
-// addrWords returns an address as struct bpf_sock has it.
-func addrWords(a netip.Addr) (v4 uint32, v6 [4]uint32) {
-	switch {
-	case a.Is4():
-		b := a.As4()
-		v4 = le32(b[:])
-	case a.Is6():
-		b := a.As16()
-		for i := range v6 {
-			v6[i] = le32(b[4*i:])
-		}
-	}
-	return v4, v6
-}
-
-// le32 reads four bytes as they lie in memory, so that network order stays.
-func le32(b []byte) uint32 {
-	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
 }
 
 // Device returns the device with an index, or nil.
@@ -231,9 +216,9 @@ func (n *StaticNet) Socket(q *SocketQuery) uint64 {
 		return 0
 	}
 	best, score := uint64(0), 0
-	for i := range n.sockets {
-		if s := n.sockets[i].match(q); s > score {
-			best, score = n.sockets[i].addr, s
+	for _, x := range n.all() {
+		if s := x.match(q); s > score {
+			best, score = x.sock.Addr(), s
 		}
 	}
 	return best

@@ -1,4 +1,10 @@
-package packet
+// Package socket holds sockets: what programs are handed of them, off-heap, and
+// what holds on to them: reuseport groups, maps of sockets, socket storage.
+//
+// A [Socket] is the Go side and has a [Sock], whose address is what a register
+// with a socket pointer holds. Where its bytes come from and go to is nobody's
+// business here: a hook that serves real connections keeps them beside it.
+package socket
 
 import (
 	"unsafe"
@@ -27,6 +33,8 @@ type Sock struct {
 	RxQueue    int32  // -1: none
 
 	Cookie   uint64
+	Number   uint32 // in its machine's [Table], 0: none
+	Flags    uint32 // Hashed …
 	UID      uint32
 	ClassID  uint32 // net_cls class of its cgroup
 	CGroupID uint64
@@ -61,8 +69,18 @@ func (s *Sock) TCPInfo() *TCPSock {
 // SockSize is the size of a Sock in bytes.
 const SockSize = int(unsafe.Sizeof(Sock{}))
 
-// Socket states helpers tell apart (include/net/tcp_states.h).
+// What maps and helpers ask of a socket besides what programs see (Sock.Flags).
 const (
+	Hashed    = 1 << iota // packets find it: bound, listening or connected (sk_hashed)
+	V6Only                // takes no IPv4 (IPV6_V6ONLY)
+	Reuseport             // SO_REUSEPORT is set
+)
+
+// Socket states that are told apart (include/net/tcp_states.h). A socket of UDP
+// is established when it is connected, else closed.
+const (
+	TCPEstablished = 1
+
 	TCPTimeWait   = 6
 	TCPClose      = 7
 	TCPListen     = 10
@@ -71,3 +89,28 @@ const (
 
 // Full reports whether s is a full socket, not a time-wait or request one (sk_fullsock).
 func (s *Sock) Full() bool { return s.State != TCPTimeWait && s.State != TCPNewSynRecv }
+
+// RCUFree reports whether a program can have s without a reference: a bound
+// datagram socket or a listener (SOCK_RCU_FREE).
+func (s *Sock) RCUFree() bool {
+	return s.State == TCPListen || s.Protocol == UDP && s.Flags&Hashed != 0
+}
+
+// Families, types and protocols as the uapi numbers them, on every platform.
+const (
+	AFUnix  = 1
+	AFInet  = 2
+	AFInet6 = 10
+
+	Stream = 1
+	Dgram  = 2
+
+	TCP = 6
+	UDP = 17
+)
+
+// At returns the socket at an address that a helper, a map or a packet gave.
+func At(addr uint64) *Sock {
+	// Sound: such addresses are those of Socks in blocks that outlive the run.
+	return (*Sock)(mem.Ptr(addr))
+}
