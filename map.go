@@ -171,7 +171,7 @@ func (m *Map) LookupBytes(key any) ([]byte, error) {
 func (m *Map) Put(key, value any) error { return m.Update(key, value, UpdateAny) }
 
 // Update sets the value of key. A *Map or *Program is the value of a map of
-// maps or a program array; the key of queues, stacks and bloom filters is nil.
+// maps or a program array, a *Socket that of a map of sockets; the key of queues, stacks and bloom filters is nil.
 func (m *Map) Update(key, value any, flags MapUpdateFlags) error {
 	if err := m.open(); err != nil {
 		return m.wrap("update", err)
@@ -363,6 +363,18 @@ func (m *Map) appendValue(dst []byte, value any) (v []byte, err error) {
 			return nil, errors.New("value: nil program")
 		}
 		return marshal.Append(dst, x.ID(), m.m.ValueSize())
+	case *Socket:
+		if x == nil {
+			return nil, errors.New("value: nil socket")
+		}
+		number := m.mach.m.Sockets.Number(x)
+		if number == 0 {
+			return nil, errors.New("value: a socket that is closed, or of another machine")
+		}
+		if m.m.ValueSize() == 8 {
+			return marshal.Append(dst, uint64(number), 8)
+		}
+		return marshal.Append(dst, number, m.m.ValueSize())
 	}
 	if m.PerCPU() {
 		v, err = marshal.AppendPerCPU(dst, value, int(m.ValueSize()), m.mach.CPUs())

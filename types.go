@@ -76,3 +76,14 @@ const (
 	CgroupStorage       = catalog.MapCGrpStorage
 	Arena               = catalog.MapArena
 )
+
+// What programs over sockets attach to, by cilium/ebpf's names.
+const (
+	AttachSkSKBStreamParser          = catalog.AttachSkSKBStreamParser
+	AttachSkSKBStreamVerdict         = catalog.AttachSkSKBStreamVerdict
+	AttachSkSKBVerdict               = catalog.AttachSkSKBVerdict
+	AttachSkMsgVerdict               = catalog.AttachSkMsgVerdict
+	AttachSkLookup                   = catalog.AttachSkLookup
+	AttachSkReuseportSelect          = catalog.AttachSkReuseportSelect
+	AttachSkReuseportSelectOrMigrate = catalog.AttachSkReuseportSelectOrMigrate
+)

@@ -78,7 +78,7 @@ const (
 	HoldsNothing MapHolds = iota
 	HoldsProgs
 	HoldsMaps
-	HoldsSocks      // sockets, also in values of 8 bytes; lookups give cookies
+	HoldsSockets    // sockets, also in values of 8 bytes; lookups give cookies
 	HoldsProgBehind // a program, in bytes 4 to 7 where the value has them (bpf_devmap_val, bpf_cpumap_val)
 )
 

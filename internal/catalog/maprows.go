@@ -127,7 +127,7 @@ var mapRows = [...]MapKind{
 		Flags: FlagNUMANode | FlagRdonly | FlagWronly,
 		Ops:   opsElem, Traits: Inner | CheckedLate,
 		Helpers: []HelperID{FnSkRedirectMap, FnSockMapUpdate, FnMsgRedirectMap, FnSkSelectReuseport, FnMapLookupElem},
-		Needs:   NeedsNet, Holds: HoldsSocks,
+		Needs:   NeedsNet, Holds: HoldsSockets, Types: NoTypes,
 	},
 	MapCPUMap: {
 		Type: MapCPUMap, Name: "cpumap", Since: "4.15", Doc: "CPUs to hand packets to.",
@@ -149,7 +149,7 @@ var mapRows = [...]MapKind{
 		Flags: FlagNUMANode | FlagRdonly | FlagWronly,
 		Ops:   opsElem, Traits: Inner | CheckedLate,
 		Helpers: []HelperID{FnSkRedirectHash, FnSockHashUpdate, FnMsgRedirectHash, FnSkSelectReuseport, FnMapLookupElem},
-		Needs:   NeedsNet, Holds: HoldsSocks,
+		Needs:   NeedsNet, Holds: HoldsSockets, Types: NoTypes,
 	},
 	MapCGroupStorage: {
 		Type: MapCGroupStorage, Name: "cgroup_storage", Since: "4.19", Doc: "A value per control group and attach type (deprecated).",
@@ -163,7 +163,7 @@ var mapRows = [...]MapKind{
 		KeySize: fourOnly, ValueSize: fourOr8, MaxEntries: anySize,
 		Flags: FlagNUMANode | mapAccess,
 		Ops:   opsElem, Traits: Inner, Helpers: []HelperID{FnSkSelectReuseport},
-		Needs: NeedsBPF, Holds: HoldsSocks,
+		Needs: NeedsBPF, Holds: HoldsSockets,
 	},
 	MapPerCPUCGroupStorage: {
 		Type: MapPerCPUCGroupStorage, Name: "percpu_cgroup_storage", Since: "4.20", Doc: "A value per control group, attach type and CPU (deprecated).",

@@ -13,6 +13,7 @@ import (
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/packet"
+	"github.com/skep-bpf/skep/internal/socket"
 )
 
 // Func is a helper's implementation: R1–R5 in, R0 out.
@@ -50,6 +51,9 @@ type Env struct {
 	route packet.RouteQuery
 	text  bprintf.Formatter
 	line  [maxText]byte
+
+	// Choice is the socket being chosen, where the program is to choose one.
+	Choice *socket.Choice
 
 	// Redirect is what bpf_redirect and its kin decided, for the hook to carry out.
 	Redirect Redirect
@@ -103,6 +107,8 @@ type Host interface {
 	CPUs() int
 	// Trace takes one line that trace_printk or trace_vprintk wrote.
 	Trace(cpu int, prog *Prog, line []byte)
+	// Socket returns the socket whose Sock lies at addr, or nil for one that is only told of.
+	Socket(addr uint64) *socket.Socket
 	// Net answers questions about the network around the packet: routes, neighbours, devices, sockets.
 	Net() packet.Net
 	// Timers starts and stops bpf_timer callbacks.

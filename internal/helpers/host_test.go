@@ -4,9 +4,11 @@ import (
 	"testing"
 
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/packet"
+	"github.com/skep-bpf/skep/internal/socket"
 )
 
 // testHost is a Host of fixed time and chance.
@@ -18,6 +20,7 @@ type testHost struct {
 	process  Process
 	timers   *timers
 	offset   uint64 // of the clock, ns
+	sockets  socket.Table
 }
 
 func newTestHost(t *testing.T) *testHost {
@@ -29,7 +32,7 @@ func newTestHost(t *testing.T) *testHost {
 // newMap makes a map of the host.
 func (h *testHost) newMap(t *testing.T, def catalog.MapDef) maps.Map {
 	t.Helper()
-	m, err := maps.New(&maps.Config{CPUs: h.CPUs()}, def)
+	m, err := maps.New(&maps.Config{CPUs: h.CPUs(), Sock: h.sock, SockAt: h.Socket}, def)
 	if err != nil {
 		t.Fatalf("map %s: %v", def.Name, err)
 	}
@@ -60,6 +63,7 @@ func (h *testHost) Jiffies() uint64                   { return 4_295_000_000 }
 func (h *testHost) Random(int) uint32                 { return 4 }
 func (h *testHost) CPUs() int                         { return 2 }
 func (h *testHost) Trace(_ int, _ *Prog, line []byte) { h.lines = append(h.lines, string(line)) }
+func (h *testHost) Socket(addr uint64) *socket.Socket { return h.sockets.At(addr) }
 func (h *testHost) Net() packet.Net                   { return h.net }
 func (h *testHost) Timers() Timers                    { return h.timers }
 func (h *testHost) Process() *Process                 { return &h.process }
@@ -73,4 +77,24 @@ func newScratch(t *testing.T, n int) *mem.Block {
 	}
 	t.Cleanup(b.Free)
 	return b
+}
+
+// sock resolves the numbers of the host's sockets.
+func (h *testHost) sock(number uint32) (*socket.Socket, error) {
+	if s := h.sockets.Get(number); s != nil {
+		return s, nil
+	}
+	return nil, errno.EBADF
+}
+
+// newSocket makes a socket of the host.
+func (h *testHost) newSocket(t *testing.T, spec socket.Spec) *socket.Socket {
+	t.Helper()
+	s, err := socket.New(spec, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.sockets.Number(s)
+	t.Cleanup(func() { s.Close() })
+	return s
 }

@@ -123,7 +123,7 @@ func getListenerSock(_ *Env, sk, _, _, _, _ uint64) uint64 {
 // getSocketCookie takes the context of a packet, or a socket.
 func getSocketCookie(e *Env, ctx, _, _, _, _ uint64) uint64 {
 	sk := ctx
-	if e.Pkt != nil {
+	if e.Pkt != nil && (ctx == e.Pkt.Addr() || ctx == 0) {
 		sk = e.Pkt.Sock
 	}
 	if sk == 0 {

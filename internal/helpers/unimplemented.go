@@ -16,12 +16,10 @@ const (
 	whyStorage = "needs local storage maps (socket, task, inode, cgroup), which are not among the map types"
 	whyLWT     = "encapsulates in the kernel's routing code"
 	whyInfra   = "serves infrared decoders"
-	whyReuse   = "serves sk_reuseport programs, which do not run here"
 	whyCookie  = "needs the secret of a live TCP stack's SYN cookies"
 	whySysctl  = "serves sysctl programs, which do not run here"
 	whySignal  = "would send a signal to the process that hosts the machine"
 	whyPidNS   = "needs pid namespaces"
-	whySteer   = "steers a packet to a live socket"
 	whySeq     = "serves iterator programs, which do not run here"
 	whyCast    = "casts to a kernel socket structure, and there is no kernel that has one"
 	whyFS      = "needs the kernel's file system structures"
@@ -95,7 +93,6 @@ var Unimplemented = map[catalog.HelperID]string{
 	catalog.FnRcRepeat:                   whyInfra,
 	catalog.FnRcKeydown:                  whyInfra,
 	catalog.FnRcPointerRel:               whyInfra,
-	catalog.FnSkSelectReuseport:          whyReuse,
 	catalog.FnTcpCheckSyncookie:          whyCookie,
 	catalog.FnTcpGenSyncookie:            whyCookie,
 	catalog.FnSysctlGetName:              whySysctl,
@@ -105,7 +102,6 @@ var Unimplemented = map[catalog.HelperID]string{
 	catalog.FnSendSignal:                 whySignal,
 	catalog.FnSendSignalThread:           whySignal,
 	catalog.FnGetNsCurrentPidTgid:        whyPidNS,
-	catalog.FnSkAssign:                   whySteer,
 	catalog.FnSeqPrintf:                  whySeq,
 	catalog.FnSeqWrite:                   whySeq,
 	catalog.FnSeqPrintfBTF:               whySeq,

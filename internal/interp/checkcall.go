@@ -156,6 +156,10 @@ func (c *Checker) given(call pendingCall, r0 uint64) (Region, bool) {
 		if m == nil || m.Type == catalog.MapArrayOfMaps || m.Type == catalog.MapHashOfMaps {
 			return Region{}, false // the result is an inner map, not memory
 		}
+		if row := catalog.MapKindByType(m.Type); row != nil && row.Holds == catalog.HoldsSockets {
+			r.Size, r.Writable = mem.Extent(r0), false
+			break
+		}
 		r.Size = uint64(m.ValueSize)
 		r.Writable = m.Flags&catalog.FlagRdonlyProg == 0
 	case catalog.RetMem:

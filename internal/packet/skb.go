@@ -169,6 +169,19 @@ func (p *Packet) compute() {
 	p.DataEnd = min(max(p.DataEnd, p.Data), p.End)
 }
 
+// Assign hands the packet, on its way in, to the socket at an address
+// (bpf_sk_assign of tc programs).
+func (p *Packet) Assign(sk, flags uint64) errno.Errno {
+	switch {
+	case sk == 0, flags != 0:
+		return errno.EINVAL
+	case !p.AtIngress, socket.At(sk).Flags&socket.Hashed == 0:
+		return errno.EOPNOTSUPP
+	}
+	p.Sock = sk
+	return 0
+}
+
 // setOwnSock gives the packet a closed socket between its addresses.
 func (p *Packet) setOwnSock() {
 	*p.own = socket.Sock{State: socket.TCPClose, RxQueue: -1, Cookie: 1}

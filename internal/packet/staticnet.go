@@ -114,9 +114,10 @@ func (n *StaticNet) AddNeighbour(ifindex uint32, addr netip.Addr, mac [6]byte) {
 // AddrPort makes it a listener or unconnected; a local address that is
 // unspecified takes every address.
 func (n *StaticNet) AddSocket(proto uint8, local, remote netip.AddrPort, state uint32) (*socket.Socket, error) {
-	s, err := socket.New(socket.Spec{Protocol: proto, Local: local, Remote: remote, State: state}, n.NextCookie())
+	spec := socket.Spec{Protocol: proto, Local: local, Remote: remote, State: state}
+	s, err := socket.New(spec, n.NextCookie())
 	if err == nil {
-		n.Attach(s, local, remote)
+		n.Attach(s, &spec)
 	}
 	return s, err
 }
@@ -125,8 +126,8 @@ func (n *StaticNet) AddSocket(proto uint8, local, remote netip.AddrPort, state u
 func (n *StaticNet) NextCookie() uint64 { return n.lastCookie.Add(1) + 1 } // 1 is a test run's
 
 // Attach lets packets find a socket until it is closed.
-func (n *StaticNet) Attach(s *socket.Socket, local, remote netip.AddrPort) {
-	entry := &staticSocket{uint8(s.Protocol), local, remote, s}
+func (n *StaticNet) Attach(s *socket.Socket, spec *socket.Spec) {
+	entry := &staticSocket{spec.Protocol, spec.Local, spec.Remote, s}
 	n.mu.Lock()
 	all := append(slices.Clip(n.all()), entry)
 	n.sockets.Store(&all)

@@ -10,6 +10,7 @@ import (
 	"github.com/skep-bpf/skep/internal/jit"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/packet"
+	"github.com/skep-bpf/skep/internal/socket"
 )
 
 // CPU is a virtual CPU: whoever has acquired it owns it, and everything in it,
@@ -40,6 +41,7 @@ type CPU struct {
 	runs  *atomic.Uint64
 
 	scratch *mem.Block // a few bytes programs may be pointed at
+	context *mem.Block // see Context
 }
 
 func newCPU(m *Machine, id int) (*CPU, error) {
@@ -74,6 +76,9 @@ func (c *CPU) close() {
 	c.env.Close()
 	c.pkt.Free()
 	c.scratch.Free()
+	if c.context != nil {
+		c.context.Free()
+	}
 }
 
 // Acquire takes a vCPU: the one that goes with the caller's P if it is idle,
@@ -141,6 +146,25 @@ func (c *CPU) ID() int { return c.id }
 
 // Packet is the vCPU's own packet, for hooks to fill before a run.
 func (c *CPU) Packet() *packet.Packet { return c.pkt }
+
+// ContextSize is how much room [CPU.Context] has, in bytes.
+const ContextSize = 256
+
+// Context returns the address of zeroed room for a context that is no packet's.
+func (c *CPU) Context() (uint64, error) {
+	if c.context == nil {
+		b, err := mem.Alloc(ContextSize)
+		if err != nil {
+			return 0, err
+		}
+		c.context = b
+	}
+	clear(c.context.Bytes())
+	return c.context.Addr(), nil
+}
+
+// Choose has the next runs choose a socket; nil: they do not.
+func (c *CPU) Choose(ch *socket.Choice) { c.env.Choice = ch }
 
 // Redirect is what the last run decided with bpf_redirect and its kin.
 func (c *CPU) Redirect() *helpers.Redirect { return &c.env.Redirect }

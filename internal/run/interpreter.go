@@ -138,8 +138,14 @@ func (c *CPU) regions(r []interp.Region) []interp.Region {
 			interp.Region{Addr: key.Addr(), Size: uint64(key.Size()), Name: "map key"})
 	}
 	pkt := c.env.Pkt
+	if pkt == nil || c.ctx != pkt.Addr() {
+		r = append(r, interp.Region{Addr: c.ctx, Size: mem.Extent(c.ctx), Writable: true, Name: "context"})
+		for _, s := range c.env.Sockets() {
+			r = append(r, interp.Region{Addr: s, Size: mem.Extent(s), Name: "socket"})
+		}
+	}
 	if pkt == nil {
-		return append(r, interp.Region{Addr: c.ctx, Size: mem.Extent(c.ctx), Writable: true, Name: "context"})
+		return r
 	}
 	r = append(r,
 		interp.Region{Addr: pkt.Addr(), Size: uint64(packet.FrameSize), Writable: true, Name: "context"},

@@ -24,6 +24,7 @@ import (
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/packet"
+	"github.com/skep-bpf/skep/internal/socket"
 )
 
 // Options make a Machine. The zero value is a machine with the system's clock,
@@ -69,6 +70,8 @@ type Machine struct {
 	Epoch *mem.Epoch
 	// Maps are the machine's maps by id and address.
 	Maps maps.Registry
+	// Sockets are the sockets that maps and programs know.
+	Sockets socket.Table
 
 	opts   Options
 	clock  Clock
@@ -78,6 +81,8 @@ type Machine struct {
 	timers *timers
 	users  users
 	stats  atomic.Bool
+	// cookies of sockets, where the network draws none
+	cookies atomic.Uint64
 
 	secrets struct { // what Secret draws
 		sync.Mutex
@@ -121,6 +126,7 @@ func New(o Options) (*Machine, error) {
 	m := &Machine{Epoch: mem.NewEpoch(o.CPUs), opts: o, clock: o.Clock, engine: eng, progs: map[uint32]*Program{}}
 	m.idle = sync.NewCond(&m.mu)
 	m.timers = newTimers(m)
+	m.Sockets.Retire = m.Epoch.Retire
 	m.secrets.ChaCha8 = rand.NewChaCha8(key)
 	hashSeed := rand.New(rand.NewPCG(o.Seed, 0))
 	var seedLock sync.Mutex
@@ -133,6 +139,8 @@ func New(o Options) (*Machine, error) {
 		},
 		Map:       m.mapByFD,
 		Prog:      m.progByFD,
+		Sock:      m.sockByFD,
+		SockAt:    m.Sockets.At,
 		FreeField: m.freeField,
 	}
 	if dev, ok := o.Net.(*packet.StaticNet); ok {
@@ -218,6 +226,19 @@ func (m *Machine) progByFD(fd uint32) (maps.Prog, error) {
 	return nil, byFD(fd)
 }
 
+// NoSocket stands in a value for a descriptor of something that is no socket.
+const NoSocket uint32 = 1<<31 - 1
+
+func (m *Machine) sockByFD(fd uint32) (*socket.Socket, error) {
+	if s := m.Sockets.Get(fd); s != nil {
+		return s, nil
+	}
+	if fd == NoSocket {
+		return nil, errno.ENOTSOCK
+	}
+	return nil, errno.EBADF
+}
+
 func (m *Machine) freeField(f catalog.SpecialField, addr uint64) {
 	if f.Kind == catalog.SpecialTimer {
 		m.timers.free(addr)
@@ -272,6 +293,9 @@ func (m *Machine) Trace(cpu int, prog *helpers.Prog, line []byte) {
 		m.opts.Trace(TraceLine{CPU: cpu, Prog: prog, Time: m.clock.Monotonic(), Text: line})
 	}
 }
+
+// Socket returns the socket whose Sock lies at addr, or nil.
+func (m *Machine) Socket(addr uint64) *socket.Socket { return m.Sockets.At(addr) }
 
 // Net is the network around packets.
 func (m *Machine) Net() packet.Net { return m.opts.Net }

@@ -10,13 +10,13 @@ type Choice struct {
 	// Of sk_reuseport: the group, and the member the packet came to first.
 	Group *Group
 	Own   *Socket
+	// Migrating is the connection that loses its listener, Own, and wants another; or nil.
+	Migrating *Socket
 
 	// Of sk_lookup: what the packet is.
 	Family, Protocol uint32
 	// NoReuseport: the group of the selected socket is not asked.
 	NoReuseport bool
-	// Ctx is the address of the struct bpf_sk_lookup, whose sk follows Selected.
-	Ctx uint64
 }
 
 // Reuse is bpf_sk_select_reuseport with the socket found in a map; array says

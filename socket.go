@@ -1,0 +1,91 @@
+package skep
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/skep-bpf/skep/internal/packet"
+	"github.com/skep-bpf/skep/internal/socket"
+	"github.com/skep-bpf/skep/internal/sockrun"
+)
+
+// Socket is a socket as programs see it: what sockmap, sockhash and
+// reuseport_sockarray hold. [Map.Update] takes one for a value. Whose bytes it stands for is
+// its owner's affair; hooks such as hook.Reuseport make sockets for real connections.
+type Socket = socket.Socket
+
+// SocketSpec says what a [Socket] is.
+type SocketSpec = socket.Spec
+
+// States of a [SocketSpec], and protocols.
+const (
+	SocketEstablished = socket.TCPEstablished
+	SocketClose       = socket.TCPClose
+	SocketListen      = socket.TCPListen
+
+	ProtoTCP = socket.TCP
+	ProtoUDP = socket.UDP
+)
+
+// SocketSpecOf describes a net.Conn, net.PacketConn or net.Listener of TCP, UDP or
+// Unix streams.
+func SocketSpecOf(conn any) (SocketSpec, error) { return socket.SpecOf(conn) }
+
+// NewSocket makes a socket. On a machine with a [StaticNet] it is found by bpf_sk_lookup_tcp
+// and its kin until it is closed; its cookie is the net's next.
+func (m *Machine) NewSocket(spec SocketSpec) (*Socket, error) {
+	if err := m.open(); err != nil {
+		return nil, err
+	}
+	s, err := m.m.NewSocket(spec)
+	if err != nil {
+		return nil, fmt.Errorf("skep: new socket: %w", err)
+	}
+	return s, nil
+}
+
+// ReuseportGroup is sockets that share one address (SO_REUSEPORT).
+type ReuseportGroup = socket.Group
+
+// Segment is a UDP datagram or the first segment of a TCP connection, as
+// [Packet.SetSegment] makes one.
+type Segment = packet.Segment
+
+// FlowHash is the hash by which a reuseport group without a program chooses.
+func FlowHash(src, dst netip.AddrPort, seed uint32) uint32 { return sockrun.Hash(src, dst, seed) }
+
+// ReuseportHow says how a member of a group was chosen.
+type ReuseportHow = sockrun.How
+
+// Ways of choosing.
+const (
+	ReuseportByHash    = sockrun.ByHash
+	ReuseportByProgram = sockrun.ByProgram
+	ReuseportDropped   = sockrun.Dropped // nobody gets it
+)
+
+// Reuseport is a question to a reuseport group: who gets the packet on the CPU?
+type Reuseport struct {
+	Group *ReuseportGroup
+	Prog  *Program // of type SkReuseport or SocketFilter; nil: the hash decides
+	Own   *Socket  // the member that packets come to first
+	// Migrating is the connection that loses its listener, Own, and wants another; or nil.
+	Migrating *Socket
+	Hash      uint32
+}
+
+// Reuseport asks a group. The packet begins with its transport header, as [Packet.SetSegment] leaves it.
+func (c *CPU) Reuseport(q *Reuseport) (*Socket, ReuseportHow, error) {
+	in := sockrun.Reuseport{Group: q.Group, Own: q.Own, Migrating: q.Migrating, Hash: q.Hash}
+	if p := q.Prog; p != nil {
+		if p.done.Load() {
+			return nil, ReuseportByHash, p.wrap(ErrClosed)
+		}
+		in.Prog = p.p
+	}
+	s, how, err := in.Choose(c.c)
+	if err != nil {
+		err = q.Prog.wrap(err)
+	}
+	return s, how, err
+}
