@@ -16,15 +16,14 @@ import (
 // first, then those of matching rules, then main, then default, in each the
 // longest prefix and of equal ones the lowest metric.
 type StaticNet struct {
-	changing   sync.Mutex // around exchanges of devices and their routes
+	changing   sync.Mutex // around exchanges of devices, their routes, and sockets
 	devices    atomic.Pointer[map[uint32]*Device]
 	routes     []*Route // best first within a table
 	rules      []rule
 	neighbours map[neighbour][6]byte
 	cookie     uint64
 
-	mu         sync.Mutex
-	sockets    atomic.Pointer[[]*staticSocket] // replaced under mu
+	sockets    atomic.Pointer[[]*staticSocket] // replaced under changing
 	lastCookie atomic.Uint64
 
 	// OnTransmit, if set, sees every packet that Transmit takes.
@@ -128,13 +127,13 @@ func (n *StaticNet) NextCookie() uint64 { return n.lastCookie.Add(1) + 1 } // 1 
 // Attach lets packets find a socket until it is closed.
 func (n *StaticNet) Attach(s *socket.Socket, spec *socket.Spec) {
 	entry := &staticSocket{spec.Protocol, spec.Local, spec.Remote, s}
-	n.mu.Lock()
+	n.changing.Lock()
 	all := append(slices.Clip(n.all()), entry)
 	n.sockets.Store(&all)
-	n.mu.Unlock()
+	n.changing.Unlock()
 	s.Hold(entry, func() {
-		n.mu.Lock()
-		defer n.mu.Unlock()
+		n.changing.Lock()
+		defer n.changing.Unlock()
 		rest := slices.DeleteFunc(slices.Clone(n.all()), func(x *staticSocket) bool { return x == entry })
 		n.sockets.Store(&rest)
 	})
