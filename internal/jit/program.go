@@ -96,7 +96,7 @@ func Compile(p *rewrite.Program, o Options) (*Program, error) {
 		out.fuel = pollSlots
 	}
 	if out.length = len(p.Insns); straight {
-		out.length = p.Facts.Stats.InsnProcessed
+		out.length = walked(p)
 	}
 	out.turns = max(briefLimit/out.length, 1)
 	for _, ins := range p.Insns {
@@ -154,6 +154,21 @@ func (p *Program) entry(token uint64) (addr uint64, length int, err error) {
 // hundred microseconds, for which a garbage collection may have to wait.
 const briefLimit = 1 << 17
 
+// walked is how many instructions a run takes at most, if p is brief. Reading the clock, which needs no
+// exit, takes as long as thirty others: where there may be one in every few, each counts eight times.
+func walked(p *rewrite.Program) int {
+	n := p.Facts.Stats.InsnProcessed
+	for _, ins := range p.Insns {
+		switch catalog.HelperID(ins.Imm) {
+		case catalog.FnKtimeGetNs, catalog.FnKtimeGetBootNs:
+			if ins.IsHelperCall() {
+				return 8 * n
+			}
+		}
+	}
+	return n
+}
+
 // brief reports whether every run of p takes few instructions between two
 // exits, so that it needs no polls.
 //
@@ -165,7 +180,7 @@ func brief(p *rewrite.Program) bool {
 	if p.Facts == nil || p.Source == nil {
 		return false
 	}
-	if n := p.Facts.Stats.InsnProcessed; n == 0 || n > briefLimit {
+	if n := walked(p); n == 0 || n > briefLimit {
 		return false
 	}
 	for _, f := range p.Source.Funcs {
