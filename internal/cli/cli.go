@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skep-bpf/skep/internal/cli/asm"
+	"github.com/skep-bpf/skep/internal/cli/bpfmap"
 	"github.com/skep-bpf/skep/internal/cli/btf"
 	"github.com/skep-bpf/skep/internal/cli/classic"
 	"github.com/skep-bpf/skep/internal/cli/conformance"
@@ -24,6 +26,8 @@ import (
 	"github.com/skep-bpf/skep/internal/cli/feature"
 	"github.com/skep-bpf/skep/internal/cli/filter"
 	"github.com/skep-bpf/skep/internal/cli/ip"
+	"github.com/skep-bpf/skep/internal/cli/link"
+	"github.com/skep-bpf/skep/internal/cli/objects"
 	"github.com/skep-bpf/skep/internal/cli/prog"
 	"github.com/skep-bpf/skep/internal/cli/run"
 	"github.com/skep-bpf/skep/internal/cli/serve"
@@ -41,7 +45,7 @@ func Main(args []string, in io.Reader, out, errw io.Writer) int {
 
 	s := ui.New(in, out, errw)
 	root := New(s)
-	root.SetArgs(args)
+	root.SetArgs(nounFirst(root, args))
 	cmd, err := root.ExecuteC()
 	return ui.Report(errw, cmd.CommandPath(), err)
 }
@@ -79,6 +83,8 @@ fault; 2 the command line is wrong.`,
 	root.AddCommand(
 		disasm.NewCmd(s),
 		prog.NewCmd(s),
+		bpfmap.NewCmd(s),
+		link.NewCmd(s),
 		run.NewCmd(s),
 		verify.NewCmd(s),
 		exec.NewCmd(s),
@@ -93,6 +99,8 @@ fault; 2 the command line is wrong.`,
 		conformance.NewCmd(s),
 		version.NewCmd(s),
 	)
+	objects.Abbreviate(root, nouns)
+	root.SetUsageTemplate(withoutAliases(root.UsageTemplate()))
 	for _, cmd := range root.Commands() {
 		check := cmd.Args
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
@@ -103,6 +111,42 @@ fault; 2 the command line is wrong.`,
 		}
 	}
 	return root
+}
+
+// nouns are the commands that bpftool has too, in its order: a beginning stands
+// for the first.
+const nouns = "prog map link btf"
+
+// nounFirst puts options that stand before one of the nouns behind it, as
+// bpftool takes them: skep -j map show.
+func nounFirst(root *cobra.Command, args []string) []string {
+	n := 0
+	for n < len(args) && len(args[n]) > 1 && args[n][0] == '-' && args[n] != "--" {
+		switch args[n] {
+		case "--engine", "--machine": // with a word of their own
+			n++
+		}
+		n++
+	}
+	if n == 0 || n >= len(args) {
+		return args
+	}
+	cmd, _, err := root.Find(args[n : n+1])
+	if err != nil || !slices.Contains(strings.Fields(nouns), cmd.Name()) {
+		return args
+	}
+	return slices.Concat(args[n:n+1], args[:n], args[n+1:])
+}
+
+// withoutAliases takes the list of a command's other names, among which are all
+// beginnings of its name, out of its help.
+func withoutAliases(template string) string {
+	from := strings.Index(template, "{{if gt (len .Aliases) 0}}")
+	if from < 0 {
+		return template
+	}
+	end := strings.Index(template[from:], "{{end}}")
+	return template[:from] + template[from+end+len("{{end}}"):]
 }
 
 // lowerFirst fits a library's message into the middle of a line, without the

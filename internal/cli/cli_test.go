@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -26,6 +28,9 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	}
+	if os.Getenv("SKEP_TEST_AS_SKEP") != "" { // in tests that run skep themselves
+		os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
 	testscript.Main(m, map[string]func(){
 		"skep": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
@@ -126,6 +131,7 @@ func head(ts *testscript.TestScript, neg bool, args []string) {
 func TestHelpExamples(t *testing.T) {
 	t.Chdir("../..")
 	dir := t.TempDir()
+	machine := sync.OnceValue(func() string { return newMachine(t) })
 	for _, cmd := range New(ui.New(strings.NewReader(""), &strings.Builder{}, &strings.Builder{})).Commands() {
 		text := strings.ReplaceAll(cmd.Example, "\\\n", " ")
 		for _, line := range strings.Split(text, "\n") {
@@ -134,6 +140,19 @@ func TestHelpExamples(t *testing.T) {
 				continue
 			}
 			args := strings.Fields(strings.NewReplacer("'", "", "passed.pcap", dir+"/passed.pcap", "refused.html", dir+"/refused.html").Replace(words))
+			if strings.Contains(text, "/tmp/machine") && slices.Contains(strings.Fields(nouns), cmd.Name()) {
+				if serve.Available() != nil { // what needs it says so in tests of its own
+					continue
+				}
+				for i := range args {
+					args[i] = strings.ReplaceAll(args[i], "/tmp/machine", machine())
+				}
+				t.Setenv("SKEP_MACHINE", machine())
+				if r := command(t, self(t), args...); r.code != 0 || r.err != "" {
+					t.Errorf("%s: exit code %d, %q", line, r.code, r.err)
+				}
+				continue
+			}
 			var out, errs strings.Builder
 			code := Main(args, strings.NewReader(""), &out, &errs)
 			// The verifier's example is about a program that is refused.

@@ -51,6 +51,14 @@ func manual(root *cobra.Command) string {
 			b.WriteString("\n| flag | |\n|---|---|\n")
 			cmd.LocalFlags().VisitAll(func(f *pflag.Flag) { b.WriteString(flagRow(f)) })
 		}
+		if verbs := cmd.Commands(); len(verbs) > 1 {
+			b.WriteString("\n| | |\n|---|---|\n")
+			for _, verb := range verbs {
+				if !verb.Hidden {
+					fmt.Fprintf(&b, "| `%s` | %s |\n", strings.ReplaceAll(verb.Use, "|", "\\|"), verb.Short)
+				}
+			}
+		}
 		fmt.Fprintf(&b, "\n    %s\n", strings.ReplaceAll(strings.TrimSpace(cmd.Example), "\n", "\n  "))
 	}
 	return b.String()

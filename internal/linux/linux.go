@@ -31,24 +31,48 @@ const (
 	cmdMapDelete            command = 3
 	cmdMapNextKey           command = 4
 	cmdProgLoad             command = 5
+	cmdObjPin               command = 6
+	cmdObjGet               command = 7
+	cmdProgAttach           command = 8
+	cmdProgDetach           command = 9
 	cmdProgTestRun          command = 10
+	cmdProgNextID           command = 11
+	cmdMapNextID            command = 12
+	cmdProgByID             command = 13
+	cmdMapByID              command = 14
 	cmdObjGetInfo           command = 15
+	cmdProgQuery            command = 16
+	cmdRawTracepointOpen    command = 17
 	cmdBTFLoad              command = 18
+	cmdBTFByID              command = 19
+	cmdTaskFDQuery          command = 20
 	cmdMapLookupDelete      command = 21
 	cmdMapFreeze            command = 22
+	cmdBTFNextID            command = 23
 	cmdMapLookupBatch       command = 24
 	cmdMapLookupDeleteBatch command = 25
 	cmdMapUpdateBatch       command = 26
 	cmdMapDeleteBatch       command = 27
+	cmdLinkCreate           command = 28
+	cmdLinkByID             command = 30
+	cmdLinkNextID           command = 31
+	cmdEnableStats          command = 32
+	cmdLinkDetach           command = 34
 )
 
 var commandNames = map[command]string{
 	cmdMapCreate: "MAP_CREATE", cmdMapLookup: "MAP_LOOKUP_ELEM", cmdMapUpdate: "MAP_UPDATE_ELEM",
 	cmdMapDelete: "MAP_DELETE_ELEM", cmdMapNextKey: "MAP_GET_NEXT_KEY", cmdProgLoad: "PROG_LOAD",
-	cmdProgTestRun: "PROG_TEST_RUN", cmdObjGetInfo: "OBJ_GET_INFO_BY_FD", cmdBTFLoad: "BTF_LOAD",
-	cmdMapLookupDelete: "MAP_LOOKUP_AND_DELETE_ELEM", cmdMapFreeze: "MAP_FREEZE",
+	cmdObjPin: "OBJ_PIN", cmdObjGet: "OBJ_GET", cmdProgAttach: "PROG_ATTACH", cmdProgDetach: "PROG_DETACH",
+	cmdProgTestRun: "PROG_TEST_RUN", cmdProgNextID: "PROG_GET_NEXT_ID", cmdMapNextID: "MAP_GET_NEXT_ID",
+	cmdProgByID: "PROG_GET_FD_BY_ID", cmdMapByID: "MAP_GET_FD_BY_ID", cmdObjGetInfo: "OBJ_GET_INFO_BY_FD",
+	cmdProgQuery: "PROG_QUERY", cmdRawTracepointOpen: "RAW_TRACEPOINT_OPEN",
+	cmdBTFLoad: "BTF_LOAD", cmdBTFByID: "BTF_GET_FD_BY_ID", cmdTaskFDQuery: "TASK_FD_QUERY",
+	cmdMapLookupDelete: "MAP_LOOKUP_AND_DELETE_ELEM", cmdMapFreeze: "MAP_FREEZE", cmdBTFNextID: "BTF_GET_NEXT_ID",
 	cmdMapLookupBatch: "MAP_LOOKUP_BATCH", cmdMapLookupDeleteBatch: "MAP_LOOKUP_AND_DELETE_BATCH",
 	cmdMapUpdateBatch: "MAP_UPDATE_BATCH", cmdMapDeleteBatch: "MAP_DELETE_BATCH",
+	cmdLinkCreate: "LINK_CREATE", cmdLinkByID: "LINK_GET_FD_BY_ID", cmdLinkNextID: "LINK_GET_NEXT_ID",
+	cmdEnableStats: "ENABLE_STATS", cmdLinkDetach: "LINK_DETACH",
 }
 
 // Error is a command bpf(2) refused.

@@ -4,6 +4,7 @@ package linux
 
 import (
 	"runtime"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -40,3 +41,15 @@ func undisturbed(f func() error) error {
 }
 
 func closeFD(fd int) error { return unix.Close(fd) }
+
+// Booted returns when the system was started, by the wall clock of now.
+func Booted() (time.Time, error) {
+	var real, boot unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_REALTIME, &real); err != nil {
+		return time.Time{}, err
+	}
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot); err != nil {
+		return time.Time{}, err
+	}
+	return time.Unix(real.Unix()).Add(-time.Duration(boot.Nano())), nil
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 	"unsafe"
 )
 
@@ -16,3 +17,6 @@ func bpf(command, unsafe.Pointer, uintptr) (int, error) { return -1, errNone }
 func undisturbed(f func() error) error { return f() }
 
 func closeFD(int) error { return errNone }
+
+// Booted is not known here.
+func Booted() (time.Time, error) { return time.Time{}, errNone }

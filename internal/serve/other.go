@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 )
@@ -32,3 +33,6 @@ func Ask(context.Context, string, string, any, []*os.File, func(json.RawMessage)
 
 // Shim does nothing here.
 func Shim() int { return NotBegun }
+
+// Join is not to be had here.
+func Join(string, io.Writer) error { return Available() }

@@ -50,6 +50,8 @@ const (
 	retAllow = 0x7fff0000
 	retNotif = 0x7fc00000
 
+	tsync         = 1 << 0 // all threads get the filter
+	tsyncESRCH    = 1 << 4 // … and ESRCH is told, not the number of a thread that cannot have it
 	newListener   = 1 << 3
 	waitKillable  = 1 << 5 // without it signals make calls happen twice
 	setModeFilter = 1
@@ -120,20 +122,15 @@ func Shim() int {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return say("no_new_privs: %v", err)
 	}
-	prog := filter()
-	fp := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
-	fd, _, e := unix.Syscall(unix.SYS_SECCOMP, setModeFilter, newListener|waitKillable, uintptr(unsafe.Pointer(&fp)))
-	switch {
-	case e == unix.EBUSY:
-		return say("%v", ErrNested)
-	case e != 0:
-		return say("seccomp filter: %v (Linux 5.19 and later is needed)", e)
+	fd, err := install(0)
+	if err != nil {
+		return say("%v", err)
 	}
-	if err := unix.Sendmsg(sessionFD, []byte{1}, unix.UnixRights(int(fd)), nil, 0); err != nil {
+	if err := unix.Sendmsg(sessionFD, []byte{1}, unix.UnixRights(fd), nil, 0); err != nil {
 		return say("listener: %v", err)
 	}
 	unix.Close(sessionFD)
-	unix.Close(int(fd))
+	unix.Close(fd)
 	var env []string
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, shimEnv+"=") {

@@ -3,6 +3,7 @@ package btf
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -10,75 +11,93 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skep-bpf/skep/internal/btfdump"
+	"github.com/skep-bpf/skep/internal/cli/objects"
 	"github.com/skep-bpf/skep/internal/cli/ui"
 	"github.com/skep-bpf/skep/internal/rawbtf"
 )
 
 // NewCmd returns the command.
 func NewCmd(s *ui.Streams) *cobra.Command {
+	var shared objects.Options
 	cmd := &cobra.Command{
 		Use:   "btf COMMAND",
 		Short: "Show the types of an object or a kernel, as a list or as C",
-		Long: `Shows BTF, the types that objects and kernels come with, in bpftool's grammar
-and with its output.`,
+		Long: `Shows BTF, the types that objects and kernels come with, in bpftool's grammar and
+with its output. Types of files are shown by dump file; those that programs and maps
+came with are asked of a machine that skep serve keeps (--machine, SKEP_MACHINE), or of
+the kernel (--engine linux).`,
 		Example: `  skep btf dump file examples/firewall/firewall.o
-  skep btf dump file examples/firewall/firewall.o format c`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("there is no command %q", args[0])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+  skep btf dump file examples/firewall/firewall.o format c
+  skep btf show --machine /tmp/machine
+  sudo skep btf dump id 1 format c --engine linux`,
 	}
-	cmd.AddCommand(newDumpCmd(s))
-	return cmd
+	cmd.AddCommand(newDumpCmd(s, &shared))
+	return shared.Noun(s, cmd, "show list help dump", []objects.VerbRow{
+		{Use: "show [id N]", Aliases: []string{"list"}, Short: "Show sets of types, and the programs and maps that have them", Do: show},
+	})
 }
 
 // Options are what the command line of dump says.
 type Options struct {
-	File   string
+	*objects.Options
+	File   string // or Object
+	Object []string
 	Format string
 	Roots  []int
 	Base   string
-	JSON   bool
-	Pretty bool
 }
 
-func newDumpCmd(s *ui.Streams) *cobra.Command {
-	var o Options
+func newDumpCmd(s *ui.Streams, shared *objects.Options) *cobra.Command {
+	o := Options{Options: shared}
 	cmd := &cobra.Command{
-		Use:   "dump file FILE [format raw|c] [root_id N …]",
-		Short: "Show the types of a file",
+		Use:   "dump {file FILE | id N | prog PROG | map MAP [key|value|kv|all]} [format raw|c] [root_id N …]",
+		Short: "Show the types of a file, or what a program or map came with",
 		Long: `Shows the BTF of an ELF file, or of a file that is nothing but BTF, such as
 /sys/kernel/btf/vmlinux; - is standard input. Format raw, the default, is a list
 of types as they lie there; c is a header a compiler makes the same types of, as
-vmlinux.h is one. root_id shows only these types and, in C, what they need.
+vmlinux.h is one. root_id shows only these types and, in C, what they need; so do key
+and value of a map's.
 
 The types of a kernel module build on those of vmlinux beside it; -B names another
-base.`,
+base.
+
+  PROG := { id N | tag TAG | name NAME | pinned FILE }
+  MAP  := { id N | name NAME | pinned FILE }`,
 		Example: `  skep btf dump file examples/firewall/firewall.o
   skep btf dump file examples/firewall/firewall.o format c root_id 11
-  skep btf dump -j file examples/firewall/firewall.o`,
+  skep btf dump -j file examples/firewall/firewall.o
+  sudo skep btf dump map name counts value format c --engine linux`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.parse(args); err != nil {
 				return ui.Usagef("%w: %s", err, cmd.UseLine())
 			}
+			if o.Object != nil {
+				return shared.Run(s, func(v *objects.Verb) error { return dumpObject(v, &o) })(cmd, o.Object)
+			}
 			return dump(s, &o)
 		},
 	}
-	f := cmd.Flags()
-	f.StringVarP(&o.Base, "base-btf", "B", "", "`file` that split BTF builds on")
-	f.BoolVarP(&o.JSON, "json", "j", false, "print JSON")
-	f.BoolVarP(&o.Pretty, "pretty", "p", false, "print JSON with line breaks")
+	cmd.Flags().StringVarP(&o.Base, "base-btf", "B", "", "`file` that split BTF builds on")
 	return cmd
 }
 
 // parse reads bpftool's grammar: words, of which any beginning will do.
 func (o *Options) parse(args []string) error {
 	o.Format = "raw"
-	word := func(w, whole string) bool { return w != "" && len(w) <= len(whole) && whole[:len(w)] == w }
+	word := objects.Begins
+	if len(args) > 0 && !word(args[0], "file") {
+		for _, kind := range []string{"id", "map", "prog"} {
+			if word(args[0], kind) {
+				var err error
+				args, err = o.parseObject(kind, args)
+				if err != nil {
+					return err
+				}
+				break
+			}
+		}
+	}
 	for len(args) > 0 {
 		if len(args) < 2 {
 			return fmt.Errorf("%q wants a word behind it", args[0])
@@ -86,7 +105,7 @@ func (o *Options) parse(args []string) error {
 		key, value := args[0], args[1]
 		args = args[2:]
 		switch {
-		case word(key, "file"):
+		case word(key, "file") && o.Object == nil:
 			o.File = value
 		case word(key, "format"):
 			if value != "raw" && value != "c" {
@@ -100,11 +119,11 @@ func (o *Options) parse(args []string) error {
 			}
 			o.Roots = append(o.Roots, int(id))
 		default:
-			return fmt.Errorf("%q: there are file, format and root_id", key)
+			return fmt.Errorf("%q: there are file, id, prog, map, format and root_id", key)
 		}
 	}
 	switch {
-	case o.File == "":
+	case o.File == "" && o.Object == nil:
 		return fmt.Errorf("no file")
 	case o.Format == "c" && (o.JSON || o.Pretty):
 		return fmt.Errorf("format c is no JSON")
@@ -112,29 +131,58 @@ func (o *Options) parse(args []string) error {
 	return nil
 }
 
+// parseObject takes the words that name an object: its kind, how it is named, its
+// name, and of a map what of its types.
+func (o *Options) parseObject(kind string, args []string) ([]string, error) {
+	n := 3
+	if kind == "id" {
+		n = 2
+	}
+	if len(args) < n {
+		return nil, fmt.Errorf("%q wants more words behind it", args[0])
+	}
+	o.Object = append([]string{kind}, args[1:n]...)
+	args = args[n:]
+	if kind != "map" || len(args) == 0 {
+		return args, nil
+	}
+	for _, part := range []string{"key", "value", "all", "kv"} {
+		if objects.Begins(args[0], part) {
+			o.Object = append(o.Object, part)
+			return args[1:], nil
+		}
+	}
+	return args, nil
+}
+
 func dump(s *ui.Streams, o *Options) error {
 	b, err := load(s, o)
 	if err != nil {
 		return err
 	}
+	return o.write(s.Out, b, ui.InputName(o.File))
+}
+
+// write writes the types asked for; name is what they are of.
+func (o *Options) write(out io.Writer, b *rawbtf.BTF, name string) error {
 	ids := o.Roots
 	if ids == nil {
 		for id := b.First(); id < b.Count(); id++ {
 			ids = append(ids, id)
 		}
 	}
-	for _, id := range o.Roots {
+	for _, id := range ids {
 		if id >= b.Count() {
-			return fmt.Errorf("%s: no type %d: there are %d", ui.InputName(o.File), id, b.Count()-1)
+			return fmt.Errorf("%s: no type %d: there are %d", name, id, b.Count()-1)
 		}
 	}
 	switch {
 	case o.Format == "c":
-		return btfdump.WriteC(s.Out, b, ids)
+		return btfdump.WriteC(out, b, ids)
 	case o.JSON || o.Pretty:
-		return btfdump.WriteJSON(s.Out, b, ids, o.Pretty)
+		return btfdump.WriteJSON(out, b, ids, o.Pretty)
 	}
-	return btfdump.WriteRaw(s.Out, b, ids)
+	return btfdump.WriteRaw(out, b, ids)
 }
 
 // load reads a file's types, and before them those they build on.

@@ -15,6 +15,7 @@ import (
 	"github.com/skep-bpf/skep/image"
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/cli/engine"
+	"github.com/skep-bpf/skep/internal/cli/objects"
 	"github.com/skep-bpf/skep/internal/cli/ui"
 	"github.com/skep-bpf/skep/isa"
 )
@@ -28,15 +29,15 @@ type dumpOptions struct {
 	Opcodes, Linum, Visual bool
 	File                   string
 
-	JSON, Pretty bool
-	BTF          string
-	Blind        int
-	Retpolines   bool
-	Unprivileged bool
+	*objects.Options // JSON, Pretty
+	BTF              string
+	Blind            int
+	Retpolines       bool
+	Unprivileged     bool
 }
 
-func newDump(s *ui.Streams) *cobra.Command {
-	var o dumpOptions
+func newDump(s *ui.Streams, shared *objects.Options) *cobra.Command {
+	o := dumpOptions{Options: shared}
 	cmd := &cobra.Command{
 		Use:   "dump {xlated|jited} PROG [opcodes] [linum] [visual] [file FILE]",
 		Short: "Show programs as the engines run them: BPF after rewriting, or machine code",
@@ -62,8 +63,6 @@ the lines of source it comes from. The output is that of bpftool prog dump.
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&o.JSON, "json", "j", false, "print JSON")
-	f.BoolVarP(&o.Pretty, "pretty", "p", false, "print JSON, indented")
 	f.StringVar(&o.BTF, "btf", "", "take the kernel's types from `file`, not from this machine")
 	f.BoolVar(&o.Unprivileged, "unprivileged", false, "load as callers without CAP_BPF and CAP_PERFMON do")
 	f.IntVar(&o.Blind, "blind", 0, "keep constants out of code: `0|1|2`, as net.core.bpf_jit_harden")
