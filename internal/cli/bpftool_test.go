@@ -45,7 +45,7 @@ type result struct {
 
 func command(t *testing.T, name string, args ...string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), asSkep+"=1")
@@ -280,7 +280,9 @@ func TestShowsAsBpftool(t *testing.T) {
 		}
 		for _, name := range []string{"a_name_longer_than_fifteen", "second"} {
 			s.inAllForms(t, "prog", "show", "pinned", p+name)
-			s.inAllForms(t, "prog", "show", "-f", "name", name)
+			if !s.live { // the kernel has the programs of everybody, which may be many
+				s.inAllForms(t, "prog", "show", "-f", "name", name)
+			}
 		}
 		s.inAllForms(t, join("map lookup pinned", m+"typed", "key 1 0 2 0")...)
 		s.inAllForms(t, join("map lookup pinned", m+"typed", "key 1 0 2 1")...)
