@@ -11,6 +11,7 @@ import (
 	"github.com/skep-bpf/skep/image"
 	"github.com/skep-bpf/skep/internal/bpfsys"
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/loadprog"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/run"
 	"github.com/skep-bpf/skep/internal/verifier"
@@ -293,33 +294,17 @@ func (l *loader) mapsOf(ip *image.Program) []maps.Map {
 
 // verifierProgram is what bpf(2) would be given.
 func (l *loader) verifierProgram(ip *image.Program) *verifier.Program {
-	vp := &verifier.Program{
-		Name: ip.Name, Type: ip.Type, Attach: ip.Attach, Flags: ip.Flags,
-		Insns: ip.Insns, GPL: l.gpl, BTF: l.img.BTF,
-		MapByFD: func(int32) *catalog.MapDef { return nil },
-		MapByIdx: func(i int32) *catalog.MapDef {
-			switch {
-			case i < 0 || int(i) >= len(l.maps):
-				return nil
-			case l.maps[i] != nil:
-				return l.maps[i].Def()
-			case l.defs != nil:
-				return l.defs[i]
-			}
+	vp := loadprog.For(l.img, ip, func(i int32) *catalog.MapDef {
+		switch {
+		case i < 0 || int(i) >= len(l.maps):
 			return nil
-		},
-		KernelBTF: l.m.kernelBTF(),
-		AttachTo:  ip.AttachTo,
-	}
-	vp.Funcs = slices.Grow(vp.Funcs, len(ip.Funcs)) // nil where there are none
-	for _, f := range ip.Funcs {
-		vp.Funcs = append(vp.Funcs, verifier.FuncInfo{Slot: f.Slot, Func: f.Func})
-	}
-	vp.Lines = slices.Grow(vp.Lines, len(ip.Lines))
-	for _, ln := range ip.Lines {
-		vp.Lines = append(vp.Lines, verifier.LineInfo{
-			Slot: ln.Slot, File: ln.File, Line: ln.Line, LineNo: ln.LineNo, Column: ln.Column,
-		})
-	}
+		case l.maps[i] != nil:
+			return l.maps[i].Def()
+		case l.defs != nil:
+			return l.defs[i]
+		}
+		return nil
+	})
+	vp.GPL, vp.KernelBTF = l.gpl, l.m.kernelBTF()
 	return vp
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/skep-bpf/skep/image"
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/loadprog"
 	"github.com/skep-bpf/skep/internal/run"
 	"github.com/skep-bpf/skep/internal/verifier"
 )
@@ -52,24 +53,14 @@ func Open(path string, kernel *btf.Spec, cpus int) (*Object, error) {
 
 // Program is what bpf(2) would be given of p.
 func (o *Object) Program(p *image.Program) *verifier.Program {
-	vp := &verifier.Program{
-		Name: p.Name, Type: p.Type, Attach: p.Attach, Flags: p.Flags | o.Flags[p.Name], Insns: p.Insns,
-		GPL: run.GPLCompatible(o.Image.License), BTF: o.Image.BTF, KernelBTF: o.kernel, AttachTo: p.AttachTo,
-		HasSymbol: o.HasSymbol,
-		MapByFD:   func(int32) *catalog.MapDef { return nil },
-		MapByIdx: func(i int32) *catalog.MapDef {
-			if i < 0 || int(i) >= len(o.Defs) {
-				return nil
-			}
-			return o.Defs[i]
-		},
-	}
-	for _, f := range p.Funcs {
-		vp.Funcs = append(vp.Funcs, verifier.FuncInfo{Slot: f.Slot, Func: f.Func})
-	}
-	for _, l := range p.Lines {
-		vp.Lines = append(vp.Lines, verifier.LineInfo{Slot: l.Slot, File: l.File, Line: l.Line, LineNo: l.LineNo, Column: l.Column})
-	}
+	vp := loadprog.For(o.Image, p, func(i int32) *catalog.MapDef {
+		if i < 0 || int(i) >= len(o.Defs) {
+			return nil
+		}
+		return o.Defs[i]
+	})
+	vp.Flags |= o.Flags[p.Name]
+	vp.GPL, vp.KernelBTF, vp.HasSymbol = run.GPLCompatible(o.Image.License), o.kernel, o.HasSymbol
 	return vp
 }
 

@@ -106,6 +106,22 @@ func TestLongLog(t *testing.T) {
 	}
 }
 
+// What was loaded without a log is loaded at most once more: of a log that does
+// not fit, the error has the end, and the verdict of the first time.
+func TestLongLogOfRefusal(t *testing.T) {
+	need(t)
+	insns := isa.Program(isa.Mov64Imm(isa.R6, 0), isa.Mov64Imm(isa.R7, 0))
+	insns = append(insns, isa.Program(isa.ALU64Imm(isa.Add, isa.R6, 1), isa.JmpImm(isa.Jne, isa.R6, -1, -2), isa.ExitInsn())...)
+	_, err := Load(&Prog{Type: catalog.ProgSocketFilter, License: "GPL", Insns: insns})
+	var e *Error
+	if !errors.As(err, &e) || e.Errno != errno.E2BIG || !strings.Contains(e.Log, "BPF program is too large") {
+		t.Errorf("%v", err)
+	}
+	if len(e.Log) < againLog/2 || len(e.Log) > againLog {
+		t.Errorf("log of %d bytes", len(e.Log))
+	}
+}
+
 func TestMapThroughFDArray(t *testing.T) {
 	need(t)
 	m := mustMap(t, &catalog.MapDef{Name: "m", Type: catalog.MapArray, KeySize: 4, ValueSize: 8, MaxEntries: 1})

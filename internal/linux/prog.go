@@ -35,7 +35,8 @@ type Prog struct {
 	AttachBTF   *BTF // module of AttachBTFID; nil: vmlinux
 
 	// LogLevel has the bits of [verifier.Options.LogLevel]. At 0 a refused
-	// program is loaded once more at level 1, so that the error has a log.
+	// program is loaded once more at level 1, so that the error has a log, of which
+	// the last 4 MiB are kept.
 	LogLevel uint32
 }
 
@@ -84,19 +85,35 @@ const (
 	lineInfoSize = 16
 )
 
+// Sizes of log buffers: to begin with, at most, and the only one of a load that
+// is there for its log alone.
+const (
+	firstLog = 1 << 16
+	maxLog   = 1 << 30
+	againLog = 1 << 22
+)
+
 // Load loads a program. A refusal is an [*Error] with the verifier's log.
 func Load(p *Prog) (*LoadedProg, error) {
-	lp, err := load(p, p.LogLevel)
-	if e := (*Error)(nil); p.LogLevel == 0 && errors.As(err, &e) {
-		if _, again := load(p, 1); again != nil {
-			return nil, again
-		}
+	lp, err := load(p, p.LogLevel, firstLog, maxLog)
+	var first, again *Error
+	if p.LogLevel != 0 || !errors.As(err, &first) {
+		return lp, err
 	}
-	return lp, err
+	lp, second := load(p, 1, againLog, againLog)
+	switch {
+	case second == nil: // as it had been, had it been asked now
+		lp.Log = ""
+		return lp, nil
+	case errors.As(second, &again):
+		first.Log = again.Log // of too long a log the end, and ENOSPC
+	}
+	return nil, err
 }
 
-// load is one PROG_LOAD, repeated only to make the log buffer as large as the kernel asks.
-func load(p *Prog, level uint32) (*LoadedProg, error) {
+// load is one PROG_LOAD, repeated only to make the log buffer, of size bytes at
+// first, as large as the kernel asks, but no larger than most.
+func load(p *Prog, level uint32, size, most int) (*LoadedProg, error) {
 	code := isa.Encode(p.Insns, binary.LittleEndian)
 	license := append([]byte(p.License), 0)
 	fds := fdArray(p)
@@ -119,7 +136,7 @@ func load(p *Prog, level uint32) (*LoadedProg, error) {
 	case p.AttachBTF != nil:
 		attr.attachFD = uint32(p.AttachBTF.FD())
 	}
-	for size := 1 << 16; ; size = max(2*size, int(attr.logTrueSize)) {
+	for ; ; size = max(2*size, int(attr.logTrueSize)) {
 		var log []byte
 		if level != 0 {
 			log = make([]byte, size)
@@ -135,7 +152,7 @@ func load(p *Prog, level uint32) (*LoadedProg, error) {
 			return &LoadedProg{fd: fd, Log: cString(log)}, nil
 		}
 		if e := (*Error)(nil); errors.As(err, &e) {
-			if e.Errno == errno.ENOSPC && level != 0 && size < 1<<30 {
+			if e.Errno == errno.ENOSPC && level != 0 && size < most {
 				continue
 			}
 			e.Log = cString(log)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/skep-bpf/skep/image"
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/loadprog"
 	"github.com/skep-bpf/skep/internal/verifier"
 )
 
@@ -38,22 +39,13 @@ func imageProgram(img *image.Image, p *image.Program) *verifier.Program {
 	for _, m := range img.Maps {
 		defs = append(defs, imageMap(m))
 	}
-	vp := &verifier.Program{
-		Name: p.Name, Type: p.Type, Attach: p.Attach, Flags: p.Flags, Insns: p.Insns, GPL: strings.Contains(img.License, "GPL"),
-		BTF: img.BTF, KernelBTF: kernelBTF(), AttachTo: p.AttachTo,
-		MapByIdx: func(i int32) *catalog.MapDef {
-			if i < 0 || int(i) >= len(defs) {
-				return nil
-			}
-			return defs[i]
-		},
-	}
-	for _, f := range p.Funcs {
-		vp.Funcs = append(vp.Funcs, verifier.FuncInfo{Slot: f.Slot, Func: f.Func})
-	}
-	for _, l := range p.Lines {
-		vp.Lines = append(vp.Lines, verifier.LineInfo{Slot: l.Slot, File: l.File, Line: l.Line, LineNo: l.LineNo, Column: l.Column})
-	}
+	vp := loadprog.For(img, p, func(i int32) *catalog.MapDef {
+		if i < 0 || int(i) >= len(defs) {
+			return nil
+		}
+		return defs[i]
+	})
+	vp.GPL, vp.KernelBTF = strings.Contains(img.License, "GPL"), kernelBTF()
 	return vp
 }
 

@@ -143,9 +143,6 @@ func (e *env) checkKfunc(ins isa.Instruction) *Error {
 	if sleeps && !e.sleepable() {
 		return e.refuse(errno.EACCES, "program must be sleepable to call sleepable kfunc %s", k.name)
 	}
-	if k.flags&kfRCUProtected != 0 && !e.inRCU() {
-		return e.refuse(errno.EACCES, "kernel func %s requires RCU critical section protection", k.name)
-	}
 	if k.effect.takesLock() {
 		if err := e.forkLockFailed(); err != nil {
 			return err
@@ -163,6 +160,9 @@ func (e *env) checkKfunc(ins isa.Instruction) *Error {
 	}
 	if err := e.kfuncRegion(&meta, sleeps); err != nil {
 		return err
+	}
+	if k.flags&kfRCUProtected != 0 && !e.inRCU() {
+		return e.refuse(errno.EACCES, "kernel func %s requires RCU critical section protection", k.name)
 	}
 	if meta.relReg != 0 {
 		if !e.release(e.regs()[meta.relReg].ref) {
