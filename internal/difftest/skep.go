@@ -108,7 +108,7 @@ func (e ours) Run(c *Case) (_ *Outcome, err error) {
 		o.Maps = append(o.Maps, s)
 	}
 	load := func(c *Case) (*run.Program, error) {
-		ro := rewrite.Options{Inline: e.inline, Guard: e.unpriv}
+		ro := rewrite.Options{Inline: e.inline, Guard: e.unpriv, Doubt: e.checked}
 		if e.hard {
 			ro.Blind = m.Secret
 		}

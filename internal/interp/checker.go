@@ -33,6 +33,7 @@ type Checker struct {
 	granted []Region // memory the run was given on its way
 	moving  []Region // reused by find
 	expect  expectation
+	trips   map[tripKey]uint32 // how often jumps back were taken in this run
 }
 
 // Region is memory a run may touch.
@@ -96,6 +97,7 @@ const (
 func (c *Checker) begin(vm *VM, p *Program) {
 	c.granted = c.granted[:0]
 	c.expect = expectation{}
+	clear(c.trips)
 	c.ctx = vm.reg[isa.R1]
 	c.know(p)
 }
@@ -123,6 +125,7 @@ func (c *Checker) entered(vm *VM, nargs int) {
 // replaced is told that a tail call gave the current frame to another program.
 func (c *Checker) replaced(vm *VM) {
 	c.expect = expectation{}
+	clear(c.trips)
 	c.know(vm.frames[vm.depth].prog)
 	c.open(vm, 1)
 }
@@ -179,6 +182,9 @@ func (c *Checker) before(vm *VM, pc int) *Violation {
 		c.finishCall(vm, f, p)
 		orig := p.orig(pc)
 		if v := c.embed(vm, p, pc, orig); v != nil {
+			return v
+		}
+		if v := c.facts(vm, p, pc, orig); v != nil {
 			return v
 		}
 		if src := p.source(orig); src != nil && src.IsHelperCall() && !p.Insns[pc].IsHelperCall() {

@@ -68,6 +68,7 @@ type code struct {
 	entry    []place       // of functions, by index
 	blind    func() uint32 // see Options
 	guard    bool
+	doubt    bool
 	err      error
 }
 

@@ -20,12 +20,12 @@ func removeDead(c *code) {
 	c.rewrite(func(x *node) bool {
 		f := c.fact(x)
 		if !f.Seen {
-			if i, ok := starts[x.orig]; ok && dead[i] {
+			if i, ok := starts[x.orig]; ok && dead[i] || c.doubt {
 				c.emit(trap)
 			}
 			return true
 		}
-		if !isConditional(x.ins) {
+		if !isConditional(x.ins) || c.doubt {
 			return false
 		}
 		behind := int(x.orig) + 1

@@ -44,6 +44,9 @@ type Options struct {
 	Inline bool
 	// Guard puts in the barriers and masks against speculation that the verifier asks for.
 	Guard bool
+	// Doubt leaves jumps that the verifier decided to the run, and a trap for each
+	// instruction that it never reached, so that checked runs show whether it was right.
+	Doubt bool
 	// Blind draws the numbers that hide the program's constants; nil: they stay as they are.
 	Blind func() uint32
 }
@@ -88,7 +91,7 @@ func Rewrite(p *verifier.Program, facts *verifier.Result) (*Program, error) {
 // Rewrite is [Rewrite] with options.
 func (o Options) Rewrite(p *verifier.Program, facts *verifier.Result) (*Program, error) {
 	c := newCode(p, facts)
-	c.blind, c.guard = o.Blind, o.Guard
+	c.blind, c.guard, c.doubt = o.Blind, o.Guard, o.Doubt
 	for _, ps := range passes {
 		if ps.when != nil && !ps.when(&o) {
 			continue

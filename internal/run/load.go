@@ -41,7 +41,7 @@ func (m *Machine) Load(vp *verifier.Program, o LoadOptions) (*Program, *verifier
 	if err != nil {
 		return nil, nil, err
 	}
-	rw, err := rewrite.Options{Inline: m.Native(), Blind: o.Blind}.Rewrite(vp, res)
+	rw, err := rewrite.Options{Inline: m.Native(), Doubt: m.opts.Checked, Blind: o.Blind}.Rewrite(vp, res)
 	if err != nil {
 		return nil, res, err
 	}

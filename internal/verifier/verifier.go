@@ -175,7 +175,7 @@ type InsnFacts struct {
 	Map *catalog.MapDef
 	// Poisoned: several maps reach this call (bpf_map_ptr_poisoned).
 	Poisoned bool
-	// Const is the constant key of a tail call or lookup, when HasConst.
+	// Const is the constant key of a tail call, when HasConst.
 	Const    uint32
 	HasConst bool
 	// AlwaysJumps and NeverJumps hold for a conditional jump whose outcome is known.
