@@ -3,8 +3,6 @@ package device
 import (
 	"io"
 	"sync"
-
-	"github.com/skep-bpf/skep/hook"
 )
 
 // pairRing is how many frames wait at an end of a pair at most; more are dropped.
@@ -33,25 +31,9 @@ func NewLoop() Port {
 
 func (*pair) Queues() int { return 1 }
 
-func (p *pair) Receive(_ int, frames [][]byte) (int, error) { return p.in.take(frames, nil) }
+func (p *pair) Receive(_ int, frames [][]byte) (int, error) { return p.in.take(frames) }
 
-func (p *pair) Transmit(frames [][]byte) (int, error) { return p.out.put(frames, nil) }
-
-// receiveFrom is Receive with what else is known of the frames, where the port
-// keeps it; transmitTo is Transmit with it.
-func receiveFrom(p Port, queue int, frames [][]byte, metas []hook.Meta) (int, error) {
-	if p, ok := p.(*pair); ok {
-		return p.in.take(frames, metas)
-	}
-	return p.Receive(queue, frames) // metas stay zero
-}
-
-func transmitTo(p Port, frames [][]byte, metas []hook.Meta) (int, error) {
-	if p, ok := p.(*pair); ok {
-		return p.out.put(frames, metas)
-	}
-	return p.Transmit(frames)
-}
+func (p *pair) Transmit(frames [][]byte) (int, error) { return p.out.put(frames) }
 
 func (p *pair) Close() error {
 	p.closed.Do(func() {
@@ -65,14 +47,9 @@ func (p *pair) Close() error {
 type ring struct {
 	mu      sync.Mutex
 	arrived *sync.Cond
-	slots   [pairRing]slot
+	slots   [pairRing][]byte
 	head, n int
 	ended   bool
-}
-
-type slot struct {
-	frame []byte
-	meta  hook.Meta
 }
 
 func newRing() *ring {
@@ -81,7 +58,7 @@ func newRing() *ring {
 	return r
 }
 
-func (r *ring) put(frames [][]byte, metas []hook.Meta) (int, error) {
+func (r *ring) put(frames [][]byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended {
@@ -92,17 +69,14 @@ func (r *ring) put(frames [][]byte, metas []hook.Meta) (int, error) {
 			return i, nil
 		}
 		s := &r.slots[(r.head+r.n)%pairRing]
-		s.frame, s.meta = append(s.frame[:0], f...), hook.Meta{}
-		if metas != nil {
-			s.meta = metas[i]
-		}
+		*s = append((*s)[:0], f...)
 		r.n++
 		r.arrived.Signal()
 	}
 	return len(frames), nil
 }
 
-func (r *ring) take(frames [][]byte, metas []hook.Meta) (int, error) {
+func (r *ring) take(frames [][]byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for r.n == 0 {
@@ -113,11 +87,7 @@ func (r *ring) take(frames [][]byte, metas []hook.Meta) (int, error) {
 	}
 	n := min(r.n, len(frames))
 	for i := range n {
-		s := &r.slots[r.head]
-		frames[i] = frames[i][:copy(frames[i], s.frame)]
-		if metas != nil {
-			metas[i] = s.meta
-		}
+		frames[i] = frames[i][:copy(frames[i], r.slots[r.head])]
 		r.head = (r.head + 1) % pairRing
 	}
 	r.n -= n

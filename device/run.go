@@ -27,7 +27,7 @@ const xmitLimit = 8
 const maxHooks = 16
 
 // Run moves packets until all ports have ended or ctx is done, which closes them.
-// Queue q of a device runs on virtual CPU q, counted round.
+// Queue q of the device with index i runs on virtual CPU i+q, counted round.
 func (n *Network) Run(ctx context.Context) error {
 	if err := n.Start(); err != nil {
 		return err
@@ -91,7 +91,7 @@ func (n *Network) end() error {
 // start has a device receive. The caller holds n.mu.
 func (n *Network) start(d *Device) {
 	for q := range d.port.Queues() {
-		w := newWorker(n, q%n.mach.CPUs())
+		w := newWorker(n, (int(d.index)+q)%n.mach.CPUs()) // devices of one queue do not share one
 		n.active.Add(1)
 		d.queues.Go(func() {
 			defer n.active.Done()
@@ -128,6 +128,8 @@ type worker struct {
 	prog *skep.Program // and by which program
 
 	backlog []parcel // to be received by devices of this network
+	emptied []parcel // its memory, for the next
+	hops    int      // of the packet that is under way
 	spare   [][]byte // buffers
 	later   [][]byte // buffers that are spare when the packet under way is done
 	err     error
@@ -138,13 +140,26 @@ type parcel struct {
 	d     *Device
 	frame []byte
 	meta  hook.Meta
-	stack bool // past XDP: it comes from another CPU's
+	from  origin
+	hops  int // how often it was received before
 }
+
+// origin says where a parcel comes from, and so what it passes.
+type origin uint8
+
+const (
+	redirected origin = iota // past native XDP, through generic
+	cabled                   // from the other end of a pair: through XDP
+	past                     // past XDP: it comes from another CPU's
+)
+
+// maxHops is how often a packet is received on its way through devices, until it
+// is taken to go in a circle.
+const maxHops = 64
 
 // bulk is frames that wait to be sent together.
 type bulk struct {
 	frames [][]byte
-	metas  []hook.Meta
 	bytes  int
 }
 
@@ -173,22 +188,22 @@ func (w *worker) leave() error {
 
 // receive is the receive loop of a queue.
 func (w *worker) receive(d *Device, queue int) error {
-	bufs, frames, metas := make([][]byte, batchSize), make([][]byte, batchSize), make([]hook.Meta, batchSize)
+	bufs, frames := make([][]byte, batchSize), make([][]byte, batchSize)
 	for i := range bufs {
 		bufs[i] = make([]byte, frameSize)
 	}
 	for {
 		d.up.pass()
 		copy(frames, bufs)
-		got, err := receiveFrom(d.port, queue, frames, metas)
+		got, err := d.port.Receive(queue, frames)
 		if got > 0 {
 			if err := w.enter(); err != nil {
 				return err
 			}
 			bytes := 0
-			for i, f := range frames[:got] {
+			for _, f := range frames[:got] {
 				bytes += len(f)
-				w.frame(d, queue, f, metas[i])
+				w.frame(d, queue, f, hook.Meta{})
 				w.drain()
 			}
 			d.stats.rxPackets.Add(uint64(got))
@@ -283,7 +298,7 @@ func (w *worker) deliver(d *Device, del hook.Delivery, meta hook.Meta) {
 		}
 		d.stats.rxDropped.Add(1)
 	case hook.ToCPU:
-		if !w.net.cpus[del.CPU].put(parcel{d, append([]byte(nil), del.Packet...), hook.Meta{}, true}) {
+		if !w.net.cpus[del.CPU].put(parcel{d, append([]byte(nil), del.Packet...), hook.Meta{}, past, 0}) {
 			d.stats.rxDropped.Add(1)
 		}
 	case hook.ToSocket:
@@ -384,7 +399,7 @@ func (w *worker) redirect(del hook.Delivery, meta hook.Meta, depth int) bool {
 	case to == nil || depth >= xmitLimit:
 		return false
 	case del.To == hook.ToIngress:
-		w.backlog = append(w.backlog, parcel{d: to, frame: w.copied(del.Packet), meta: meta})
+		w.enqueue(to, del.Packet, meta, redirected)
 		return true
 	}
 	f := w.copied(del.Packet)
@@ -435,17 +450,31 @@ func (w *worker) put(d *Device, f []byte, meta hook.Meta) {
 		d.stats.txDropped.Add(1)
 		return
 	}
+	if d.peer != nil { // what is sent is received at once, on the same CPU
+		d.stats.txPackets.Add(1)
+		d.stats.txBytes.Add(uint64(len(f)))
+		w.enqueue(d.peer, f, forwarded(d, meta), cabled)
+		return
+	}
 	b := w.bulk[d]
 	if b == nil {
 		b = &bulk{}
 		w.bulk[d] = b
 	}
 	b.frames = append(b.frames, w.copied(f))
-	b.metas = append(b.metas, forwarded(d, meta))
 	b.bytes += len(f)
 	if len(b.frames) == bulkSize {
 		w.transmit(d, b)
 	}
+}
+
+// enqueue has a device receive a frame once the one under way is done.
+func (w *worker) enqueue(d *Device, f []byte, meta hook.Meta, from origin) {
+	if w.hops >= maxHops {
+		d.stats.rxDropped.Add(1)
+		return
+	}
+	w.backlog = append(w.backlog, parcel{d, w.copied(f), meta, from, w.hops + 1})
 }
 
 // forwarded is what a packet keeps on its way through a cable (__dev_forward_skb,
@@ -459,7 +488,7 @@ func forwarded(d *Device, m hook.Meta) hook.Meta {
 }
 
 func (w *worker) transmit(d *Device, b *bulk) {
-	sent, err := transmitTo(d.port, b.frames, b.metas)
+	sent, err := d.port.Transmit(b.frames)
 	if err != nil && !errors.Is(err, io.ErrClosedPipe) {
 		w.failed(fmt.Errorf("device %s: %w", d.Name(), err))
 	}
@@ -472,7 +501,7 @@ func (w *worker) transmit(d *Device, b *bulk) {
 	d.stats.txPackets.Add(uint64(sent))
 	d.stats.txBytes.Add(uint64(b.bytes))
 	d.stats.txDropped.Add(uint64(len(b.frames) - sent))
-	b.frames, b.metas, b.bytes = b.frames[:0], b.metas[:0], 0
+	b.frames, b.bytes = b.frames[:0], 0
 }
 
 // flush sends all that waits, at the end of a batch.
@@ -484,35 +513,41 @@ func (w *worker) flush() {
 	}
 }
 
-// drain receives what redirects have sent into devices, and what programs have cloned.
+// drain receives what redirects and pairs have sent into devices, and what programs
+// have cloned.
 func (w *worker) drain() {
 	w.spare = append(w.spare, w.later...)
 	w.later = w.later[:0]
 	for round := 0; len(w.backlog) > 0 || w.net.sent.Load() > 0; round++ {
+		w.hops = round
 		for _, c := range w.net.takeClones() {
 			if c.ingress {
-				w.backlog = append(w.backlog, parcel{d: c.d, frame: c.frame})
+				w.enqueue(c.d, c.frame, hook.Meta{}, redirected)
+				continue
+			}
+			if round >= maxHops {
+				c.d.stats.txDropped.Add(1)
 				continue
 			}
 			w.xmit(c.d, c.frame, hook.Meta{}, 1)
 		}
 		waiting := w.backlog
-		w.backlog = nil
+		w.backlog = w.emptied[:0]
 		for _, p := range waiting {
-			if round >= batchSize { // in a circle
-				p.d.stats.rxDropped.Add(1)
-				continue
-			}
+			w.hops = p.hops
 			p.d.stats.rxPackets.Add(1)
 			p.d.stats.rxBytes.Add(uint64(len(p.frame)))
-			if x := p.d.xdp.Load(); x != nil && x.mode == Generic && !p.stack {
+			x := p.d.xdp.Load()
+			if x != nil && (p.from == cabled || p.from == redirected && x.mode == Generic) {
 				w.frame(p.d, 0, p.frame, p.meta)
 			} else {
 				w.stack(p.d, p.frame, p.meta)
 			}
 			w.done(p.frame)
 		}
+		w.emptied = waiting
 	}
+	w.hops = 0
 }
 
 // clone is a copy of a packet that a program has sent (bpf_clone_redirect) while

@@ -67,7 +67,8 @@ func skep(args ...string) (out, errs string, code int) {
 // must runs a command line that has to succeed.
 func must(t *testing.T, line string, args ...any) string {
 	t.Helper()
-	out, errs, code := skep(strings.Fields(fmt.Sprintf(line, args...))...)
+	words := split(fmt.Sprintf(line, args...))
+	out, errs, code := skep(words...)
 	if code != 0 {
 		t.Fatalf("skep %s: exit code %d, %s", fmt.Sprintf(line, args...), code, errs)
 	}

@@ -176,15 +176,7 @@ func TestTCActs(t *testing.T) {
 	must(t, "ip link set aborted xdpgeneric obj testdata/iproute/progs.o sec xdp/aborted")
 	id := devices(t)["aborted"].XDP.ID
 	received(t, "aborted")
-	var lines []serve.TraceLine
-	err = serve.Ask(context.Background(), os.Getenv(serve.MachineEnv), serve.TraceVerb, serve.TraceRequest{Now: true}, nil, func(raw json.RawMessage) error {
-		r, err := rtnl.Decode[serve.TraceReply](raw)
-		lines = append(lines, r.Lines...)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lines := traced(t)
 	if len(lines) != 2*74 {
 		t.Fatalf("%d lines", len(lines))
 	}
@@ -194,4 +186,18 @@ func TestTCActs(t *testing.T) {
 	if want := fmt.Sprintf("xdp_exception: prog_id=%d action=ABORTED ifindex=%d", id, devices(t)["aborted"].Index); !strings.HasSuffix(lines[147].Format(1), want) {
 		t.Errorf("%q", lines[147].Format(1))
 	}
+}
+
+// traced reads the machine's trace pipe.
+func traced(t *testing.T) (lines []serve.TraceLine) {
+	t.Helper()
+	err := serve.Ask(context.Background(), os.Getenv(serve.MachineEnv), serve.TraceVerb, serve.TraceRequest{Now: true}, nil, func(raw json.RawMessage) error {
+		r, err := rtnl.Decode[serve.TraceReply](raw)
+		lines = append(lines, r.Lines...)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lines
 }

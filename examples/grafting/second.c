@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One of two programs that take each other's place in the array.
+#include "grafting.h"
+
+SEC("tc")
+int second(struct __sk_buff *skb)
+{
+	served(SECOND);
+	return TC_ACT_OK;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
