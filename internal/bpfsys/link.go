@@ -607,14 +607,3 @@ func (c *call) linkInfo(a *objInfo, l *Link) errno.Errno {
 	}
 	return putInfo(c, a, &info, n)
 }
-
-// iterTarget is what an iterator walks: a map's elements, or what its kind says.
-type iterTarget struct {
-	m Map
-}
-
-func (t *iterTarget) close() {
-	if t.m.Map != nil {
-		t.m.Close()
-	}
-}

@@ -71,63 +71,6 @@ func (c *call) streamRead() (int32, errno.Errno) {
 	return 0, 0
 }
 
-// Iter is an open walk of an iterator program.
-type Iter struct{ l *Link }
-
-// Acquire takes another reference to the link walked by.
-func (i *Iter) Acquire() { i.l.Acquire() }
-
-// Close ends the walk.
-func (i *Iter) Close() { i.l.Close() }
-
-// linkIter follows bpf_iter_link_attach.
-func (c *call) linkIter(a *linkCreate, p *run.Program) (int32, errno.Errno) {
-	if a.TargetFd != 0 || a.Flags != 0 {
-		return 0, errno.EINVAL
-	}
-	l := &Link{typ: LinkIter, attach: p.Info.Attach, name: p.Rewritten.Source.AttachTo, iter: &iterTarget{}}
-	if l.name == "bpf_map_elem" {
-		addr, n := u64at(a.Extra[:], 0), u32at(a.Extra[:], 8)
-		if n < 4 {
-			return 0, errno.EBADF
-		}
-		b, e := c.read(addr, 4)
-		if e != 0 {
-			return 0, e
-		}
-		m, f, e := open[Map](c, int32(u32at(b, 0)))
-		if e != 0 {
-			return 0, e
-		}
-		m.Acquire()
-		f.Put()
-		l.iter.m = m
-	}
-	if e := c.s.newLink(l, p); e != 0 {
-		l.iter.close()
-		return 0, e
-	}
-	return c.install(l)
-}
-
-// iterCreate follows bpf_iter_create.
-func (c *call) iterCreate() (int32, errno.Errno) {
-	a := as[iterCreate](&c.attr)
-	if a.Flags != 0 {
-		return 0, errno.EINVAL
-	}
-	l, f, e := open[*Link](c, a.LinkFd)
-	if e != 0 {
-		return 0, e
-	}
-	defer f.Put()
-	if l.typ != LinkIter {
-		return 0, errno.EINVAL
-	}
-	c.s.unserved("", "reading iterator %q", l.name)
-	return 0, errno.EOPNOTSUPP
-}
-
 // offload says why no device takes programs or maps.
 func (c *call) offload(ifindex uint32) errno.Errno {
 	if c.s.device(ifindex) {

@@ -55,6 +55,9 @@ type Env struct {
 	// Choice is the socket being chosen, where the program is to choose one.
 	Choice *socket.Choice
 
+	// Seq takes what bpf_seq_write and bpf_seq_printf write; nil: nobody reads.
+	Seq func([]byte)
+
 	// Redirect is what bpf_redirect and its kin decided, for the hook to carry out.
 	Redirect Redirect
 }

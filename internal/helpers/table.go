@@ -12,7 +12,7 @@ const lastHelper = catalog.FnCGrpStorageDelete
 // Table holds every helper by id; nil where the kernel has one that skep has
 // not, see [Unimplemented].
 var Table = bind(
-	mapFuncs, timeFuncs, cpuFuncs, controlFuncs, printFuncs, stringFuncs, probeFuncs, taskFuncs,
+	mapFuncs, timeFuncs, cpuFuncs, controlFuncs, printFuncs, seqFuncs, stringFuncs, probeFuncs, taskFuncs,
 	ringbufFuncs, perfFuncs, dynptrFuncs, csumFuncs,
 	xdpFuncs, skbFuncs, redirectFuncs, tunnelFuncs, routeFuncs, sockFuncs, syncookieFuncs, chooseFuncs,
 )

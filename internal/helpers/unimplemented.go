@@ -20,7 +20,7 @@ const (
 	whySysctl  = "serves sysctl programs, which do not run here"
 	whySignal  = "would send a signal to the process that hosts the machine"
 	whyPidNS   = "needs pid namespaces"
-	whySeq     = "serves iterator programs, which do not run here"
+	whySeq     = "shows kernel structures by their types"
 	whyCast    = "casts to a kernel socket structure, and there is no kernel that has one"
 	whyFS      = "needs the kernel's file system structures"
 	whyBTFText = "prints an object by the kernel's BTF"
@@ -102,8 +102,6 @@ var Unimplemented = map[catalog.HelperID]string{
 	catalog.FnSendSignal:                 whySignal,
 	catalog.FnSendSignalThread:           whySignal,
 	catalog.FnGetNsCurrentPidTgid:        whyPidNS,
-	catalog.FnSeqPrintf:                  whySeq,
-	catalog.FnSeqWrite:                   whySeq,
 	catalog.FnSeqPrintfBTF:               whySeq,
 	catalog.FnSkcToTcp6Sock:              whyCast,
 	catalog.FnSkcToTcpSock:               whyCast,

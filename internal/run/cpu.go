@@ -166,6 +166,9 @@ func (c *CPU) Context() (uint64, error) {
 // Choose has the next runs choose a socket; nil: they do not.
 func (c *CPU) Choose(ch *socket.Choice) { c.env.Choice = ch }
 
+// WriteTo has f take what programs write to the file that an iterator is read by, until it is told nil.
+func (c *CPU) WriteTo(f func([]byte)) { c.env.Seq = f }
+
 // Redirect is what the last run decided with bpf_redirect and its kin.
 func (c *CPU) Redirect() *helpers.Redirect { return &c.env.Redirect }
 

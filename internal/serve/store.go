@@ -105,6 +105,15 @@ func (st *store) open(h *handed) (int, errno.Errno) {
 			return -1, number(err)
 		}
 		defer unix.Close(m)
+		if it, ok := h.file.Object().(*bpfsys.Iter); ok {
+			for text := it.Text(); len(text) != 0; {
+				n, err := unix.Write(m, text)
+				if err != nil {
+					return -1, number(err)
+				}
+				text = text[n:]
+			}
+		}
 		src = m
 	}
 	fd, err := unix.Open(procFD(src), unix.O_RDWR|unix.O_CLOEXEC, 0)
