@@ -31,6 +31,8 @@ type Caller struct {
 	Names  Names // nil: the system's own
 	Caps   Caps
 	UID    uint32
+	// Places are what perf events and probes are made of; nil: there are none.
+	Places Places
 	// CPU tells which CPU the caller is on, where programs are run for it; nil: nobody knows.
 	CPU func() int
 }

@@ -11,7 +11,7 @@ import (
 // linkNames are the link_type lines of fdinfo.
 var linkNames = map[LinkType]string{
 	LinkRawTracepoint: "raw_tracepoint", LinkTracing: "tracing", LinkCGroup: "cgroup", LinkIter: "iter",
-	LinkNetNS: "netns", LinkXDP: "xdp", LinkPerfEvent: "perf", LinkTCX: "tcx", LinkNetkit: "netkit",
+	LinkNetNS: "netns", LinkXDP: "xdp", LinkPerfEvent: "perf", LinkTCX: "tcx", LinkUprobeMulti: "uprobe_multi", LinkNetfilter: "netfilter", LinkNetkit: "netkit",
 }
 
 // FDInfo is what /proc/…/fdinfo/N shows of the file.

@@ -24,7 +24,9 @@ const (
 	LinkNetNS         LinkType = 5
 	LinkXDP           LinkType = 6
 	LinkPerfEvent     LinkType = 7
+	LinkNetfilter     LinkType = 10
 	LinkTCX           LinkType = 11
+	LinkUprobeMulti   LinkType = 12
 	LinkNetkit        LinkType = 13
 )
 
@@ -39,6 +41,9 @@ type Link struct {
 	cookie uint64
 	iter   *iterTarget
 	perf   *PerfEvent
+
+	uprobes *uprobes
+	flags   uint32 // of netfilter
 
 	mu   sync.Mutex
 	prog *run.Program // nil once detached
@@ -85,10 +90,13 @@ func (l *Link) Close() {
 	}
 }
 
-// placed reports whether links of a type are at a place of the hooks: their
-// program can be replaced, and they can be detached.
-func (t LinkType) placed() bool {
-	return t == LinkXDP || t == LinkTCX || t == LinkNetkit || t == LinkCGroup
+// linkOps are what links of a type can do (struct bpf_link_ops); others neither.
+var linkOps = map[LinkType]struct {
+	update errno.Errno // why its program cannot be replaced
+	detach bool
+}{
+	LinkXDP: {0, true}, LinkTCX: {0, true}, LinkNetkit: {0, true}, LinkCGroup: {0, true},
+	LinkIter: {0, false}, LinkNetfilter: {errno.EOPNOTSUPP, true},
 }
 
 // place is where the link is, as long as it is somewhere.
@@ -155,10 +163,16 @@ func (c *call) linkCreate() (int32, errno.Errno) {
 		if attach == catalog.AttachPerfEvent {
 			return c.linkPerf(a, p)
 		}
+		if p.Info.Type == catalog.ProgKprobe && (attach == catalog.AttachTraceUprobeMulti || attach == catalog.AttachTraceUprobeSession) {
+			return c.linkUprobes(a, p, attach)
+		}
 		fallthrough
 	case catalog.ProgRawTracepoint:
 		c.s.unserved("skep run, on the program's context", "attaching a %s program to a perf event or probe", p.Info.Type)
 		return 0, errno.EINVAL
+	}
+	if p.Info.Type == catalog.ProgNetfilter {
+		return c.linkNetfilter(a, p)
 	}
 	if p.Info.Type.InCGroup() {
 		return c.linkCGroup(a, p, attach)
@@ -183,6 +197,10 @@ func (c *call) attachable(p *run.Program, attach catalog.AttachType) errno.Errno
 		}
 	case catalog.ProgTracing, catalog.ProgLSM:
 		if attach != own {
+			return errno.EINVAL
+		}
+	case catalog.ProgNetfilter:
+		if attach != catalog.AttachNetfilter {
 			return errno.EINVAL
 		}
 	case catalog.ProgCGroupSock, catalog.ProgCGroupSockAddr, catalog.ProgCGroupSockopt:
@@ -481,8 +499,10 @@ func (c *call) linkUpdate() (int32, errno.Errno) {
 	} else if a.OldProgFd != 0 {
 		return 0, errno.EINVAL
 	}
-	if !l.typ.placed() {
+	if ops, ok := linkOps[l.typ]; !ok {
 		return 0, errno.EINVAL
+	} else if ops.update != 0 {
+		return 0, ops.update
 	}
 	h := &c.s.hooks
 	h.mu.Lock()
@@ -507,7 +527,8 @@ func (l *Link) exchange(h *hooks, p, old *run.Program) errno.Errno {
 		return errno.ENOLINK
 	case old != nil && l.prog != old:
 		return errno.EPERM
-	case p.Info.Type != l.prog.Info.Type || l.typ == LinkXDP && p.Info.Attach != l.prog.Info.Attach:
+	case l.typ == LinkIter && (p.Info.Attach != l.prog.Info.Attach || p.About.AttachBTFType != l.prog.About.AttachBTFType),
+		p.Info.Type != l.prog.Info.Type || l.typ == LinkXDP && p.Info.Attach != l.prog.Info.Attach:
 		return errno.EINVAL
 	case p == l.prog && l.typ != LinkCGroup:
 		return 0
@@ -528,7 +549,7 @@ func (c *call) linkDetach() (int32, errno.Errno) {
 		return 0, e
 	}
 	defer f.Put()
-	if !l.typ.placed() {
+	if !linkOps[l.typ].detach {
 		return 0, errno.EOPNOTSUPP
 	}
 	c.s.hooks.remove(l.place(), func(e *entry) bool { return e.link == l })
@@ -576,6 +597,14 @@ func (c *call) linkInfo(a *objInfo, l *Link) errno.Errno {
 	case LinkTracing:
 		put(info.U[0:], uint32(l.attach))
 		binary.NativeEndian.PutUint64(info.U[16:], l.cookie)
+	case LinkNetfilter:
+		l.mu.Lock()
+		netfilterInfo(&info, l.at.target, l.flags)
+		l.mu.Unlock()
+	case LinkUprobeMulti:
+		if late = c.uprobesInfo(in, &info, l.uprobes); late != 0 {
+			return late
+		}
 	case LinkPerfEvent:
 		if late = c.perfInfo(in, &info, l); late != 0 {
 			return late

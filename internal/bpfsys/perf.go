@@ -77,14 +77,14 @@ const (
 	perfRefCtrShift  = 32
 )
 
-// PerfPlaces are what perf_event_open(2) finds outside of BPF.
-type PerfPlaces interface {
+// Places are what perf_event_open(2) and probes find outside of BPF.
+type Places interface {
 	// Tracepoint returns the name of the tracepoint with a number.
 	Tracepoint(id uint64) (name string, ok bool)
 	// UprobeType is the type of events at instructions of files, 0: there are none.
 	UprobeType() uint32
-	// CheckFile says what is wrong with a file that a probe is to be put into.
-	CheckFile(path string) errno.Errno
+	// Regular returns the whole path and the size of a file of the caller's; EINVAL for what is no regular file.
+	Regular(path string) (real string, size int64, e errno.Errno)
 	// Alive reports whether a process is there.
 	Alive(pid int32) bool
 	// Memory returns an empty memory file for a buffer.
@@ -93,7 +93,8 @@ type PerfPlaces interface {
 
 // PerfOpen follows perf_event_open for events that BPF has to do with; mine is
 // false for all others, which are the kernel's.
-func (s *System) PerfOpen(who *Caller, places PerfPlaces, uattr uint64, pid, cpu int32, flags uint64) (e *PerfEvent, mine bool, err errno.Errno) {
+func (s *System) PerfOpen(who *Caller, uattr uint64, pid, cpu int32, flags uint64) (e *PerfEvent, mine bool, err errno.Errno) {
+	places := who.Places
 	e = &PerfEvent{s: s, cpu: cpu}
 	c := call{s: s, who: who}
 	a := &e.attr
@@ -151,7 +152,7 @@ func (s *System) PerfOpen(who *Caller, places PerfPlaces, uattr uint64, pid, cpu
 		if name == "" {
 			return nil, true, errno.EINVAL
 		}
-		if bad := places.CheckFile(name); bad != 0 {
+		if _, _, bad := places.Regular(name); bad != 0 {
 			return nil, true, bad
 		}
 		e.name = name

@@ -186,6 +186,9 @@ func (c *client) openat(n *notif) answer {
 		return c.giveText(f.FDInfo())
 	}
 	if text, ok := c.s.tracepointID(p); ok {
+		if text == "" {
+			return failed(unix.ENOENT)
+		}
 		return c.giveText(text)
 	}
 	return c.pathCall(&pathCall{nr: unix.SYS_OPENAT, dir: 0, opens: true}, n)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,7 +21,7 @@ import (
 func (c *client) perfEventOpen(n *notif) answer {
 	c.s.store.settle()
 	who := c.caller()
-	e, mine, err := c.s.sys.PerfOpen(&who, perfPlaces{c}, n.Args[0], int32(n.Args[1]), int32(n.Args[2]), n.Args[4])
+	e, mine, err := c.s.sys.PerfOpen(&who, n.Args[0], int32(n.Args[1]), int32(n.Args[2]), n.Args[4])
 	switch {
 	case !mine:
 		return pass
@@ -103,7 +104,7 @@ type tracepoints struct {
 // Where the kernel shows its tracepoints.
 var tracefs = []string{"/sys/kernel/tracing", "/sys/kernel/debug/tracing"}
 
-// tracepointID is what events/GROUP/NAME/id says, for paths like that.
+// tracepointID is what events/GROUP/NAME/id says, for paths like that; "" for one that there is none of.
 func (s *server) tracepointID(p string) (string, bool) {
 	for _, dir := range tracefs {
 		rest, ok := strings.CutPrefix(p, dir+"/events/")
@@ -111,8 +112,11 @@ func (s *server) tracepointID(p string) (string, bool) {
 			continue
 		}
 		name, ok := strings.CutSuffix(path.Clean(rest), "/id")
-		if !ok || strings.Count(name, "/") != 1 || !s.sys.HasTracepoint(name) {
+		if !ok || strings.Count(name, "/") != 1 {
 			return "", false
+		}
+		if !s.sys.HasTracepoint(name) {
+			return "", true
 		}
 		t := &s.traced
 		t.mu.Lock()
@@ -125,11 +129,9 @@ func (s *server) tracepointID(p string) (string, bool) {
 	return "", false
 }
 
-// perfPlaces are what perf events are made of outside of BPF (bpfsys.PerfPlaces).
-type perfPlaces struct{ c *client }
-
-func (p perfPlaces) Tracepoint(id uint64) (string, bool) {
-	t := &p.c.s.traced
+// Tracepoint is a name by its number (bpfsys.Places).
+func (c *client) Tracepoint(id uint64) (string, bool) {
+	t := &c.s.traced
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for name, n := range t.ids {
@@ -140,7 +142,8 @@ func (p perfPlaces) Tracepoint(id uint64) (string, bool) {
 	return "", false
 }
 
-func (perfPlaces) UprobeType() uint32 {
+// UprobeType is the type that the kernel gives probes (bpfsys.Places).
+func (*client) UprobeType() uint32 {
 	b, err := os.ReadFile("/sys/bus/event_source/devices/uprobe/type")
 	if err != nil {
 		return 0
@@ -149,27 +152,35 @@ func (perfPlaces) UprobeType() uint32 {
 	return uint32(n)
 }
 
-// CheckFile follows create_local_trace_uprobe, for the client's file.
-func (p perfPlaces) CheckFile(name string) errno.Errno {
-	if !strings.HasPrefix(name, "/") {
-		name = fmt.Sprintf("/proc/%d/cwd/%s", p.c.pid, name)
+// Regular finds a file of the client's (bpfsys.Places).
+func (c *client) Regular(name string) (string, int64, errno.Errno) {
+	switch rest, own := strings.CutPrefix(name, "/proc/self/"); {
+	case own:
+		name = fmt.Sprintf("/proc/%d/%s", c.tgid(), rest)
+	case !strings.HasPrefix(name, "/"):
+		name = fmt.Sprintf("/proc/%d/cwd/%s", c.pid, name)
 	}
 	st, err := os.Stat(name)
 	if err != nil {
-		return number(err)
+		return "", 0, number(err)
 	}
 	if !st.Mode().IsRegular() {
-		return errno.EINVAL
+		return "", 0, errno.EINVAL
 	}
-	return 0
+	if real, err := filepath.EvalSymlinks(name); err == nil {
+		name = real
+	}
+	return name, st.Size(), 0
 }
 
-func (perfPlaces) Alive(pid int32) bool {
+// Alive reports whether there is a process (bpfsys.Places).
+func (*client) Alive(pid int32) bool {
 	_, err := os.Stat(fmt.Sprintf("/proc/%d", pid))
 	return err == nil && pid >= 0
 }
 
-func (perfPlaces) Memory() (*os.File, errno.Errno) {
+// Memory makes a file for a perf buffer (bpfsys.Places).
+func (*client) Memory() (*os.File, errno.Errno) {
 	fd, err := unix.MemfdCreate("perf", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return nil, number(err)

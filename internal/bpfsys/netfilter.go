@@ -1,0 +1,53 @@
+package bpfsys
+
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/run"
+)
+
+// Of netfilter's hooks (uapi/linux/netfilter.h).
+const (
+	nfIPv4, nfIPv6 = 2, 10
+	nfHooks        = 5    // of each protocol
+	nfDefrag       = 1    // BPF_F_NETFILTER_IP_DEFRAG
+	nfDefragPrio   = -400 // NF_IP_PRI_CONNTRACK_DEFRAG
+)
+
+// linkNetfilter follows bpf_nf_link_attach: one program at a hook and priority.
+func (c *call) linkNetfilter(a *linkCreate, p *run.Program) (int32, errno.Errno) {
+	if a.Flags != 0 {
+		return 0, errno.EINVAL
+	}
+	pf, hook, prio, flags := u32at(a.Extra[:], 0), u32at(a.Extra[:], 4), int32(u32at(a.Extra[:], 8)), u32at(a.Extra[:], 12)
+	switch {
+	case pf != nfIPv4 && pf != nfIPv6:
+		return 0, errno.EAFNOSUPPORT
+	case hook >= nfHooks:
+		return 0, errno.EPROTO
+	case flags&^nfDefrag != 0:
+		return 0, errno.EOPNOTSUPP
+	case prio == math.MinInt32, prio == math.MaxInt32, flags != 0 && prio <= nfDefragPrio:
+		return 0, errno.ERANGE
+	}
+	l := &Link{typ: LinkNetfilter, attach: catalog.AttachNetfilter, flags: flags,
+		at: place{LinkNetfilter, uint64(pf)<<40 | uint64(hook)<<32 | uint64(uint32(prio)), catalog.AttachNetfilter}}
+	return c.linkAt(l, p, 0, func(ch *chain) (int, errno.Errno) {
+		if len(ch.entries) != 0 {
+			return 0, errno.EBUSY
+		}
+		return 0, 0
+	})
+}
+
+// netfilterInfo is the part of struct bpf_link_info of a link to netfilter.
+func netfilterInfo(out *linkInfo, target uint64, flags uint32) {
+	put := binary.NativeEndian.PutUint32
+	put(out.U[0:], uint32(target>>40))
+	put(out.U[4:], uint32(target>>32)&0xff)
+	put(out.U[8:], uint32(target))
+	put(out.U[12:], flags)
+}
