@@ -51,11 +51,14 @@ func (c *call) progAttach() (int32, errno.Errno) {
 	if p.Info.Type != t {
 		return 0, errno.EINVAL
 	}
-	if e := c.attachable(p, attach); e != 0 {
-		return 0, e
+	if c.attachable(p, attach) != 0 {
+		return 0, errno.EINVAL
 	}
 	if t.InCGroup() {
 		return 0, c.cgroupProgAttach(a, p, attach)
+	}
+	if inNetNS(t) {
+		return 0, c.netnsAttach(a, p, attach)
 	}
 	if !mprog {
 		c.s.unserved("skep run", "attaching a %s program", p.Info.Type)
@@ -108,11 +111,26 @@ func (c *call) progDetach() (int32, errno.Errno) {
 	if t == catalog.ProgUnspec || t == catalog.ProgLircMode2 {
 		return 0, errno.EINVAL
 	}
-	if t.InCGroup() {
+	switch {
+	case t.InCGroup():
+		if a.AttachFlags != 0 || a.RelativeFd != 0 {
+			return 0, errno.EINVAL
+		}
 		return 0, c.cgroupProgDetach(a, t, attach)
+	case t != catalog.ProgSchedCls && (a.AttachFlags != 0 || a.RelativeFd != 0 || a.ExpectedRevision != 0):
+		return 0, errno.EINVAL
+	case inNetNS(t):
+		return 0, c.netnsDetach(a, t, attach)
 	}
-	if t != catalog.ProgSchedCls {
-		return 0, errno.EBADF
+	if t != catalog.ProgSchedCls { // from sockmaps
+		f, e := c.who.Files.File(a.TargetFd)
+		if f != nil {
+			f.Put()
+		}
+		if e == 0 {
+			e = errno.EINVAL
+		}
+		return 0, e
 	}
 	if a.AttachFlags&^attachMprog != 0 {
 		return 0, errno.EINVAL
@@ -173,6 +191,9 @@ func (c *call) progQuery() (int32, errno.Errno) {
 		if t.InCGroup() {
 			return 0, c.queryCGroup(a, attach)
 		}
+		if inNetNS(t) {
+			return 0, c.queryNetNS(a, attach)
+		}
 		return 0, c.queryNothing(a, t)
 	}
 	at, e := c.attachPlace(a.TargetFd, attach)
@@ -232,40 +253,21 @@ func (c *call) progQuery() (int32, errno.Errno) {
 	return 0, 0
 }
 
-// nsfsMagic is the number of the file system of namespaces (uapi/linux/magic.h).
-const nsfsMagic = 0x6e736673
-
-// queryNothing answers for places that nothing of ours is ever attached to:
-// network namespaces, sockmaps.
+// queryNothing answers for sockmaps, which nothing is ever attached to.
 func (c *call) queryNothing(a *progQuery, t catalog.ProgType) errno.Errno {
-	var want int64
-	wrong := errno.EINVAL
-	switch {
-	case t == catalog.ProgFlowDissector || t == catalog.ProgSkLookup:
-		want = nsfsMagic
-	case t == catalog.ProgSkMsg || t == catalog.ProgSkSKB: // of sockmaps, which there are none of
-		want = -1
-	default:
+	if t != catalog.ProgSkMsg && t != catalog.ProgSkSKB {
 		return errno.EINVAL
 	}
 	f, e := c.who.Files.File(a.TargetFd)
 	if e != 0 {
 		return errno.EBADF
 	}
-	if f != nil {
-		defer f.Put()
-		if _, isMap := f.object.(Map); isMap && want < 0 {
-			return errno.EOPNOTSUPP
-		}
-		return wrong
+	if f == nil {
+		return errno.EINVAL
 	}
-	if c.who.Files.Magic(a.TargetFd) != want {
-		return wrong
+	defer f.Put()
+	if _, isMap := f.object.(Map); isMap {
+		return errno.EOPNOTSUPP
 	}
-	for _, off := range []uintptr{unsafe.Offsetof(a.AttachFlags), unsafe.Offsetof(a.Count)} {
-		if e := c.put(off, u32bytes(0)); e != 0 {
-			return e
-		}
-	}
-	return 0
+	return errno.EINVAL
 }

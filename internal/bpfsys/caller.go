@@ -59,8 +59,6 @@ type Files interface {
 	// File returns what a descriptor refers to, with a reference for the caller
 	// to Put; nil without error for an open file that is none of ours; EBADF for none at all.
 	File(fd int32) (*File, errno.Errno)
-	// Magic tells the file system of an open file that is none of ours, 0 if it cannot.
-	Magic(fd int32) int64
 	// Cgroup returns the numbers of a control group that a descriptor is a directory
 	// of, and of all above it, the root last; nil for other files.
 	Cgroup(fd int32) []uint64

@@ -38,6 +38,7 @@ type side struct {
 const (
 	atKey, atValue, atOut, atName = 0, 0x400, 0x800, 0xc00
 	atInsns, atLicense, atLog     = 0x1000, 0x1800, 0x2000
+	atRoot                        = 0x1c00
 	atBTF, atInfo, atData         = 0x4000, 0x5000, 0x6000
 	memSize                       = 0x8000
 )
@@ -54,7 +55,7 @@ func newSide(t *testing.T, name string, s *System) *side {
 	d := &side{name: name, sys: s, mem: mem[:memSize], made: map[string]int32{}}
 	if s != nil {
 		d.fds = newTable()
-		d.who = &Caller{Memory: selfMemory{}, Files: d.fds, Caps: AllCaps}
+		d.who = &Caller{Memory: selfMemory{}, Files: d.fds, Caps: AllCaps, Places: places{}}
 		t.Cleanup(d.fds.closeAll)
 	}
 	return d
@@ -133,6 +134,7 @@ func smallBTF() []byte {
 // prepare makes the objects that attributes name and fills memory.
 func (d *side) prepare(t *testing.T) {
 	copy(d.mem[atName:], "task_newtask\x00")
+	copy(d.mem[atRoot:], "/\x00")
 	copy(d.mem[atLicense:], "GPL\x00")
 	copy(d.mem[atInsns:], isa.Encode([]isa.Instruction{isa.Mov64Imm(0, 0), isa.ExitInsn()}, binary.NativeEndian))
 	types := smallBTF()
@@ -154,6 +156,19 @@ func (d *side) prepare(t *testing.T) {
 	d.must(t, "xdp", ProgLoad, raw(d.load(catalog.ProgXDP)))
 	d.must(t, "tc", ProgLoad, raw(d.load(catalog.ProgSchedCls)))
 	d.must(t, "syscall", ProgLoad, raw(func() progLoad { a := d.load(catalog.ProgSyscall); a.ProgFlags = catalog.LoadSleepable; return a }()))
+	for name, typ := range map[string]catalog.ProgType{"flow": catalog.ProgFlowDissector, "cgskb": catalog.ProgCGroupSKB} {
+		d.must(t, name, ProgLoad, raw(d.load(typ)))
+	}
+	d.must(t, "netfilter", ProgLoad, raw(func() progLoad {
+		a := d.load(catalog.ProgNetfilter)
+		a.ExpectedAttachType = uint32(catalog.AttachNetfilter)
+		return a
+	}()))
+	d.must(t, "uprobe", ProgLoad, raw(func() progLoad {
+		a := d.load(catalog.ProgKprobe)
+		a.ExpectedAttachType = uint32(catalog.AttachTraceUprobeMulti)
+		return a
+	}()))
 	d.must(t, "btf", BTFLoad, raw(btfLoad{Btf: d.addr(atBTF), BtfSize: uint32(len(types))}))
 	d.must(t, "link", RawTracepointOpen, raw(rawTracepointOpen{Name: d.addr(atName), ProgFd: d.made["rawtp"]}))
 	if d.sys != nil {
@@ -296,6 +311,19 @@ func basesAt(d *side, at func(off int) uint64) map[string]base {
 	batch := func(m string) mapBatch {
 		return mapBatch{MapFd: d.made[m], Keys: at(atKey), Values: at(atValue), OutBatch: at(atOut), Count: 2}
 	}
+	netfilter := func(pf, hook uint32, prio int32, flags uint32) b {
+		a := linkCreate{ProgFd: d.made["netfilter"], AttachType: uint32(catalog.AttachNetfilter)}
+		for i, v := range []uint32{pf, hook, uint32(prio), flags} {
+			binary.NativeEndian.PutUint32(a.Extra[4*i:], v)
+		}
+		return b{LinkCreate, a}
+	}
+	uprobes := func(path, offsets uint64) b {
+		a := linkCreate{ProgFd: d.made["uprobe"], AttachType: uint32(catalog.AttachTraceUprobeMulti), Cnt: 1}
+		binary.NativeEndian.PutUint64(a.Extra[:], path)
+		binary.NativeEndian.PutUint64(a.Extra[8:], offsets)
+		return b{LinkCreate, a}
+	}
 	noKey := elem("queue")
 	noKey.Key = 0
 	all := map[string]b{
@@ -333,6 +361,23 @@ func basesAt(d *side, at func(off int) uint64) map[string]base {
 		"link detach":   {LinkDetach, linkDetach{LinkFd: d.made["link"]}},
 		"xdp link":      {LinkCreate, linkCreate{ProgFd: d.made["xdp"], TargetFd: 0x7ffffff, AttachType: 37}},
 		"tcx link":      {LinkCreate, linkCreate{ProgFd: d.made["tc"], TargetFd: 0x7ffffff, AttachType: 46}},
+		"cgroup link":   {LinkCreate, linkCreate{ProgFd: d.made["cgskb"], TargetFd: d.made["other"]}},
+		"cgroup attach": {ProgAttach, progAttach{TargetFd: d.made["other"], AttachBpfFd: d.made["cgskb"]}},
+		"cgroup detach": {ProgDetach, progAttach{TargetFd: d.made["other"], AttachBpfFd: d.made["cgskb"]}},
+		"netns link":    {LinkCreate, linkCreate{ProgFd: d.made["flow"], TargetFd: d.made["other"], AttachType: 17}},
+		"netns detach":  {ProgDetach, progAttach{AttachBpfFd: d.made["flow"], AttachType: 17}},
+		"perf link":     {LinkCreate, linkCreate{ProgFd: d.made["uprobe"], TargetFd: d.made["other"], AttachType: 41}},
+		"netfilter":     netfilter(2, 3, -100, 0),
+		"nf protocol":   netfilter(7, 3, -100, 0),
+		"nf hook":       netfilter(10, 5, -100, 0),
+		"nf first":      netfilter(2, 0, -1<<31, 0),
+		"nf last":       netfilter(2, 0, 1<<31-1, 0),
+		"nf flags":      netfilter(2, 0, 5, 2),
+		"nf defrag":     netfilter(2, 0, -400, 1),
+		"uprobes":       uprobes(at(atName), at(atData)),
+		"uprobes dir":   uprobes(at(atRoot), at(atData)),
+		"uprobes none":  uprobes(0, at(atData)),
+		"uprobes where": uprobes(at(atRoot), 0),
 		"attach":        {ProgAttach, progAttach{TargetFd: 0x7ffffff, AttachBpfFd: d.made["tc"], AttachType: 46}},
 		"detach":        {ProgDetach, progAttach{TargetFd: 0x7ffffff, AttachBpfFd: d.made["tc"], AttachType: 46}},
 		"query":         {ProgQuery, progQuery{TargetFd: 0x7ffffff, AttachType: 46, Count: 4, ProgIds: at(atOut)}},
@@ -357,7 +402,7 @@ func basesAt(d *side, at func(off int) uint64) map[string]base {
 func hostile(d *side, fd bool, size uintptr) []uint64 {
 	if fd {
 		vs := []uint64{0xffffffff, 0x80000000, 0x7fffffff}
-		for _, name := range []string{"other", "hash", "array", "queue", "filter", "btf", "link", "ro", "wo", "frozen", "progs", "inners", "xdp", "tc", "rawtp", "syscall"} {
+		for _, name := range []string{"other", "hash", "array", "queue", "filter", "btf", "link", "ro", "wo", "frozen", "progs", "inners", "xdp", "tc", "rawtp", "syscall", "cgskb", "uprobe"} {
 			vs = append(vs, uint64(d.made[name]))
 		}
 		return vs

@@ -95,7 +95,7 @@ var linkOps = map[LinkType]struct {
 	update errno.Errno // why its program cannot be replaced
 	detach bool
 }{
-	LinkXDP: {0, true}, LinkTCX: {0, true}, LinkNetkit: {0, true}, LinkCGroup: {0, true},
+	LinkXDP: {0, true}, LinkTCX: {0, true}, LinkNetkit: {0, true}, LinkCGroup: {0, true}, LinkNetNS: {0, true},
 	LinkIter: {0, false}, LinkNetfilter: {errno.EOPNOTSUPP, true},
 }
 
@@ -171,6 +171,9 @@ func (c *call) linkCreate() (int32, errno.Errno) {
 		c.s.unserved("skep run, on the program's context", "attaching a %s program to a perf event or probe", p.Info.Type)
 		return 0, errno.EINVAL
 	}
+	if inNetNS(p.Info.Type) {
+		return c.linkNetNS(a, p, attach)
+	}
 	if p.Info.Type == catalog.ProgNetfilter {
 		return c.linkNetfilter(a, p)
 	}
@@ -199,11 +202,22 @@ func (c *call) attachable(p *run.Program, attach catalog.AttachType) errno.Errno
 		if attach != own {
 			return errno.EINVAL
 		}
+	case catalog.ProgKprobe:
+		switch own {
+		case catalog.AttachTraceKprobeMulti, catalog.AttachTraceKprobeSession, catalog.AttachTraceUprobeMulti, catalog.AttachTraceUprobeSession:
+			if attach != own {
+				return errno.EINVAL
+			}
+		}
 	case catalog.ProgNetfilter:
 		if attach != catalog.AttachNetfilter {
 			return errno.EINVAL
 		}
-	case catalog.ProgCGroupSock, catalog.ProgCGroupSockAddr, catalog.ProgCGroupSockopt:
+	case catalog.ProgFlowDissector:
+		if attach != catalog.AttachFlowDissector {
+			return errno.EINVAL
+		}
+	case catalog.ProgSkLookup, catalog.ProgCGroupSock, catalog.ProgCGroupSockAddr, catalog.ProgCGroupSockopt:
 		if attach != own {
 			return errno.EINVAL
 		}
@@ -597,6 +611,9 @@ func (c *call) linkInfo(a *objInfo, l *Link) errno.Errno {
 	case LinkTracing:
 		put(info.U[0:], uint32(l.attach))
 		binary.NativeEndian.PutUint64(info.U[16:], l.cookie)
+	case LinkNetNS:
+		put(info.U[0:], target)
+		put(info.U[4:], uint32(l.attach))
 	case LinkNetfilter:
 		l.mu.Lock()
 		netfilterInfo(&info, l.at.target, l.flags)

@@ -87,6 +87,8 @@ type Places interface {
 	Regular(path string) (real string, size int64, e errno.Errno)
 	// Alive reports whether a process is there.
 	Alive(pid int32) bool
+	// NetNS is the number of the network namespace that a descriptor is of, or, for -1, of the caller's own; 0: none.
+	NetNS(fd int32) uint64
 	// Memory returns an empty memory file for a buffer.
 	Memory() (*os.File, errno.Errno)
 }

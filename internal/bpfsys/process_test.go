@@ -3,6 +3,7 @@
 package bpfsys
 
 import (
+	"os"
 	"sync"
 	"testing"
 	"unsafe"
@@ -66,8 +67,6 @@ func (t *table) File(fd int32) (*File, errno.Errno) {
 	return f, 0
 }
 
-func (t *table) Magic(int32) int64 { return 0 }
-
 // Cgroup takes descriptor 100 for the root of all control groups, 101 for one below it, 102 for one below that.
 func (t *table) Cgroup(fd int32) (path []uint64) {
 	for n := fd; n >= cgroupFD && n < cgroupFD+cgroups; n-- {
@@ -127,3 +126,31 @@ func newSystem(t testing.TB, o Options) *System {
 	})
 	return s
 }
+
+// places are this process's, without perf events.
+type places struct{}
+
+func (places) Tracepoint(uint64) (string, bool) { return "", false }
+func (places) UprobeType() uint32               { return 0 }
+
+func (places) Regular(path string) (string, int64, errno.Errno) {
+	st, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return "", 0, errno.ENOENT
+	case !st.Mode().IsRegular():
+		return "", 0, errno.EINVAL
+	}
+	return path, st.Size(), 0
+}
+
+func (places) Alive(pid int32) bool { return unix.Kill(int(pid), 0) == nil }
+
+func (places) NetNS(fd int32) uint64 {
+	if fd < 0 {
+		return 1
+	}
+	return 0
+}
+
+func (places) Memory() (*os.File, errno.Errno) { return nil, errno.ENOMEM }

@@ -38,6 +38,9 @@ func (c *call) progTestRun() (int32, errno.Errno) {
 	case p.Info.Type == catalog.ProgRawTracepoint:
 		return 0, c.runRawTracepoint(a, p)
 	}
+	if p.Info.Type == catalog.ProgFlowDissector && a.DataSizeIn < ethHeader {
+		return 0, errno.EINVAL
+	}
 	return 0, errno.ENOTSUPP
 }
 

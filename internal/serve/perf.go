@@ -187,3 +187,17 @@ func (*client) Memory() (*os.File, errno.Errno) {
 	}
 	return os.NewFile(uintptr(fd), "perf"), 0
 }
+
+// NetNS is the number of a network namespace (bpfsys.Places).
+func (c *client) NetNS(fd int32) uint64 {
+	link := fmt.Sprintf("/proc/%d/ns/net", c.pid)
+	if fd >= 0 {
+		link = fmt.Sprintf("/proc/%d/fd/%d", c.pid, fd)
+	}
+	name, _ := os.Readlink(link)
+	if rest, ok := strings.CutPrefix(name, "net:["); ok {
+		n, _ := strconv.ParseUint(strings.TrimSuffix(rest, "]"), 10, 64)
+		return n
+	}
+	return 0
+}

@@ -328,15 +328,6 @@ func (c *client) File(fd int32) (*bpfsys.File, errno.Errno) {
 	return c.s.store.find(&st), 0
 }
 
-// Magic tells the file system of one of the client's files (bpfsys.Files).
-func (c *client) Magic(fd int32) int64 {
-	var st unix.Statfs_t
-	if unix.Statfs(fmt.Sprintf("/proc/%d/fd/%d", c.pid, fd), &st) != nil {
-		return 0
-	}
-	return int64(st.Type)
-}
-
 // Install gives the client a descriptor (bpfsys.Files).
 func (c *client) Install(f *bpfsys.File) (int32, errno.Errno) {
 	fd, e := c.s.store.make(f)
