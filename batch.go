@@ -65,7 +65,7 @@ func (b *Batch) Verdict(i int) uint32 { return b.b.Verdict(i) }
 func (b *Batch) Done() int { return b.done }
 
 // Redirect returns where the last run sent packet i, as [CPU.Redirect] does.
-func (b *Batch) Redirect(i int) Redirect { return b.mach.redirect(b.b.Redirect(i), b.Packet(i)) }
+func (b *Batch) Redirect(i int) Redirect { return b.mach.redirect(b.b.Redirect(i), b.Packet(i), nil) }
 
 // RunBatch runs a program on the first n packets of b, one after the other, with
 // the results that Run has on each. The way into the program is paid once: native

@@ -24,8 +24,9 @@ type (
 // one after the other: fill it with SetXDP or SetSKB, Run, look at it. Holding a CPU over many packets
 // saves taking one for each. It is used by one goroutine at a time.
 type CPU struct {
-	c    *run.CPU
-	mach *Machine
+	c      *run.CPU
+	mach   *Machine
+	target [1]RedirectTarget // what Redirect's Targets mostly are
 }
 
 // AcquireCPU takes an idle virtual CPU, waiting for one if need be. A closed
@@ -39,13 +40,21 @@ func (m *Machine) AcquireCPU() *CPU {
 
 // HoldCPU takes the virtual CPU with the given number, waiting until it is idle.
 func (m *Machine) HoldCPU(id int) (*CPU, error) {
-	if err := m.open(); err != nil {
+	c, err := m.holdCPU(id)
+	if err != nil {
 		return nil, err
 	}
-	if id < 0 || id >= m.CPUs() {
-		return nil, fmt.Errorf("skep: no CPU %d: the machine has %d", id, m.CPUs())
+	return &c, nil // inlined, on the stack of a caller who copies it
+}
+
+func (m *Machine) holdCPU(id int) (CPU, error) {
+	if err := m.open(); err != nil {
+		return CPU{}, err
 	}
-	return &CPU{c: m.m.AcquireCPU(id), mach: m}, nil
+	if id < 0 || id >= m.CPUs() {
+		return CPU{}, fmt.Errorf("skep: no CPU %d: the machine has %d", id, m.CPUs())
+	}
+	return CPU{c: m.m.AcquireCPU(id), mach: m}, nil
 }
 
 // Release gives the CPU back, once; c is of no use after it.
@@ -97,7 +106,7 @@ type Redirect struct {
 	Key uint32
 	// Targets are the entries the redirect reaches: one, or with BPF_F_BROADCAST
 	// all of the map's but, with BPF_F_EXCLUDE_INGRESS, the packet's own device. Empty for an
-	// entry that is not set: such a packet is dropped.
+	// entry that is not set: such a packet is dropped. They are valid until the next Redirect.
 	Targets []RedirectTarget
 }
 
@@ -119,10 +128,12 @@ const (
 )
 
 // Redirect returns where the last run sent the packet; Kind is [RedirectNone] if nowhere.
-func (c *CPU) Redirect() Redirect { return c.mach.redirect(c.c.Redirect(), c.c.Packet()) }
+func (c *CPU) Redirect() Redirect {
+	return c.mach.redirect(c.c.Redirect(), c.c.Packet(), c.target[:0])
+}
 
-// redirect resolves what a program decided about pkt.
-func (m *Machine) redirect(d *helpers.Redirect, pkt *Packet) Redirect {
+// redirect resolves what a program decided about pkt. Targets are appended to a slice.
+func (m *Machine) redirect(d *helpers.Redirect, pkt *Packet, targets []RedirectTarget) Redirect {
 	r := Redirect{Kind: d.Kind, Ifindex: d.Ifindex, Flags: d.Flags, Key: d.Key}
 	if d.Kind != RedirectMap || d.Map == nil {
 		return r
@@ -135,18 +146,22 @@ func (m *Machine) redirect(d *helpers.Redirect, pkt *Packet) Redirect {
 	}
 	if d.Flags&RedirectBroadcast == 0 {
 		if t, ok := rm.Target(d.Key); ok {
-			r.Targets = []RedirectTarget{m.target(t)}
+			r.Targets = append(targets, m.target(t))
 		}
 		return r
 	}
-	own := pkt.RxIfindex
+	r.Targets = m.broadcast(rm, d.Flags, pkt.RxIfindex, targets)
+	return r
+}
+
+func (m *Machine) broadcast(rm maps.RedirectMap, flags uint64, own uint32, targets []RedirectTarget) []RedirectTarget {
 	rm.Targets(func(_ uint32, t maps.Target) bool {
-		if d.Flags&RedirectExcludeIngress == 0 || t.Ifindex != own {
-			r.Targets = append(r.Targets, m.target(t))
+		if flags&RedirectExcludeIngress == 0 || t.Ifindex != own {
+			targets = append(targets, m.target(t))
 		}
 		return true
 	})
-	return r
+	return targets
 }
 
 func (m *Machine) target(t maps.Target) RedirectTarget {

@@ -74,6 +74,7 @@ func init() {
 	}
 	unwrap.Run = func(p any) *run.Program { return p.(*Program).p }
 	unwrap.Handle = func(m any, mp maps.Map) any { return &Map{m: mp, mach: m.(*Machine)} }
+	unwrap.XSKs = func(m any) *maps.Sockets { return &m.(*Machine).m.XSKs }
 }
 
 // CPUs returns the number of possible CPUs of the map's machine: the length of per-CPU values.

@@ -24,6 +24,7 @@ import (
 
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/hook"
+	"github.com/skep-bpf/skep/internal/afxdp"
 )
 
 // Port moves the frames of a device, which begin with their Ethernet header.
@@ -78,6 +79,7 @@ type Device struct {
 	ingress *hook.Clsact
 	egress  *hook.Clsact
 	netkit  *netkit // nil: it is none
+	pools   *afxdp.Pools
 	stats   counters
 }
 
@@ -319,7 +321,7 @@ func (n *Network) make(a Attributes, p Port) (*Device, error) {
 	if a.MTU == 0 {
 		a.MTU = defaultMTU
 	}
-	d := &Device{net: n, index: a.Index, port: p}
+	d := &Device{net: n, index: a.Index, port: p, pools: afxdp.NewPools(p.Queues())}
 	d.attr.Store(&a)
 	d.up.set(!a.Down)
 	// On no CPU of their own: packets pass them on those of the queues.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/hook"
+	"github.com/skep-bpf/skep/internal/afxdp"
 )
 
 // Sizes of the receive loop: how many frames are taken at a time, as NAPI does, how
@@ -126,6 +127,8 @@ type worker struct {
 	bulk map[*Device]*bulk
 	at   *Device       // whose packet is looked at, for exceptions
 	prog *skep.Program // and by which program
+
+	sockets []*afxdp.Socket // that have received something and were not told
 
 	backlog []parcel // to be received by devices of this network
 	emptied []parcel // its memory, for the next
@@ -302,9 +305,7 @@ func (w *worker) deliver(d *Device, del hook.Delivery, meta hook.Meta) {
 			d.stats.rxDropped.Add(1)
 		}
 	case hook.ToSocket:
-		if s, ok := del.Socket.(interface{ Deliver(frame []byte) bool }); !ok || !s.Deliver(del.Packet) {
-			d.stats.rxDropped.Add(1)
-		}
+		w.socket(d, meta.RxQueue, del)
 	}
 }
 
@@ -506,6 +507,7 @@ func (w *worker) transmit(d *Device, b *bulk) {
 
 // flush sends all that waits, at the end of a batch.
 func (w *worker) flush() {
+	w.tellSockets()
 	for d, b := range w.bulk {
 		if len(b.frames) > 0 {
 			w.transmit(d, b)

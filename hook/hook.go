@@ -35,8 +35,9 @@ type Delivery struct {
 	Peer    bool   // of ToIngress: into the other end of the device, not into itself
 	CPU     uint32 // of ToCPU
 	Socket  any    // of ToSocket: what the xskmap holds
-	// Packet starts with the link header. It is valid until the hook's next run.
-	Packet []byte
+	// Packet starts with the link header, Meta of ToSocket is what metadata a program
+	// has put before it. Both are valid until the hook's next run.
+	Packet, Meta []byte
 }
 
 // Meta is what is known of a packet besides its bytes.

@@ -152,7 +152,7 @@ func (x *XDP) redirect(r skep.Redirect) error {
 func (x *XDP) target(t skep.RedirectTarget) error {
 	switch {
 	case t.Socket != nil:
-		x.deliver(Delivery{To: ToSocket, Socket: t.Socket})
+		x.deliver(Delivery{To: ToSocket, Socket: t.Socket, Meta: x.cpu.Packet().Meta()})
 		return nil
 	case t.Ifindex != 0:
 		if t.Prog == nil {

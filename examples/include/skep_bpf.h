@@ -34,6 +34,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_LPM_TRIE = 11,
+	BPF_MAP_TYPE_XSKMAP = 17,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 
@@ -106,6 +107,7 @@ static long (*const bpf_trace_printk)(const char *fmt, __u32 fmt_size, ...) = (v
 static long (*const bpf_tail_call)(void *ctx, void *prog_array, __u32 index) = (void *)12;
 static __u32 (*const bpf_get_cgroup_classid)(struct __sk_buff *skb) = (void *)17;
 static long (*const bpf_xdp_adjust_head)(struct xdp_md *ctx, int delta) = (void *)44;
+static long (*const bpf_redirect_map)(void *map, __u64 key, __u64 flags) = (void *)51;
 static void *(*const bpf_ringbuf_reserve)(void *ringbuf, __u64 size, __u64 flags) = (void *)131;
 static void (*const bpf_ringbuf_submit)(void *data, __u64 flags) = (void *)132;
 static void (*const bpf_ringbuf_discard)(void *data, __u64 flags) = (void *)133;

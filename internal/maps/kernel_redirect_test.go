@@ -120,7 +120,9 @@ func TestRedirectMapsAgainstKernel(t *testing.T) {
 // xskSocket is an AF_XDP socket in name only.
 type xskSocket uint32
 
-func (s xskSocket) QueueID() uint32 { return uint32(s) }
+func (s xskSocket) QueueID() uint32                 { return uint32(s) }
+func (s xskSocket) Enter(*maps.XSKMap, uint32) bool { return true }
+func (s xskSocket) Leave(*maps.XSKMap, uint32)      {}
 
 // TestTargets looks at what redirect helpers and hooks see.
 func TestTargets(t *testing.T) {

@@ -158,12 +158,6 @@ type Prog interface {
 	Close()
 }
 
-// Socket is an AF_XDP socket as an xskmap holds it.
-type Socket interface {
-	// QueueID is the receive queue the socket is bound to.
-	QueueID() uint32
-}
-
 // ProgOwner is what all programs that use or sit in one prog_array, devmap or
 // cpumap have in common (struct bpf_map_owner).
 type ProgOwner struct {

@@ -35,7 +35,16 @@ func newXSKMap(c *core) (Map, errno.Errno) {
 	return m, m.slots.open(c)
 }
 
-func (m *XSKMap) free() { m.slots.block.Free() }
+func (m *XSKMap) free() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.def.MaxEntries {
+		if m.socks[i].Load() != nil {
+			m.empty(i)
+		}
+	}
+	m.slots.block.Free()
+}
 
 // Target returns the socket at key.
 func (m *XSKMap) Target(key uint32) (Target, bool) {
@@ -103,9 +112,37 @@ func (m *XSKMap) update(key, value []byte, flags uint64) errno.Errno {
 	case old == nil && flags == catalog.UpdateExist:
 		return errno.ENOENT
 	}
+	if !s.Enter(m, i) {
+		return errno.EBADF // closed meanwhile
+	}
+	if old != nil {
+		(*old).Leave(m, i)
+	}
 	m.socks[i].Store(&s)
-	m.slots.set(i, uint64(s.QueueID())|1<<32)
+	m.slots.set(i, xdpSock(s))
 	return 0
+}
+
+// xdpSock is a struct bpf_xdp_sock.
+func xdpSock(s Socket) uint64 { return uint64(s.QueueID()) | 1<<32 }
+
+// Rebound is called by a socket whose queue has changed, for each entry that holds it.
+func (m *XSKMap) Rebound(key uint32, s Socket) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if at := m.socks[key].Load(); at != nil && *at == s {
+		m.slots.set(key, xdpSock(s))
+	}
+}
+
+// Drop is called by a socket that closes, for each entry that holds it
+// (xsk_map_try_sock_delete).
+func (m *XSKMap) Drop(key uint32, s Socket) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if at := m.socks[key].Load(); at != nil && *at == s {
+		m.empty(key)
+	}
 }
 
 func (m *XSKMap) remove(i uint32) errno.Errno {
@@ -114,9 +151,15 @@ func (m *XSKMap) remove(i uint32) errno.Errno {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.slots.set(i, 0)
-	m.socks[i].Store(nil)
+	m.empty(i)
 	return 0
+}
+
+func (m *XSKMap) empty(i uint32) {
+	m.slots.set(i, 0)
+	if old := m.socks[i].Swap(nil); old != nil {
+		(*old).Leave(m, i)
+	}
 }
 
 func (m *XSKMap) delete(key []byte) errno.Errno { return m.remove(index(key)) }

@@ -52,7 +52,7 @@ type Options struct {
 	Budget int64
 	// Share keeps maps' memory that user space maps where other processes can map it.
 	Share bool
-	// XSK resolves AF_XDP sockets for xskmaps; nil: there are none.
+	// XSK resolves AF_XDP sockets for xskmaps; nil: those of Machine.XSKs.
 	XSK func(fd uint32) (maps.Socket, error)
 }
 
@@ -72,6 +72,8 @@ type Machine struct {
 	Maps maps.Registry
 	// Sockets are the sockets that maps and programs know.
 	Sockets socket.Table
+	// XSKs are the machine's AF_XDP sockets.
+	XSKs maps.Sockets
 
 	opts   Options
 	clock  Clock
@@ -130,6 +132,9 @@ func New(o Options) (*Machine, error) {
 	m.secrets.ChaCha8 = rand.NewChaCha8(key)
 	hashSeed := rand.New(rand.NewPCG(o.Seed, 0))
 	var seedLock sync.Mutex
+	if o.XSK == nil {
+		o.XSK = m.XSKs.Get
+	}
 	m.config = maps.Config{
 		CPUs: o.CPUs, Epoch: m.Epoch, XSK: o.XSK, Share: o.Share,
 		Seed: func() uint32 {

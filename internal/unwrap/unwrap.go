@@ -3,6 +3,7 @@
 package unwrap
 
 import (
+	"github.com/skep-bpf/skep/internal/afxdp"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/run"
 )
@@ -26,3 +27,10 @@ var Run func(p any) *run.Program
 // Handle returns a *skep.Map, as any, on a map of such a machine. It takes over a
 // handle of the caller's. The root package sets it.
 var Handle func(m any, mp maps.Map) any
+
+// XSKs returns the AF_XDP sockets of a *skep.Machine, given as any. The root package sets it.
+var XSKs func(m any) *maps.Sockets
+
+// Netdev returns what AF_XDP sockets are bound to of a *device.Device, given as
+// any, and the sockets of its machine. Package device sets it.
+var Netdev func(d any) (afxdp.Netdev, *maps.Sockets)

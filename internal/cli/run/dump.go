@@ -76,6 +76,7 @@ func dump(coll engine.Collection, img *image.Image, t *totals, limit int) ([]map
 var unlisted = map[catalog.MapType]string{
 	catalog.MapUserRingBuf:  "events from user space",
 	catalog.MapBloomFilter:  "it does not know its elements",
+	catalog.MapXSKMap:       "AF_XDP sockets, of which there are none here",
 	catalog.MapSkStorage:    "content of sockets",
 	catalog.MapInodeStorage: "content of inodes",
 	catalog.MapTaskStorage:  "content of tasks",
