@@ -43,6 +43,7 @@ type Program struct {
 	length, turns  int
 	number, target uint64 // see enlist
 	listed         bool   // it can be called by tail
+	heavy          []code.Heavy
 	sites          []code.Site
 	// functions are the indices of functions by their first slot, which is their
 	// callbacks' token.
@@ -71,6 +72,7 @@ func Available() error { return exec.Available() }
 // Compile makes native code of a program. An error is a fault of the stage
 // before, or executable memory has run out.
 func Compile(p *rewrite.Program, o Options) (*Program, error) {
+	heavy := code.FindHeavy(p)
 	straight := brief(p)
 	obj, err := compile(p, code.Options{
 		Features: exec.Host(), Poll: o.Budgeted || !straight, Layout: o.Layout, Clock: o.Clock,
@@ -90,13 +92,13 @@ func Compile(p *rewrite.Program, o Options) (*Program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("jit: %w", err)
 	}
-	out := &Program{Program: p, Object: obj, text: text, base: text.Addr(), sites: obj.Sites, functions: map[uint64]int{0: 0}}
+	out := &Program{Program: p, Object: obj, text: text, base: text.Addr(), sites: obj.Sites, heavy: heavy, functions: map[uint64]int{0: 0}}
 	out.main = out.base + uint64(obj.Entries[0])
 	if !o.Budgeted { // else the first poll takes from the budget
 		out.fuel = pollSlots
 	}
-	if out.length = len(p.Insns); straight {
-		out.length = walked(p)
+	if out.length = code.Cost(heavy, 0, len(p.Insns)); straight {
+		out.length = code.RunCost(p, heavy, walked(p))
 	}
 	out.turns = max(briefLimit/out.length, 1)
 	for _, ins := range p.Insns {
@@ -143,10 +145,11 @@ func (p *Program) entry(token uint64) (addr uint64, length int, err error) {
 	if !ok {
 		return 0, 0, fmt.Errorf("jit: callback %#x: no subprogram there", token)
 	}
-	length = len(p.Insns)
+	start, end := 0, len(p.Insns)
 	if i < len(p.Subprogs) {
-		length = p.Subprogs[i].End - p.Subprogs[i].Start
+		start, end = p.Subprogs[i].Start, p.Subprogs[i].End
 	}
+	length = code.Cost(p.heavy, start, end)
 	return p.base + uint64(p.Object.Entries[i]), length, nil
 }
 
@@ -180,7 +183,7 @@ func brief(p *rewrite.Program) bool {
 	if p.Facts == nil || p.Source == nil {
 		return false
 	}
-	if n := walked(p); n == 0 || n > briefLimit {
+	if n := walked(p); n == 0 || code.RunCost(p, code.FindHeavy(p), n) > briefLimit {
 		return false
 	}
 	for _, f := range p.Source.Funcs {

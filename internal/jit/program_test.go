@@ -6,6 +6,7 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/jit/code"
 	"github.com/skep-bpf/skep/internal/oracle"
 	"github.com/skep-bpf/skep/internal/rewrite"
@@ -41,6 +42,50 @@ func TestBrief(t *testing.T) {
 		if got := brief(p); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
+	}
+}
+
+// TestHeavy: a lookup in a trie may go by a node for each bit of its key, and counts for as
+// many instructions as that takes: in what makes a run brief, and in what a poll takes of the fuel.
+func TestHeavy(t *testing.T) {
+	trie := &catalog.MapDef{Type: catalog.MapLPMTrie, KeySize: 20}
+	build := func(m *catalog.MapDef, processed int, insns ...isa.Part) *rewrite.Program {
+		p := &rewrite.Program{Insns: isa.Program(append(insns, isa.ExitInsn())...)}
+		p.Facts = &verifier.Result{Stats: verifier.Stats{InsnProcessed: processed}}
+		p.Source = &verifier.Program{Insns: p.Insns}
+		for pc := range p.Insns {
+			p.Orig = append(p.Orig, int32(pc))
+			p.Facts.Insns = append(p.Facts.Insns, verifier.InsnFacts{Map: m})
+		}
+		return p
+	}
+	lookup, back := isa.HelperCall(int32(catalog.FnMapLookupElem)), isa.JmpImm(isa.Jne, isa.R1, 0, -2)
+	const extra = 128 * 4
+	for _, c := range []struct {
+		name    string
+		program *rewrite.Program
+		brief   bool
+		cost    int
+	}{
+		{"straight", build(trie, 90_000, lookup, lookup), true, 3 + 2*extra},
+		{"loop, short", build(trie, 1000, lookup, back), true, 1000 * (1 + extra/4)},
+		{"loop, long", build(trie, 2000, lookup, back), false, 2000 * (1 + extra/4)},
+		{"loop over a hash table", build(&catalog.MapDef{Type: catalog.MapHash, KeySize: 20}, 2000, lookup, back), true, 2000},
+	} {
+		heavy := code.FindHeavy(c.program)
+		if got := brief(c.program); got != c.brief {
+			t.Errorf("%s: brief: %v, want %v", c.name, got, c.brief)
+		}
+		if got := code.RunCost(c.program, heavy, walked(c.program)); got != c.cost {
+			t.Errorf("%s: a run takes %d instructions, want %d", c.name, got, c.cost)
+		}
+	}
+	heavy := code.FindHeavy(build(trie, 1, lookup, back, back, lookup))
+	if got := code.Cost(heavy, 0, 2); got != 2+extra {
+		t.Errorf("slots 0 and 1 take %d, want %d", got, 2+extra)
+	}
+	if got := code.Cost(heavy, 1, 3); got != 2 {
+		t.Errorf("slots 1 and 2 take %d, want 2", got)
 	}
 }
 

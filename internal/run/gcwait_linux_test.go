@@ -70,6 +70,7 @@ func BenchmarkCollectorWait(b *testing.B) {
 			<-ended
 			b.ReportMetric(1e6*quantile(before, after, 0.5), "µs/median-wait")
 			b.ReportMetric(1e6*quantile(before, after, 0.99), "µs/p99-wait")
+			b.ReportMetric(1e6*quantile(before, after, 1), "µs/max-wait")
 		})
 	}
 }
@@ -80,7 +81,8 @@ type body struct {
 	table *catalog.MapDef // that it looks up in
 }
 
-// bodies are what the loops do: nothing, a division, a lookup in a large table.
+// bodies are what the loops do: nothing, a division, a lookup in a large table, one in a
+// trie that has a prefix of each length on the way.
 func bodies(b *testing.B, m *Machine) map[string]body {
 	hash := newMap(b, m, catalog.MapDef{Type: catalog.MapHash, KeySize: 4, ValueSize: 8, MaxEntries: 1 << 16})
 	for i := range uint32(1 << 16) {
@@ -88,10 +90,21 @@ func bodies(b *testing.B, m *Machine) map[string]body {
 			b.Fatal(err)
 		}
 	}
+	trie := newMap(b, m, catalog.MapDef{Type: catalog.MapLPMTrie, KeySize: 20, ValueSize: 8, MaxEntries: 256, Flags: catalog.FlagNoPrealloc})
+	for n := range uint32(129) {
+		if err := trie.Update(append(u32(n), make([]byte, 16)...), make([]byte, 8), 0); err != nil {
+			b.Fatal(err)
+		}
+	}
 	return map[string]body{
 		"nothing": {cost: 1},
 		"divide":  {isa.Program(isa.LdImm64(isa.R0, math.MaxUint64), isa.Mov64Imm(isa.R1, 3), isa.ALU64Reg(isa.Div, isa.R0, isa.R1)), 1, nil},
 		"clock":   {isa.Program(isa.HelperCall(int32(catalog.FnKtimeGetNs))), 8, nil},
+		"trie": {isa.Program(
+			isa.StoreImm(isa.DW, isa.RFP, -8, 0), isa.StoreImm(isa.DW, isa.RFP, -16, 0), isa.StoreImm(isa.DW, isa.RFP, -24, 0),
+			isa.StoreImm(isa.W, isa.RFP, -20, 128),
+			isa.LdImm64(isa.R1, trie.Def().Ptr), isa.Mov64Reg(isa.R2, isa.RFP), isa.ALU64Imm(isa.Add, isa.R2, -20),
+			isa.HelperCall(int32(catalog.FnMapLookupElem))), 1 + 128*4/4, trie.Def()},
 		"lookup": {isa.Program(
 			isa.LoadMem(isa.W, isa.R1, isa.RFP, -4), isa.ALU64Imm(isa.Add, isa.R1, 40503), isa.StoreMem(isa.W, isa.RFP, isa.R1, -4),
 			isa.LdImm64(isa.R1, hash.Def().Ptr), isa.Mov64Reg(isa.R2, isa.RFP), isa.ALU64Imm(isa.Add, isa.R2, -4),
@@ -109,7 +122,7 @@ func looping(b *testing.B, m *Machine, body body, limit int) *Program {
 		code[1].Imm = int32(limit / length)
 	}
 	rw := &rewrite.Program{
-		Insns: code, Subprogs: []verifier.Subprog{{End: len(code), StackDepth: 8}},
+		Insns: code, Subprogs: []verifier.Subprog{{End: len(code), StackDepth: 24}},
 		Source: &verifier.Program{Name: "test", Type: catalog.ProgXDP, Insns: code},
 		Facts:  &verifier.Result{Stats: verifier.Stats{InsnProcessed: limit}},
 	}

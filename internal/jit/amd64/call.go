@@ -100,7 +100,7 @@ func (c *compiler) callLocal(pc int) {
 	f := &c.funcs[i]
 	if c.opts.Poll {
 		over := c.label()
-		c.poll(pc, f.End-f.Start, over)
+		c.poll(pc, code.Cost(c.facts.Heavy, f.Start, f.End), over)
 		c.bind(over)
 	}
 	c.call(f.entry)

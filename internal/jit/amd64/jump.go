@@ -82,7 +82,7 @@ func (c *compiler) compare(ins isa.Instruction, size int) {
 // jumpTo goes to a slot, through a poll if that is backwards.
 func (c *compiler) jumpTo(pc, target int) {
 	if c.opts.Poll && target <= pc {
-		c.poll(pc, pc+1-target, label(target))
+		c.poll(pc, code.Cost(c.facts.Heavy, target, pc+1), label(target))
 		return
 	}
 	c.jump(label(target))
@@ -100,7 +100,7 @@ func (c *compiler) jumpToIf(cc cond, pc, target int) {
 	c.bind(not)
 }
 
-// poll spends fuel for slots jumped over and goes to l, through Go when the fuel is used up.
+// poll spends fuel for as many instructions and goes to l, through Go when the fuel is used up.
 func (c *compiler) poll(pc, slots int, l label) {
 	c.group1Mem(size64, digitSub, context(exec.OffFuel), int32(slots))
 	c.jumpIf(condG, l)

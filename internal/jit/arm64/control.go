@@ -124,7 +124,7 @@ func (c *compiler) loop(pc int) bool {
 	c.jump(check)
 	c.bind(again)
 	if c.opts.Poll {
-		c.poll(pc, f.End-f.Start, over)
+		c.poll(pc, code.Cost(c.facts.Heavy, f.Start, f.End), over)
 	}
 	c.bind(over)
 	c.mov(size64, x1, turn)

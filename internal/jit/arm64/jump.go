@@ -68,7 +68,7 @@ func (c *compiler) compare(ins isa.Instruction, size int) {
 // jumpTo goes to a slot, through a poll if that is backwards.
 func (c *compiler) jumpTo(pc, target int) {
 	if c.opts.Poll && target <= pc {
-		c.poll(pc, pc+1-target, label(target))
+		c.poll(pc, code.Cost(c.facts.Heavy, target, pc+1), label(target))
 		return
 	}
 	c.jump(label(target))
@@ -86,7 +86,7 @@ func (c *compiler) jumpToIf(pc, target int, yes bool, jump func(yes bool, l labe
 	c.bind(not)
 }
 
-// poll spends fuel for slots jumped over and goes to l, through Go when the fuel is used up.
+// poll spends fuel for as many instructions and goes to l, through Go when the fuel is used up.
 func (c *compiler) poll(pc, slots int, l label) {
 	c.access(size64, opLdr, x14, context(exec.OffFuel))
 	c.arith(size64, opSubsI, opAddsI, opSubs, x14, x14, int64(slots))

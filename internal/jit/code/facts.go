@@ -16,6 +16,7 @@ type Facts struct {
 	Target        []bool       // some jump goes to the slot, or a function begins there
 	Live          []isa.RegSet // registers whose value is needed after the slot
 	Functions     []Function
+	Heavy         []Heavy
 
 	insns []isa.Instruction
 }
@@ -46,7 +47,7 @@ func Analyse(p *rewrite.Program) (*Facts, error) {
 	n := len(p.Insns)
 	f := &Facts{
 		Rows: make([]*isa.Row, n), Reads: make([]isa.RegSet, n), Writes: make([]isa.RegSet, n),
-		Target: make([]bool, n), Live: make([]isa.RegSet, n), insns: p.Insns,
+		Target: make([]bool, n), Live: make([]isa.RegSet, n), insns: p.Insns, Heavy: FindHeavy(p),
 	}
 	subs := p.Subprogs
 	if len(subs) == 0 {
