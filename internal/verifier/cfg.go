@@ -180,8 +180,8 @@ func (e *env) checkCFG() *Error {
 		branch     = 2
 	)
 	n := len(e.insns)
-	marks := make([]uint8, n)
-	stack := make([]int32, 0, n)
+	marks := zeroed(&e.ws.marks, n)
+	stack := zeroed(&e.ws.ints, n)[:0]
 
 	// push goes on to w if it is new. It reports whether it did.
 	push := func(t, w int, edge uint8) (bool, *Error) {
@@ -377,7 +377,7 @@ func (e *env) postorder() {
 		found = 1
 		done  = 2
 	)
-	marks := make([]uint8, len(e.insns))
+	marks := zeroed(&e.ws.marks, len(e.insns))
 	var stack []int32
 	var succ [2]int32
 	for i := range e.subs {
@@ -513,8 +513,8 @@ const firstCallLoop = 1 << 24
 func (e *env) computeSCCs() *Error {
 	n := len(e.insns)
 	const done = int32(^uint32(0) >> 1)
-	pre := make([]int32, n) // visit number from 1
-	low := make([]int32, n)
+	ints := zeroed(&e.ws.ints, 2*n)
+	pre, low := ints[:n], ints[n:] // pre: visit number from 1
 	var stack, dfs []int32
 	var next int32 = 1
 	var id int32 = 1

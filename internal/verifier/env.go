@@ -12,6 +12,7 @@ import (
 type env struct {
 	pool
 	logger
+	ws *workspace // where pool, aux and explored come from
 
 	p     *Program
 	o     Options
@@ -83,7 +84,7 @@ type insnAux struct {
 
 	m      *catalog.MapDef // of map loads; of helper calls, the map seen
 	mapOff uint32
-	btfVar reg // what a load of a kernel variable yields
+	btfVar *reg // what a load of a kernel variable yields
 
 	poisoned  bool // several maps seen
 	keySeen   bool
@@ -189,6 +190,7 @@ func explore(p *Program, o Options, prepare func(*env)) (*env, *Error) {
 	prepare(e)
 	err := e.verify()
 	if e.hasty {
+		e.done()
 		e = newEnv(p, o)
 		e.patient = true
 		prepare(e)
@@ -211,6 +213,7 @@ func verify(p *Program, o Options, tr *tracer) (*Result, error) {
 			e.recorder = newRecorder(len(p.Insns))
 		}
 	})
+	defer e.done()
 	e.accepted = err == nil
 	e.logStats()
 	var trace *Trace
@@ -234,7 +237,7 @@ func (e *env) verify() *Error {
 	if n := len(e.insns); n == 0 || n > maxInsns || (!e.capable && n > 4096) {
 		return e.silent(errno.E2BIG, "the program has no instructions, or more than may be loaded")
 	}
-	e.aux = make([]insnAux, len(e.insns))
+	e.takeWorkspace()
 	if e.o.Visits {
 		e.visits = make([]uint32, len(e.insns))
 	}
@@ -316,9 +319,6 @@ func (e *env) checkFunc(sub int) *Error {
 	e.prevLine = nil
 	for i := range e.explored {
 		e.explored[i] = e.explored[i][:0]
-	}
-	if e.explored == nil {
-		e.explored = make([][]*state, len(e.insns))
 	}
 	e.pool.bytes = 0
 	e.remembered, e.dropped, e.backEdges = 0, 0, 0

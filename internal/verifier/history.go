@@ -304,6 +304,7 @@ func runWith(p *Program, o Options, t *historian) (*env, *Error) {
 		*t = historian{want: want}
 		e.history = t
 	})
+	defer e.done()
 	if err != nil {
 		e.explain(err)
 	}

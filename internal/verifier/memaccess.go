@@ -755,7 +755,7 @@ func (e *env) checkLdImm64(ins isa.Instruction) *Error {
 		dst.setConst(isa.Imm64(e.insns, e.insn))
 		dst.precise = !e.capable
 	case isa.PseudoBTFID:
-		*dst = a.btfVar
+		*dst = *a.btfVar
 	case isa.PseudoFunc:
 		sub := e.subprogAt(e.insn + int(ins.Imm) + 1)
 		switch {

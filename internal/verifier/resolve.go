@@ -140,7 +140,8 @@ func (e *env) resolveVar(i int) *Error {
 			return e.refuse(errno.ENOENT, "ldimm64 failed to find the address for kernel symbol '%s'.", name)
 		}
 	}
-	r := &e.aux[i].btfVar
+	r := new(reg)
+	e.aux[i].btfVar = r
 	switch t := t.(type) {
 	case *btf.Func:
 		r.setPtr(ptrToMem | rdonly)

@@ -218,8 +218,10 @@ func (s *state) insnOf(i int) int32 {
 type pool struct {
 	states []*state
 	frames []*frame
-	fresh  []frame // of a block, not used yet
-	hist   []histEntry
+	fresh  []frame       // of a block, not used yet
+	hist   []histEntry   // of a block, not used yet
+	blocks [][]histEntry // all there are; the first used are in use
+	used   int
 	bytes  int // held by remembered states, roughly
 }
 
@@ -301,11 +303,28 @@ func (s *state) size() int {
 // newHist allocates history entries in blocks.
 func (p *pool) newHist() *histEntry {
 	if len(p.hist) == 0 {
-		p.hist = make([]histEntry, 256)
+		if p.used == len(p.blocks) {
+			p.blocks = append(p.blocks, make([]histEntry, 256))
+		}
+		p.hist = p.blocks[p.used]
+		p.used++
 	}
 	h := &p.hist[0]
 	p.hist = p.hist[1:]
+	*h = histEntry{}
 	return h
+}
+
+// maxKeptHist bounds the history blocks that are kept.
+const maxKeptHist = 256
+
+// reuseHist makes all history entries free.
+func (p *pool) reuseHist() {
+	if len(p.blocks) > maxKeptHist {
+		clear(p.blocks[maxKeptHist:])
+		p.blocks = p.blocks[:maxKeptHist]
+	}
+	p.hist, p.used = nil, 0
 }
 
 // linkedReg names one register or slot; linkedRegs a few that share a scalar id.
