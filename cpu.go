@@ -13,6 +13,9 @@ import (
 // keeps in an xdp_buff or sk_buff.
 type Packet = packet.Packet
 
+// Tunnel is the tunnel metadata beside a packet.
+type Tunnel = packet.Tunnel
+
 // XDPOptions and SKBOptions shape a packet before a run.
 type (
 	XDPOptions = packet.XDPOptions

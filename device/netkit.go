@@ -70,9 +70,9 @@ func (w *worker) xmitNetkit(d *Device, f []byte, meta hook.Meta, depth int) {
 	}
 	switch NetkitAction(r.Action) {
 	case NetkitNext, NetkitPass:
-		w.put(d, r.Packet, r.Meta(meta))
+		w.put(d, r.Packet, r.Meta())
 	case NetkitRedirect:
-		if len(r.Deliveries) == 1 && w.redirect(r.Deliveries[0], r.Meta(meta), depth+1) {
+		if len(r.Deliveries) == 1 && w.redirect(r.Deliveries[0], r.Meta(), depth+1) {
 			return
 		}
 		fallthrough

@@ -341,7 +341,7 @@ func (w *worker) stack(d *Device, f []byte, meta hook.Meta) {
 		return
 	}
 	d.stats.tcVerdict(&d.stats.ingress, r.Action, len(f))
-	meta = r.Meta(meta)
+	meta = r.Meta()
 	w.sent(&r, meta, 0)
 	if len(r.Deliveries) == 0 {
 		if r.Action != hook.TCStolen {
@@ -400,7 +400,7 @@ func (w *worker) redirect(del hook.Delivery, meta hook.Meta, depth int) bool {
 	case to == nil || depth >= xmitLimit:
 		return false
 	case del.To == hook.ToIngress:
-		w.enqueue(to, del.Packet, meta, redirected)
+		w.enqueue(to, del.Packet, entering(meta, false), redirected)
 		return true
 	}
 	f := w.copied(del.Packet)
@@ -420,7 +420,7 @@ func (w *worker) xmit(d *Device, f []byte, meta hook.Meta, depth int) {
 		return
 	}
 	d.stats.tcVerdict(&d.stats.egress, r.Action, len(f))
-	meta = r.Meta(meta)
+	meta = r.Meta()
 	w.sent(&r, meta, depth+1)
 	switch {
 	case len(r.Deliveries) == 0:
@@ -478,11 +478,17 @@ func (w *worker) enqueue(d *Device, f []byte, meta hook.Meta, from origin) {
 	w.backlog = append(w.backlog, parcel{d, w.copied(f), meta, from, w.hops + 1})
 }
 
-// forwarded is what a packet keeps on its way through a cable (__dev_forward_skb,
-// netkit_prep_forward).
+// forwarded is what a packet keeps on its way through a cable or into a device
+// (__dev_forward_skb, netkit_prep_forward). Its queue was chosen anew on the way out.
 func forwarded(d *Device, m hook.Meta) hook.Meta {
-	kept := hook.Meta{Mark: m.Mark, Tstamp: m.Tstamp}
-	if d.netkit != nil {
+	m.Queue = 0
+	return entering(m, d.netkit != nil)
+}
+
+// entering is the same of a redirect into a device, where the queue stays.
+func entering(m hook.Meta, netkit bool) hook.Meta {
+	kept := hook.Meta{Mark: m.Mark, Tstamp: m.Tstamp, TCIndex: m.TCIndex, Queue: m.Queue, CB: m.CB}
+	if netkit {
 		kept.Priority = m.Priority
 	}
 	return kept

@@ -300,12 +300,9 @@ func (c *Clsact) TCX() []*skep.Program { return slices.Clone(c.state.Load().link
 // packet afterwards.
 func (c *Clsact) Run(data []byte, meta Meta) (TCResult, error) {
 	pkt := c.cpu.Packet()
-	o := skbOptions(meta)
-	o.L2, o.AtIngress = true, !c.opts.Egress
-	if err := pkt.SetSKB(data, o); err != nil {
+	if err := setSKB(pkt, data, &meta, c.opts.Egress); err != nil {
 		return TCResult{}, err
 	}
-	pkt.WireLen = pkt.Len // qdisc_pkt_len_init
 	s := c.state.Load()
 	c.sent = c.sent[:0]
 	r := TCResult{Action: TCUnspec}
@@ -317,7 +314,7 @@ func (c *Clsact) Run(data []byte, meta Meta) (TCResult, error) {
 			return r, err
 		}
 	}
-	r.Packet, r.Mark, r.priority, r.tstamp = pkt.Bytes(), pkt.Mark, pkt.Priority, pkt.Tstamp
+	r.Packet, r.Mark, r.after = pkt.Bytes(), pkt.Mark, metaOf(pkt)
 	r.Deliveries = deliverTC(c.cpu, c.opts.Egress, &r, &c.out)
 	r.Sent = c.sent
 	return r, nil
@@ -327,9 +324,7 @@ func (c *Clsact) Run(data []byte, meta Meta) (TCResult, error) {
 // first verdict but TC_ACT_UNSPEC is the action, whatever it is (netkit_run).
 func (c *Clsact) RunNetkit(data []byte, meta Meta) (TCResult, error) {
 	pkt := c.cpu.Packet()
-	o := skbOptions(meta)
-	o.L2, o.AtIngress = true, !c.opts.Egress
-	if err := pkt.SetSKB(data, o); err != nil {
+	if err := setSKB(pkt, data, &meta, c.opts.Egress); err != nil {
 		return TCResult{}, err
 	}
 	r := TCResult{Action: TCUnspec}
@@ -342,7 +337,7 @@ func (c *Clsact) RunNetkit(data []byte, meta Meta) (TCResult, error) {
 			break
 		}
 	}
-	r.Packet, r.Mark, r.priority, r.tstamp = pkt.Bytes(), pkt.Mark, pkt.Priority, pkt.Tstamp
+	r.Packet, r.Mark, r.after = pkt.Bytes(), pkt.Mark, metaOf(pkt)
 	r.Deliveries = deliverTC(c.cpu, c.opts.Egress, &r, &c.out)
 	return r, nil
 }

@@ -49,6 +49,12 @@ type Meta struct {
 	Priority  uint32
 	TCClassID uint32 // class set before, as tc programs read it
 	Tstamp    uint64 // nanoseconds
+	TCIndex   uint32
+	Queue     uint32    // queue_mapping: of the way out, or what redirects have left of it
+	CB        [5]uint32 // the control block, which programs write for those after them
+	// Tunnel is the metadata of a tunnel: that the packet came out of, or that a
+	// program wants it to enter; nil: none.
+	Tunnel *skep.Tunnel
 	// VLANProto and VLANTCI are a tag the device took off the packet; 0: none.
 	VLANProto, VLANTCI uint16
 }

@@ -48,7 +48,7 @@ func (s *SocketFilter) Close() { s.cpu.Release() }
 // valid until the next run.
 func (s *SocketFilter) Run(data []byte, meta Meta) ([]byte, error) {
 	pkt := s.cpu.Packet()
-	o := skbOptions(meta)
+	o := skbOptions(&meta)
 	o.L2 = !s.opts.Network
 	if err := pkt.SetSKB(data, o); err != nil {
 		return nil, err

@@ -100,31 +100,48 @@ type TCResult struct {
 	// Sent is what actions have sent elsewhere (act_mirred), valid until the next run.
 	Sent []Delivery
 
-	priority uint32
-	tstamp   uint64
+	after Meta
 }
 
-// Meta is what is known of the packet afterwards, for the next hook on its way; in is
-// what the hook was given.
-func (r *TCResult) Meta(in Meta) Meta {
-	in.Mark, in.Priority, in.TCClassID, in.Tstamp = r.Mark, r.priority, 0, r.tstamp
-	return in
+// Meta is what is known of the packet afterwards, for the next hook on its way.
+func (r *TCResult) Meta() Meta { return r.after }
+
+// metaOf is what a packet carries beside its bytes.
+func metaOf(pkt *skep.Packet) Meta {
+	m := Meta{Mark: pkt.Mark, Priority: pkt.Priority, Tstamp: pkt.Tstamp, TCIndex: pkt.TCIndex, Queue: pkt.QueueMapping, CB: pkt.CB}
+	if pkt.Tunnel.Present {
+		t := pkt.Tunnel
+		m.Tunnel = &t
+	}
+	return m
+}
+
+// setSKB makes the CPU's packet a socket buffer of a frame and what is known of it.
+func setSKB(pkt *skep.Packet, data []byte, meta *Meta, egress bool) error {
+	o := skbOptions(meta)
+	o.L2, o.AtIngress = true, !egress
+	if err := pkt.SetSKB(data, o); err != nil {
+		return err
+	}
+	pkt.WireLen = pkt.Len // qdisc_pkt_len_init
+	pkt.TCIndex = meta.TCIndex
+	if meta.Tunnel != nil {
+		pkt.Tunnel = *meta.Tunnel
+	}
+	return nil
 }
 
 // Run sends one packet, which starts with its link header, through the filter.
 func (t *TC) Run(data []byte, meta Meta) (TCResult, error) {
 	pkt := t.cpu.Packet()
-	o := skbOptions(meta)
-	o.L2, o.AtIngress = true, !t.opts.Egress
-	if err := pkt.SetSKB(data, o); err != nil {
+	if err := setSKB(pkt, data, &meta, t.opts.Egress); err != nil {
 		return TCResult{}, err
 	}
-	pkt.WireLen = pkt.Len // qdisc_pkt_len_init
 	r0, err := t.cpu.Run(t.prog)
 	if err != nil {
 		return TCResult{}, err
 	}
-	r := TCResult{Return: r0, Mark: pkt.Mark, Packet: pkt.Bytes(), ClassID: pkt.TCClassID}
+	r := TCResult{Return: r0, Mark: pkt.Mark, Packet: pkt.Bytes(), ClassID: pkt.TCClassID, after: metaOf(pkt)}
 	switch {
 	case t.action:
 		r.Action = actionVerdict(TCAction(r0), t.opts.Default)
@@ -193,10 +210,10 @@ func deliverTC(cpu *skep.CPU, egress bool, r *TCResult, out *[1]Delivery) []Deli
 	return out[:]
 }
 
-func skbOptions(m Meta) skep.SKBOptions {
+func skbOptions(m *Meta) skep.SKBOptions {
 	return skep.SKBOptions{
 		Live: true, Dev: skep.Device{Ifindex: m.Ifindex}, IngressIfindex: m.Ifindex,
 		Mark: m.Mark, Priority: m.Priority, TCClassID: m.TCClassID, Tstamp: m.Tstamp,
-		VLANProto: m.VLANProto, VLANTCI: m.VLANTCI,
+		VLANProto: m.VLANProto, VLANTCI: m.VLANTCI, QueueMapping: m.Queue, CB: m.CB,
 	}
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"github.com/skep-bpf/skep/internal/rtnl"
 	"github.com/skep-bpf/skep/internal/serve"
@@ -53,6 +55,70 @@ func init() {
 			}
 		}
 		return nil
+	}
+	// netkit attaches three programs to a pair's primary device (3) and orders them.
+	clients["netkit"] = func() error {
+		attach := func(v int32, ifindex int, at ebpf.AttachType, a link.Anchor) (link.Link, error) {
+			p, err := returning(ebpf.SchedCLS, v)
+			if err != nil {
+				return nil, err
+			}
+			return link.AttachNetkit(link.NetkitOptions{Program: p, Interface: ifindex, Attach: at, Anchor: a})
+		}
+		if _, err := attach(0, 2, ebpf.AttachNetkitPrimary, nil); !errors.Is(err, unix.EACCES) {
+			return fmt.Errorf("to the peer: %w", err)
+		}
+		if _, err := attach(0, 1, ebpf.AttachNetkitPrimary, nil); !errors.Is(err, unix.ENXIO) {
+			return fmt.Errorf("to the loopback device: %w", err)
+		}
+		if _, err := attach(0, 77, ebpf.AttachNetkitPrimary, nil); !errors.Is(err, unix.ENODEV) {
+			return fmt.Errorf("to no device: %w", err)
+		}
+		pass, err := attach(0, 3, ebpf.AttachNetkitPrimary, nil)
+		if err != nil {
+			return err
+		}
+		drop, err := attach(2, 3, ebpf.AttachNetkitPrimary, link.BeforeLink(pass))
+		if err != nil {
+			return err
+		}
+		if _, err := attach(-1, 3, ebpf.AttachNetkitPrimary, link.AfterLink(pass)); err != nil {
+			return err
+		}
+		peer, err := attach(2, 3, ebpf.AttachNetkitPeer, nil)
+		if err != nil {
+			return err
+		}
+		q, err := link.QueryPrograms(link.QueryOptions{Target: 3, Attach: ebpf.AttachNetkitPrimary})
+		if err != nil {
+			return err
+		}
+		info, err := drop.Info()
+		if err != nil {
+			return err
+		}
+		if id, ok := q.Programs[0].LinkID(); !ok || id != info.ID || len(q.Programs) != 3 {
+			return fmt.Errorf("attached: %+v", q)
+		}
+		for name, l := range map[string]link.Link{"pass": pass, "drop": drop, "peer": peer} {
+			if err := l.Pin("/sys/fs/bpf/nk-" + name); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	// nodrop takes the first of them away, turn exchanges the other's program for one that drops.
+	clients["nodrop"] = func() error { return os.Remove("/sys/fs/bpf/nk-drop") }
+	clients["turn"] = func() error {
+		l, err := link.LoadPinnedLink("/sys/fs/bpf/nk-pass", nil)
+		if err != nil {
+			return err
+		}
+		p, err := returning(ebpf.SchedCLS, 2)
+		if err != nil {
+			return err
+		}
+		return l.Update(p)
 	}
 	// unlink takes one away by removing its name.
 	clients["unlink"] = func() error { return os.Remove("/sys/fs/bpf/xdp-link") }
@@ -122,6 +188,42 @@ func TestLinksFire(t *testing.T) {
 	if len(devices(t)) != 2 {
 		t.Error(devices(t))
 	}
+}
+
+// TestNetkitLinks: programs attached to a netkit pair by links of another process
+// decide what it sends, in their order, and exchanged while they are there.
+func TestNetkitLinks(t *testing.T) {
+	served(t)
+	must(t, "ip link add nk0 type netkit peer nk1")
+	must(t, "ip link set nk0 up")
+	must(t, "ip link set nk1 up")
+	sent := func(name string) (passed, dropped uint64) {
+		before := devices(t)
+		must(t, "ip link add %s type pcap in ../../examples/captures/web.pcap", name)
+		must(t, "tc qdisc add dev %s clsact", name)
+		must(t, "tc filter add dev %s ingress bpf bytecode '1,6 0 0 1' classid 1:1 action mirred egress redirect dev nk0", name)
+		received(t, name)
+		l := devices(t)
+		return l["nk1"].Stats.RxPackets - before["nk1"].Stats.RxPackets, l["nk0"].Stats.TxDropped - before["nk0"].Stats.TxDropped
+	}
+	check := func(name string, wantPassed, wantDropped uint64) {
+		t.Helper()
+		if p, d := sent(name); p != wantPassed || d != wantDropped {
+			t.Errorf("%s: %d pass and %d are dropped", name, p, d)
+		}
+	}
+	check("without", 74, 0)
+	client(t, "netkit")
+	if out := must(t, "ip -d link show nk0"); strings.Count(out, "prog/netkit/primary id") != 2 || strings.Count(out, "prog/netkit/peer id") != 1 {
+		t.Error(out)
+	}
+	check("dropping", 0, 74)
+	client(t, "nodrop")
+	check("passing", 74, 0)
+	client(t, "turn")
+	check("turned", 0, 74)
+	must(t, "ip link del nk1") // links stay, attached to nothing
+	must(t, "exec -- ls /sys/fs/bpf/nk-pass")
 }
 
 // TestTCActs: filters and their actions do what they say to packets, and the
