@@ -9,12 +9,14 @@ import (
 	"github.com/skep-bpf/skep/internal/testrun"
 )
 
-// XDPMd is struct xdp_md, the context of XDP programs, and SKBuff struct
-// __sk_buff, that of tc programs and socket filters, as [RunOptions.Context] and
+// XDPMd is struct xdp_md, the context of XDP programs, SKBuff struct __sk_buff,
+// that of tc programs and socket filters, SkLookupContext struct bpf_sk_lookup, as [RunOptions.Context] and
 // [RunOptions.ContextOut] take them.
 type (
 	XDPMd  = testrun.XDPMd
 	SKBuff = testrun.SKBuff
+
+	SkLookupContext = testrun.SkLookup
 )
 
 // contextBytes turns a context into bytes.

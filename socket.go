@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/skep-bpf/skep/internal/packet"
+	"github.com/skep-bpf/skep/internal/run"
 	"github.com/skep-bpf/skep/internal/socket"
 	"github.com/skep-bpf/skep/internal/sockrun"
 )
@@ -88,4 +89,22 @@ func (c *CPU) Reuseport(q *Reuseport) (*Socket, ReuseportHow, error) {
 		err = q.Prog.wrap(err)
 	}
 	return s, how, err
+}
+
+// SocketLookup is a packet that looks for a socket: the first of a connection, or a datagram.
+type SocketLookup = sockrun.Lookup
+
+// SkLookupResult is what programs of type sk_lookup decided.
+type SkLookupResult = sockrun.Found
+
+// SkLookup asks programs of type sk_lookup, one after the other, for the socket of a packet.
+func (c *CPU) SkLookup(progs []*Program, q *SocketLookup) (SkLookupResult, error) {
+	list := make([]*run.Program, len(progs))
+	for i, p := range progs {
+		if p.done.Load() {
+			return SkLookupResult{}, p.wrap(ErrClosed)
+		}
+		list[i] = p.p
+	}
+	return q.Ask(c.c, list)
 }

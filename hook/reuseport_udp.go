@@ -80,7 +80,7 @@ func (g *Reuseport) Deliver(from netip.AddrPort, data []byte) (*skep.Socket, err
 	if err := cpu.Packet().SetSegment(&seg); err != nil {
 		return nil, err
 	}
-	return g.deliver(cpu, &seg)
+	return g.deliver(cpu, &seg, nil)
 }
 
 // DeliverFrame deals out the UDP datagram in an Ethernet frame, as a device
@@ -93,28 +93,32 @@ func (g *Reuseport) DeliverFrame(frame []byte, meta Meta) (to *skep.Socket, ok b
 		seg.Dst.Addr() != g.opts.Local.Addr() && !g.group.BindInAny {
 		return nil, false, nil
 	}
-	to, err = g.deliver(cpu, &seg)
+	to, err = g.deliver(cpu, &seg, nil)
 	return to, true, err
 }
 
-func (g *Reuseport) deliver(cpu *skep.CPU, seg *skep.Segment) (*skep.Socket, error) {
-	to, err := g.choose(cpu, seg, nil, nil)
+// deliver deals out the segment on the CPU; own is the member it came to first, nil: any.
+func (g *Reuseport) deliver(cpu *skep.CPU, seg *skep.Segment, own *skep.Socket) (*skep.Socket, error) {
+	to, err := g.choose(cpu, seg, own, nil)
 	if to == nil || err != nil {
 		return nil, err
 	}
-	c, ok := to.Conn.(*ReuseportConn)
-	if !ok {
-		return to, nil // a member that takes nothing itself
+	if c, ok := to.Conn.(*ReuseportConn); ok { // else a member that takes nothing itself
+		c.queue(seg)
 	}
+	return to, nil
+}
+
+// queue puts a datagram where the worker reads.
+func (c *ReuseportConn) queue(seg *skep.Segment) {
 	d := datagrams.Get().(*datagram)
 	d.from, d.data = seg.Src, append(d.data[:0], seg.Payload...)
 	select {
 	case c.in <- d:
 	default:
 		datagrams.Put(d)
-		g.lost.Add(1)
+		c.g.lost.Add(1)
 	}
-	return to, nil
 }
 
 // Socket is the worker's socket, to be put into a reuseport_sockarray or sockmap.

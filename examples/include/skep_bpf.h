@@ -35,6 +35,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_MAP_TYPE_XSKMAP = 17,
+	BPF_MAP_TYPE_REUSEPORT_SOCKARRAY = 20,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 
@@ -61,6 +62,11 @@ enum {
 	TC_ACT_OK = 0,
 	TC_ACT_SHOT = 2,
 	TC_ACT_PIPE = 3,
+};
+
+enum sk_action {
+	SK_DROP = 0,
+	SK_PASS,
 };
 
 struct xdp_md {
@@ -99,6 +105,18 @@ enum libbpf_pin_type {
 	LIBBPF_PIN_BY_NAME,
 };
 
+struct sk_reuseport_md {
+	__u64 data;
+	__u64 data_end;
+	__u32 len;
+	__u32 eth_protocol;
+	__u32 ip_protocol;
+	__u32 bind_inany;
+	__u32 hash;
+	__u64 sk;
+	__u64 migrating_sk;
+};
+
 // Helpers are called by number.
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static long (*const bpf_map_update_elem)(void *map, const void *key, const void *value, __u64 flags) = (void *)2;
@@ -106,8 +124,10 @@ static __u64 (*const bpf_ktime_get_ns)(void) = (void *)5;
 static long (*const bpf_trace_printk)(const char *fmt, __u32 fmt_size, ...) = (void *)6;
 static long (*const bpf_tail_call)(void *ctx, void *prog_array, __u32 index) = (void *)12;
 static __u32 (*const bpf_get_cgroup_classid)(struct __sk_buff *skb) = (void *)17;
+static long (*const bpf_skb_load_bytes)(const void *skb, __u32 off, void *to, __u32 len) = (void *)26;
 static long (*const bpf_xdp_adjust_head)(struct xdp_md *ctx, int delta) = (void *)44;
 static long (*const bpf_redirect_map)(void *map, __u64 key, __u64 flags) = (void *)51;
+static long (*const bpf_sk_select_reuseport)(struct sk_reuseport_md *ctx, void *map, void *key, __u64 flags) = (void *)82;
 static void *(*const bpf_ringbuf_reserve)(void *ringbuf, __u64 size, __u64 flags) = (void *)131;
 static void (*const bpf_ringbuf_submit)(void *data, __u64 flags) = (void *)132;
 static void (*const bpf_ringbuf_discard)(void *data, __u64 flags) = (void *)133;

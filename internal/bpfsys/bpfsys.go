@@ -133,8 +133,12 @@ func (c *call) fetch() errno.Errno {
 	return 0
 }
 
-// zeroFrom checks that the caller's bytes from known to size are zero.
+// zeroFrom checks that the caller's bytes from known to size are zero
+// (bpf_check_uarg_tail_zero); more than a page is too much.
 func (c *call) zeroFrom(addr uint64, known, size uint32) errno.Errno {
+	if size > 4096 {
+		return errno.E2BIG
+	}
 	if size <= known {
 		return 0
 	}

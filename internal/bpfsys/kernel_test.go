@@ -40,6 +40,7 @@ const (
 	atInsns, atLicense, atLog     = 0x1000, 0x1800, 0x2000
 	atRoot                        = 0x1c00
 	atBTF, atInfo, atData         = 0x4000, 0x5000, 0x6000
+	atLookup                      = 0x7000
 	memSize                       = 0x8000
 )
 
@@ -169,6 +170,12 @@ func (d *side) prepare(t *testing.T) {
 		a.ExpectedAttachType = uint32(catalog.AttachTraceUprobeMulti)
 		return a
 	}()))
+	d.must(t, "lookup", ProgLoad, raw(func() progLoad {
+		a := d.load(catalog.ProgSkLookup)
+		a.ExpectedAttachType = uint32(catalog.AttachSkLookup)
+		return a
+	}()))
+	d.mem[atLookup+8] = 2 // family
 	d.must(t, "btf", BTFLoad, raw(btfLoad{Btf: d.addr(atBTF), BtfSize: uint32(len(types))}))
 	d.must(t, "link", RawTracepointOpen, raw(rawTracepointOpen{Name: d.addr(atName), ProgFd: d.made["rawtp"]}))
 	if d.sys != nil {
@@ -349,6 +356,7 @@ func basesAt(d *side, at func(off int) uint64) map[string]base {
 		"btf info":      {ObjGetInfoByFD, objInfo{BpfFd: d.made["btf"], InfoLen: 32, Info: at(atInfo)}},
 		"link info":     {ObjGetInfoByFD, objInfo{BpfFd: d.made["link"], InfoLen: 64, Info: at(atInfo)}},
 		"filter run":    {ProgTestRun, testRun{ProgFd: d.made["filter"], DataIn: at(atData), DataSizeIn: 34, DataOut: at(atOut), DataSizeOut: 64}},
+		"lookup run":    {ProgTestRun, testRun{ProgFd: d.made["lookup"], CtxIn: at(atLookup), CtxSizeIn: 72, CtxOut: at(atOut), CtxSizeOut: 72}},
 		"xdp run":       {ProgTestRun, testRun{ProgFd: d.made["xdp"], DataIn: at(atData), DataSizeIn: 34, DataOut: at(atOut), DataSizeOut: 64}},
 		"raw tp run":    {ProgTestRun, testRun{ProgFd: d.made["rawtp"]}},
 		"syscall run":   {ProgTestRun, testRun{ProgFd: d.made["syscall"], CtxIn: at(atData), CtxSizeIn: 8}},

@@ -33,6 +33,8 @@ func (c *call) progTestRun() (int32, errno.Errno) {
 	switch {
 	case row.Flags&catalog.HasPacket != 0:
 		return 0, c.runPacket(a, p)
+	case p.Info.Type == catalog.ProgSkLookup:
+		return 0, c.runSkLookup(a, p)
 	case p.Info.Type == catalog.ProgSyscall:
 		return 0, c.runSyscall(a, p)
 	case p.Info.Type == catalog.ProgRawTracepoint:

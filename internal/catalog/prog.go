@@ -363,6 +363,7 @@ var progRows = [...]ProgKind{
 		Sections: []Section{{Name: "sk_lookup", Attach: AttachSkLookup}},
 		Attaches: 1 << AttachSkLookup,
 		Ctx:      &bpfSkLookup, Returns: []Return{{Range: Range{0, 1}}},
+		MaxContext: 72,
 	},
 	ProgSyscall: {
 		Type: ProgSyscall, Name: "syscall", Since: "5.14",

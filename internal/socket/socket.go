@@ -16,7 +16,7 @@ type Spec struct {
 	Local    netip.AddrPort // an unspecified address takes every address; the zero AddrPort: not bound
 	Remote   netip.AddrPort // of a connected socket; else the zero AddrPort
 	State    uint32         // TCP_*; 0: established with a Remote, else listening (TCP) or closed (UDP)
-	V6Only   bool
+	V6Only   bool           // takes no IPv4; so does one that is bound to an IPv6 address
 	// Reuseport says that the socket was made to share its address (SO_REUSEPORT).
 	Reuseport bool
 	// Conn is whatever carries the socket's bytes, for those who hold it.
@@ -120,7 +120,7 @@ func New(spec Spec, cookie uint64) (*Socket, error) {
 	if spec.Local.IsValid() && (spec.Protocol == UDP || s.State != TCPClose) {
 		s.Flags |= Hashed
 	}
-	if spec.V6Only {
+	if a := spec.Local.Addr(); spec.V6Only || a.Is6() && !a.IsUnspecified() && !a.Is4In6() { // as inet6_bind does
 		s.Flags |= V6Only
 	}
 	if spec.Reuseport {

@@ -69,6 +69,9 @@ func Run(m *run.Machine, p *run.Program, in *Input) (Output, error) {
 	if catalog.ProgKindByType(p.Info.Type).Flags&catalog.HasPacket != 0 {
 		return runPacket(c, p, in)
 	}
+	if p.Info.Type == catalog.ProgSkLookup {
+		return runSkLookup(c, p, in)
+	}
 	return runMemory(c, p, in)
 }
 
