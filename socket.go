@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/packet"
 	"github.com/skep-bpf/skep/internal/run"
 	"github.com/skep-bpf/skep/internal/socket"
@@ -107,4 +110,59 @@ func (c *CPU) SkLookup(progs []*Program, q *SocketLookup) (SkLookupResult, error
 		list[i] = p.p
 	}
 	return q.Ask(c.c, list)
+}
+
+// SockVerdict is where bytes go that came through a program of a map of sockets.
+type SockVerdict = sockrun.Verdict
+
+// SockMessage is what an sk_msg program made of bytes to be sent.
+type SockMessage = sockrun.Message
+
+// SockParse asks a socket's stream parser how long the message is that begins with
+// data: 0 to see more, a negative number to give up. Without one it is all of data.
+func (c *CPU) SockParse(s *Socket, data []byte) (int32, error) { return sockrun.Parse(c.c, s, data) }
+
+// SockJudge runs a socket's verdict program on bytes that came in, and returns
+// them as it left them, valid until the CPU's next run.
+func (c *CPU) SockJudge(s *Socket, data []byte) ([]byte, SockVerdict, error) {
+	return sockrun.Judge(c.c, s, data)
+}
+
+// SockSend runs a socket's sk_msg program on bytes to be sent; ok is false
+// where it has none.
+func (c *CPU) SockSend(s *Socket, data []byte) (m SockMessage, ok bool, err error) {
+	return sockrun.Send(c.c, s, data)
+}
+
+// sockProgs is a map of sockets as far as it has programs.
+type sockProgs interface {
+	AttachSock(p, old maps.Prog, at catalog.AttachType) error
+}
+
+// AttachProgram makes p the program of a sockmap or sockhash at one of its four places,
+// instead of the one there (BPF_PROG_ATTACH). Sockets that are in the map keep what they have.
+func (m *Map) AttachProgram(p *Program, at AttachType) error {
+	return m.changeProgram("attach", p, at, func(sp sockProgs) error { return sp.AttachSock(p.p, nil, at) })
+}
+
+// DetachProgram takes p away from where AttachProgram put it.
+func (m *Map) DetachProgram(p *Program, at AttachType) error {
+	return m.changeProgram("detach", p, at, func(sp sockProgs) error { return sp.AttachSock(nil, p.p, at) })
+}
+
+func (m *Map) changeProgram(op string, p *Program, at AttachType, change func(sockProgs) error) error {
+	if err := m.open(); err != nil {
+		return m.wrap(op, err)
+	}
+	if p.done.Load() {
+		return m.wrap(op, p.wrap(ErrClosed))
+	}
+	sp, ok := maps.Unwrap(m.m).(sockProgs)
+	if !ok {
+		return fmt.Errorf("map %s: %s: a %s takes no programs: %w", m.Name(), op, m.Type(), errno.EOPNOTSUPP)
+	}
+	if catalog.AttachesProg(at) != p.Type() {
+		return fmt.Errorf("map %s: %s: program %s is of type %s, not for %s: %w", m.Name(), op, p.Name(), p.Type(), at, errno.EINVAL)
+	}
+	return m.wrap(op, change(sp))
 }

@@ -70,3 +70,77 @@ func TestChooseSocket(t *testing.T) {
 		}
 	}
 }
+
+// TestMessages does to messages what sk_msg programs do; the hooks' tests ask the kernel.
+func TestMessages(t *testing.T) {
+	e, h := env(t)
+	e.Pkt = h.newPacket(t)
+	e.Prog = &Prog{Type: catalog.ProgSkMsg}
+	conn := func(local, remote string) *socket.Socket {
+		return h.newSocket(t, socket.Spec{Protocol: socket.TCP, Local: netip.MustParseAddrPort(local), Remote: netip.MustParseAddrPort(remote)})
+	}
+	s, listens := conn("127.0.0.1:1", "127.0.0.1:2"), h.newSocket(t, socket.Spec{Protocol: socket.TCP, Local: netip.MustParseAddrPort("127.0.0.1:3")})
+	ctx := newScratch(t, packet.MessageSize).Addr()
+	m, err := e.Pkt.SetMessage(ctx, []byte("abcdef"), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Msg = &m
+	sees := func(want string) {
+		t.Helper()
+		data, end := mem.Load64(ctx), mem.Load64(ctx+8)
+		if got := string(mem.Bytes(data, int(end-data))); got != want || int(mem.Load32(ctx+68)) != len(e.Pkt.Bytes()) {
+			t.Errorf("the program sees %q of %q, want %q", got, e.Pkt.Bytes(), want)
+		}
+	}
+	einval := errno.EINVAL.Ret()
+	sees("abcdef")
+	want(t, "msg_pull_data", e.do(catalog.FnMsgPullData, ctx, 1, 3, 0), 0)
+	sees("bc")
+	want(t, "msg_pull_data beyond", e.do(catalog.FnMsgPullData, ctx, 1, 7, 0), einval)
+	want(t, "msg_pull_data of nothing", e.do(catalog.FnMsgPullData, ctx, 1, 1, 0), einval)
+	want(t, "msg_pull_data with flags", e.do(catalog.FnMsgPullData, ctx, 1, 3, 1), einval)
+	want(t, "msg_push_data", e.do(catalog.FnMsgPushData, ctx, 2, 1, 0), 0)
+	sees("ab\x00cdef")
+	want(t, "msg_push_data of nothing", e.do(catalog.FnMsgPushData, ctx, 99, 0, 0), 0)
+	want(t, "msg_push_data with flags", e.do(catalog.FnMsgPushData, ctx, 2, 1, 1), einval)
+	want(t, "msg_pop_data", e.do(catalog.FnMsgPopData, ctx, 1, 3, 0), 0)
+	sees("adef")
+	want(t, "msg_pop_data of nothing", e.do(catalog.FnMsgPopData, ctx, 99, 0, 0), 0)
+	want(t, "msg_pop_data with flags", e.do(catalog.FnMsgPopData, ctx, 1, 1, 1), einval)
+	want(t, "msg_apply_bytes", e.do(catalog.FnMsgApplyBytes, ctx, 7), 0)
+	want(t, "msg_cork_bytes", e.do(catalog.FnMsgCorkBytes, ctx, 8), 0)
+	if m.Apply != 7 || m.Cork != 8 {
+		t.Errorf("apply %d cork %d", m.Apply, m.Cork)
+	}
+
+	key := newScratch(t, 8).Addr()
+	maps := map[catalog.MapType]uint64{}
+	for _, typ := range []catalog.MapType{catalog.MapSockMap, catalog.MapSockHash} {
+		sm := h.newMap(t, catalog.MapDef{Name: "s", Type: typ, KeySize: 4, ValueSize: 8, MaxEntries: 4})
+		maps[typ] = sm.Def().Ptr
+		for i, x := range []*socket.Socket{s, listens} {
+			if err := sm.Update([]byte{byte(i), 0, 0, 0}, []byte{byte(x.Number), 0, 0, 0, 0, 0, 0, 0}, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, fn := range []catalog.HelperID{catalog.FnMsgRedirectMap, catalog.FnMsgRedirectHash, catalog.FnSkRedirectMap, catalog.FnSkRedirectHash} {
+		typ, arg := catalog.MapSockMap, func(k uint32) uint64 { return uint64(k) }
+		if fn == catalog.FnMsgRedirectHash || fn == catalog.FnSkRedirectHash {
+			typ, arg = catalog.MapSockHash, func(k uint32) uint64 { mem.Store32(key, k); return key }
+		}
+		name := catalog.HelperByID(fn).Name
+		e.Redirect = Redirect{}
+		want(t, name+" to a listener", e.do(fn, ctx, maps[typ], arg(1), 0), 0)
+		want(t, name+" to nobody", e.do(fn, ctx, maps[typ], arg(2), 0), 0)
+		want(t, name+" with flags", e.do(fn, ctx, maps[typ], arg(0), 2), 0)
+		if e.Redirect.Kind != RedirectNone {
+			t.Errorf("%s: redirected", name)
+		}
+		want(t, name, e.do(fn, ctx, maps[typ], arg(0), 1), 1)
+		if e.Redirect.Socket != s || e.Redirect.Flags != 1 {
+			t.Errorf("%s: %+v", name, e.Redirect)
+		}
+	}
+}

@@ -54,6 +54,8 @@ type Env struct {
 
 	// Choice is the socket being chosen, where the program is to choose one.
 	Choice *socket.Choice
+	// Msg is the message of sk_msg programs.
+	Msg *packet.Message
 
 	// Seq takes what bpf_seq_write and bpf_seq_printf write; nil: nobody reads.
 	Seq func([]byte)
@@ -80,6 +82,7 @@ const (
 	RedirectPeer
 	RedirectNeigh
 	RedirectMap // entry Key of Map: devmap, devmap_hash, cpumap or xskmap
+	RedirectSocket
 )
 
 // Redirect is a decision to send the packet elsewhere.
@@ -91,6 +94,7 @@ type Redirect struct {
 	Key     uint32
 	NextHop [16]byte // of RedirectNeigh, when Family is not 0
 	Family  uint32
+	Socket  *socket.Socket // of RedirectSocket
 }
 
 // Host is what a Machine offers to the helpers of all its vCPUs. Time, chance

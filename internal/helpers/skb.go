@@ -22,6 +22,9 @@ var skbFuncs = map[catalog.HelperID]Func{
 	catalog.FnSKBChangeProto:       skbChangeProto,
 	catalog.FnSKBChangeType:        skbChangeType,
 	catalog.FnSKBAdjustRoom: func(e *Env, _, diff, mode, flags, _ uint64) uint64 {
+		if e.Prog.Type == catalog.ProgSkSKB {
+			return e.Pkt.AdjustStream(int32(diff), uint32(mode), flags).Ret()
+		}
 		return e.Pkt.AdjustRoom(int32(diff), uint32(mode), flags).Ret()
 	},
 	catalog.FnSKBEcnSetCe:     func(e *Env, _, _, _, _, _ uint64) uint64 { return b2u(e.Pkt.SetCE()) },

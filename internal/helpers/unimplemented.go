@@ -8,8 +8,6 @@ const (
 	whyStack   = "walks the stack of a traced task"
 	whyTask    = "hands out a task_struct, and there is no kernel that has one"
 	whyTraced  = "serves tracing programs attached to kernel functions, which do not run here"
-	whySockMap = "needs sockmap and sockhash, whose programs do not run here"
-	whySkMsg   = "serves sk_msg programs, which do not run here"
 	whySockOps = "serves sock_ops programs, which do not run here"
 	whySockOpt = "changes or reads options of a live TCP socket"
 	whyCGroup  = "needs a hierarchy of cgroups"
@@ -54,17 +52,8 @@ var Unimplemented = map[catalog.HelperID]string{
 	catalog.FnSKBOutput:                  whyTraced,
 	catalog.FnXDPOutput:                  whyTraced,
 	catalog.FnBprmOptsSet:                whyTraced,
-	catalog.FnSkRedirectMap:              whySockMap,
-	catalog.FnSkRedirectHash:             whySockMap,
-	catalog.FnSockMapUpdate:              whySockMap,
-	catalog.FnSockHashUpdate:             whySockMap,
-	catalog.FnMsgRedirectMap:             whySkMsg,
-	catalog.FnMsgRedirectHash:            whySkMsg,
-	catalog.FnMsgApplyBytes:              whySkMsg,
-	catalog.FnMsgCorkBytes:               whySkMsg,
-	catalog.FnMsgPullData:                whySkMsg,
-	catalog.FnMsgPushData:                whySkMsg,
-	catalog.FnMsgPopData:                 whySkMsg,
+	catalog.FnSockMapUpdate:              whySockOps,
+	catalog.FnSockHashUpdate:             whySockOps,
 	catalog.FnSockOpsCbFlagsSet:          whySockOps,
 	catalog.FnLoadHdrOpt:                 whySockOps,
 	catalog.FnStoreHdrOpt:                whySockOps,

@@ -169,6 +169,9 @@ func (c *CPU) Choose(ch *socket.Choice) { c.env.Choice = ch }
 // WriteTo has f take what programs write to the file that an iterator is read by, until it is told nil.
 func (c *CPU) WriteTo(f func([]byte)) { c.env.Seq = f }
 
+// Send has the next runs decide on a message; nil: they do not.
+func (c *CPU) Send(m *packet.Message) { c.env.Msg = m }
+
 // Redirect is what the last run decided with bpf_redirect and its kin.
 func (c *CPU) Redirect() *helpers.Redirect { return &c.env.Redirect }
 
