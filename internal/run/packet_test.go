@@ -68,8 +68,12 @@ func TestAdjust(t *testing.T) {
 
 // offsets are those around every edge of a packet of n bytes.
 func offsets(n int) (all []int32) {
+	step := 1
+	if testing.Short() {
+		step = 3
+	}
 	for _, at := range []int{0, 14 - n, n - 14, -216, -208, -256, 252, 256, 3520 - n, 3840 - n, 1<<31 - 3, -1 << 31, 1 << 20} {
-		for d := -9; d <= 9; d++ {
+		for d := -9; d <= 9; d += step {
 			all = append(all, int32(at+d))
 		}
 	}
@@ -192,7 +196,11 @@ func TestRedirectMap(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for range 300 {
+			programs := 300
+			if testing.Short() {
+				programs = 30
+			}
+			for range programs {
 				var want helpers.Redirect
 				var r0 uint64
 				var code []isa.Part
@@ -289,7 +297,11 @@ func TestRedirectMapUnderChange(t *testing.T) {
 					}
 				})
 			}
-			for range 3000 {
+			rounds := 3000
+			if testing.Short() {
+				rounds = 100
+			}
+			for range rounds {
 				mp.Update(u32(1), u32(1), 0)
 				mp.Delete(u32(1))
 			}

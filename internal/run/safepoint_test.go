@@ -200,6 +200,9 @@ func TestSafepoints(t *testing.T) {
 		if m.opts.Checked {
 			t.Skip("the counter is not the run's")
 		}
+		if testing.Short() && !m.Native() {
+			t.Skip("the interpreter can be stopped anywhere")
+		}
 		for _, s := range spins {
 			t.Run(s.name, func(t *testing.T) {
 				addr, word := counter(t)
