@@ -19,7 +19,7 @@ soak:
 
 BENCH ?=
 
-.PHONY: bench bench-filter bench-verify
+.PHONY: bench bench-filter bench-verify bench-xsk
 
 # bench compares what one run of a program costs here, in the Linux kernel, as
 # native code and in wazero; bench-filter compares skep filter with tcpdump,
@@ -34,6 +34,10 @@ bench-filter:
 # OBJECTS/SET/*.o, the examples if there is no other word.
 bench-verify:
 	cd bench && go run ./verify $(BENCH) $(OBJECTS)
+
+# bench-xsk compares AF_XDP sockets on a cable with the kernel's over veth.
+bench-xsk:
+	cd bench && go run ./xsk $(BENCH)
 
 TABLE ?= selftests.tsv.gz
 DIR   ?= .

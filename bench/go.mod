@@ -10,4 +10,9 @@ require (
 	golang.org/x/sys v0.49.0
 )
 
+require (
+	github.com/gopacket/gopacket v1.7.7 // indirect
+	github.com/klauspost/compress v1.20.3 // indirect
+)
+
 replace github.com/skep-bpf/skep => ../

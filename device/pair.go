@@ -31,7 +31,7 @@ func NewLoop() Port {
 
 func (*pair) Queues() int { return 1 }
 
-func (p *pair) Receive(_ int, frames [][]byte) (int, error) { return p.in.take(frames) }
+func (p *pair) Receive(_ int, frames [][]byte) (int, error) { return p.in.take(frames, nil) }
 
 func (p *pair) Transmit(frames [][]byte) (int, error) { return p.out.put(frames) }
 
@@ -76,7 +76,9 @@ func (r *ring) put(frames [][]byte) (int, error) {
 	return len(frames), nil
 }
 
-func (r *ring) take(frames [][]byte) (int, error) {
+// take waits for frames. A place, if not nil, says where frame i of n bytes is to
+// go, now that it has come; it gives less room to one that is to be dropped.
+func (r *ring) take(frames [][]byte, place func(i, n int) []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for r.n == 0 {
@@ -87,7 +89,11 @@ func (r *ring) take(frames [][]byte) (int, error) {
 	}
 	n := min(r.n, len(frames))
 	for i := range n {
-		frames[i] = frames[i][:copy(frames[i], r.slots[r.head])]
+		f := r.slots[r.head]
+		if place != nil {
+			frames[i] = place(i, len(f))
+		}
+		frames[i] = frames[i][:copy(frames[i], f)]
 		r.head = (r.head + 1) % pairRing
 	}
 	r.n -= n

@@ -129,6 +129,7 @@ type worker struct {
 	prog *skep.Program // and by which program
 
 	sockets []*afxdp.Socket // that have received something and were not told
+	in      place           // where the frame under way lies
 
 	backlog []parcel // to be received by devices of this network
 	emptied []parcel // its memory, for the next
@@ -145,6 +146,7 @@ type parcel struct {
 	meta  hook.Meta
 	from  origin
 	hops  int // how often it was received before
+	at    place
 }
 
 // origin says where a parcel comes from, and so what it passes.
@@ -191,22 +193,32 @@ func (w *worker) leave() error {
 
 // receive is the receive loop of a queue.
 func (w *worker) receive(d *Device, queue int) error {
-	bufs, frames := make([][]byte, batchSize), make([][]byte, batchSize)
+	bufs, frames, places := make([][]byte, batchSize), make([][]byte, batchSize), make([]place, batchSize)
 	for i := range bufs {
 		bufs[i] = make([]byte, frameSize)
+	}
+	receive := d.port.Receive
+	if p, ok := d.port.(*pair); ok {
+		put := func(i, n int) (buf []byte) {
+			if buf, places[i] = d.place(queue, n); places[i] == (place{}) {
+				buf = bufs[i]
+			}
+			return buf
+		}
+		receive = func(_ int, frames [][]byte) (int, error) { return p.in.take(frames, put) }
 	}
 	for {
 		d.up.pass()
 		copy(frames, bufs)
-		got, err := d.port.Receive(queue, frames)
+		got, err := receive(queue, frames)
 		if got > 0 {
 			if err := w.enter(); err != nil {
 				return err
 			}
 			bytes := 0
-			for _, f := range frames[:got] {
+			for i, f := range frames[:got] {
 				bytes += len(f)
-				w.frame(d, queue, f, hook.Meta{})
+				w.placed(d, queue, f, hook.Meta{}, places[i])
 				w.drain()
 			}
 			d.stats.rxPackets.Add(uint64(got))
@@ -253,7 +265,7 @@ func (w *worker) frame(d *Device, queue int, f []byte, meta hook.Meta) {
 		w.xdp[x.prog] = h
 	}
 	w.at, w.prog = d, x.prog
-	action, deliveries, err := h.Run(f, hook.Meta{Ifindex: d.index, RxQueue: uint32(queue)})
+	action, deliveries, err := h.Run(f, hook.Meta{Ifindex: d.index, RxQueue: uint32(queue), InPlace: w.in.head})
 	if w.failed(err) {
 		return
 	}
@@ -262,7 +274,7 @@ func (w *worker) frame(d *Device, queue int, f []byte, meta hook.Meta) {
 		d.stats.rxDropped.Add(1)
 	}
 	for _, del := range deliveries {
-		w.deliver(d, del, meta)
+		w.deliver(d, queue, del, meta)
 	}
 }
 
@@ -284,7 +296,7 @@ func (w *worker) failed(err error) bool {
 }
 
 // deliver carries out a delivery of XDP.
-func (w *worker) deliver(d *Device, del hook.Delivery, meta hook.Meta) {
+func (w *worker) deliver(d *Device, queue int, del hook.Delivery, meta hook.Meta) {
 	switch del.To {
 	case hook.ToStack:
 		if d.ingress.Empty() {
@@ -301,11 +313,11 @@ func (w *worker) deliver(d *Device, del hook.Delivery, meta hook.Meta) {
 		}
 		d.stats.rxDropped.Add(1)
 	case hook.ToCPU:
-		if !w.net.cpus[del.CPU].put(parcel{d, append([]byte(nil), del.Packet...), hook.Meta{}, past, 0}) {
+		if !w.net.cpus[del.CPU].put(parcel{d, append([]byte(nil), del.Packet...), hook.Meta{}, past, 0, place{}}) {
 			d.stats.rxDropped.Add(1)
 		}
 	case hook.ToSocket:
-		w.socket(d, meta.RxQueue, del)
+		w.socket(d, queue, del)
 	}
 }
 
@@ -475,7 +487,16 @@ func (w *worker) enqueue(d *Device, f []byte, meta hook.Meta, from origin) {
 		d.stats.rxDropped.Add(1)
 		return
 	}
-	w.backlog = append(w.backlog, parcel{d, w.copied(f), meta, from, w.hops + 1})
+	p := parcel{d: d, meta: meta, from: from, hops: w.hops + 1}
+	if from == cabled {
+		p.frame, p.at = d.place(0, len(f))
+	}
+	if p.at == (place{}) {
+		p.frame = w.copied(f)
+	} else {
+		copy(p.frame, f)
+	}
+	w.backlog = append(w.backlog, p)
 }
 
 // forwarded is what a packet keeps on its way through a cable or into a device
@@ -545,6 +566,10 @@ func (w *worker) drain() {
 			w.hops = p.hops
 			p.d.stats.rxPackets.Add(1)
 			p.d.stats.rxBytes.Add(uint64(len(p.frame)))
+			if p.at != (place{}) {
+				w.placed(p.d, 0, p.frame, p.meta, p.at)
+				continue
+			}
 			x := p.d.xdp.Load()
 			if x != nil && (p.from == cabled || p.from == redirected && x.mode == Generic) {
 				w.frame(p.d, 0, p.frame, p.meta)

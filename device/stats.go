@@ -13,8 +13,8 @@ type Stats struct {
 	// TxDropped did not find room at the port, RxDropped were dropped on their way in
 	// by a program or for want of a place to go.
 	TxDropped, RxDropped uint64
-	// RxSockets were taken by AF_XDP sockets.
-	RxSockets uint64
+	// RxSockets were taken by AF_XDP sockets, RxInPlace of these without a copy.
+	RxSockets, RxInPlace uint64
 	// XDP counts verdicts; those that are no action stand under XDPAborted.
 	XDP [hook.XDPRedirect + 1]uint64
 	// Ingress and Egress count what the clsact hooks came to, by hook.TCAction + 1.
@@ -25,10 +25,10 @@ type Stats struct {
 
 // counters are a device's Stats while queues count.
 type counters struct {
-	rxPackets, rxBytes, txPackets, txBytes, txDropped, rxDropped, rxSockets atomic.Uint64
-	xdp                                                                     [hook.XDPRedirect + 1]atomic.Uint64
-	ingress, egress                                                         [hook.TCTrap + 2]atomic.Uint64
-	tcBytes                                                                 atomic.Uint64
+	rxPackets, rxBytes, txPackets, txBytes, txDropped, rxDropped, rxSockets, rxInPlace atomic.Uint64
+	xdp                                                                                [hook.XDPRedirect + 1]atomic.Uint64
+	ingress, egress                                                                    [hook.TCTrap + 2]atomic.Uint64
+	tcBytes                                                                            atomic.Uint64
 }
 
 // tcVerdict counts a packet of some bytes in one of ingress and egress.
@@ -51,7 +51,7 @@ func (d *Device) Stats() Stats {
 	c := &d.stats
 	s := Stats{
 		RxPackets: c.rxPackets.Load(), RxBytes: c.rxBytes.Load(), TxPackets: c.txPackets.Load(), TxBytes: c.txBytes.Load(),
-		TxDropped: c.txDropped.Load(), RxDropped: c.rxDropped.Load(), RxSockets: c.rxSockets.Load(),
+		TxDropped: c.txDropped.Load(), RxDropped: c.rxDropped.Load(), RxSockets: c.rxSockets.Load(), RxInPlace: c.rxInPlace.Load(),
 	}
 	for i := range c.xdp {
 		s.XDP[i] = c.xdp[i].Load()

@@ -44,6 +44,9 @@ type Delivery struct {
 type Meta struct {
 	Ifindex uint32 // the device it came from; 0: the loopback device
 	RxQueue uint32
+	// InPlace, if not 0, has XDP change the packet where it lies: off-heap, with so many bytes
+	// free before it, and those of its capacity behind it.
+	InPlace int
 	Mark    uint32
 	// Priority and the rest concern programs over socket buffers.
 	Priority  uint32

@@ -78,7 +78,7 @@ func (x *XDP) Close() {
 // it is reused by the next run.
 func (x *XDP) Run(data []byte, meta Meta) (action XDPAction, deliveries []Delivery, err error) {
 	x.out = x.out[:0]
-	if err := x.cpu.Packet().SetXDP(data, skep.XDPOptions{RxIfindex: meta.Ifindex, RxQueue: meta.RxQueue}); err != nil {
+	if err := x.cpu.Packet().SetXDP(data, skep.XDPOptions{RxIfindex: meta.Ifindex, RxQueue: meta.RxQueue, InPlace: meta.InPlace}); err != nil {
 		return 0, nil, err
 	}
 	r0, err := x.cpu.Run(x.prog)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/device"
+	"github.com/skep-bpf/skep/image"
 	"github.com/skep-bpf/skep/internal/testprog"
 	"github.com/skep-bpf/skep/xsk"
 )
@@ -25,13 +26,18 @@ type world struct {
 	in   func(frame []byte) // has a frame come in
 	out  func() []byte      // waits for one that comes out
 	up   func() int         // how many went up the stack; where the engine counts them
+	dev  *device.Device     // of skep
 }
 
 // newWorld makes one of skep.
 func newWorld(t testing.TB, object string) *world {
 	t.Helper()
 	near, far := device.NewPair()
-	w := newPortWorld(t, object, near)
+	return newPortWorld(t, object, near).at(t, far)
+}
+
+// at has what comes in and goes out pass the other end of a cable.
+func (w *world) at(t testing.TB, far device.Port) *world {
 	w.in = func(f []byte) {
 		for n := 0; n == 0; {
 			var err error
@@ -55,13 +61,22 @@ func newWorld(t testing.TB, object string) *world {
 // newPortWorld makes one whose device has a port.
 func newPortWorld(t testing.TB, object string, port device.Port) *world {
 	t.Helper()
+	img, err := image.LoadFile(object, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newImageWorld(t, img, port)
+}
+
+func newImageWorld(t testing.TB, img *image.Image, port device.Port) *world {
+	t.Helper()
 	opts := engine
 	opts.CPUs = 2
 	m, err := skep.NewMachine(&opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	coll, err := m.LoadCollectionFile(object)
+	coll, err := m.LoadCollection(img)
 	if err != nil {
 		t.Fatalf("%+v", err)
 	}
@@ -92,5 +107,6 @@ func newPortWorld(t testing.TB, object string, port device.Port) *world {
 		open: func(q int, o *xsk.Options) (*xsk.Socket, error) { return xsk.Open(dev, q, o) },
 		put:  func(key uint32, s *xsk.Socket) error { return coll.Maps["xsks"].Put(key, s) },
 		up:   func() int { return len(up) },
+		dev:  dev,
 	}
 }

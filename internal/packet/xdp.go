@@ -1,6 +1,10 @@
 package packet
 
-import "github.com/skep-bpf/skep/internal/errno"
+import (
+	"unsafe"
+
+	"github.com/skep-bpf/skep/internal/errno"
+)
 
 // Geometry of an XDP buffer, in bytes, as BPF_PROG_TEST_RUN and most drivers
 // have it (include/uapi/linux/bpf.h, net/bpf/test_run.c):
@@ -31,6 +35,10 @@ type XDPOptions struct {
 	Linear int
 	// FrameSize is the size of the buffer's linear part with its rooms; 0: XDPFrameLen.
 	FrameSize int
+	// InPlace, if not 0, says that the data are not to be copied: they lie off-heap, with so
+	// many bytes of headroom before them, and the rest of their capacity behind them. There is
+	// then neither metadata nor a paged part.
+	InPlace int
 }
 
 // XDPBuffer returns room for a packet of n bytes where SetXDP, without metadata,
@@ -41,6 +49,9 @@ func (p *Packet) XDPBuffer(n int) ([]byte, error) {
 
 // SetXDP makes p an XDP packet of a copy of data (bpf_prog_test_run_xdp).
 func (p *Packet) SetXDP(data []byte, o XDPOptions) error {
+	if o.InPlace != 0 {
+		return p.setInPlace(data, o)
+	}
 	frame := o.FrameSize
 	if frame == 0 {
 		frame = XDPFrameLen
@@ -75,6 +86,25 @@ func (p *Packet) SetXDP(data []byte, o XDPOptions) error {
 	if p.End > p.DataEnd {
 		p.XDPFlags = xdpHasFrags
 	}
+	return nil
+}
+
+// setInPlace makes p an XDP packet of the bytes at data themselves.
+//
+//	│ headroom │ data │ capacity of data, the last bytes of which a driver keeps │
+func (p *Packet) setInPlace(data []byte, o XDPOptions) error {
+	if len(data) < ethLen {
+		return &SizeError{"XDP packet shorter than its Ethernet header", len(data), ethLen}
+	}
+	if err := p.reset(KindXDP, 0, 0, 0); err != nil {
+		return err
+	}
+	p.Data = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(data))))
+	p.HardStart = p.Data - uint64(o.InPlace)
+	p.DataMeta, p.DataEnd = p.Data, p.Data+uint64(len(data))
+	p.End = p.DataEnd
+	p.HardEnd = p.Data + uint64(cap(data)) - xdpTailroom
+	p.RxIfindex, p.RxQueue, p.TxIfindex = max(o.RxIfindex, 1), o.RxQueue, o.TxIfindex
 	return nil
 }
 
