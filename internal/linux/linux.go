@@ -58,6 +58,7 @@ const (
 	cmdLinkNextID           command = 31
 	cmdEnableStats          command = 32
 	cmdLinkDetach           command = 34
+	cmdProgBindMap          command = 35
 )
 
 var commandNames = map[command]string{
@@ -72,7 +73,7 @@ var commandNames = map[command]string{
 	cmdMapLookupBatch: "MAP_LOOKUP_BATCH", cmdMapLookupDeleteBatch: "MAP_LOOKUP_AND_DELETE_BATCH",
 	cmdMapUpdateBatch: "MAP_UPDATE_BATCH", cmdMapDeleteBatch: "MAP_DELETE_BATCH",
 	cmdLinkCreate: "LINK_CREATE", cmdLinkByID: "LINK_GET_FD_BY_ID", cmdLinkNextID: "LINK_GET_NEXT_ID",
-	cmdEnableStats: "ENABLE_STATS", cmdLinkDetach: "LINK_DETACH",
+	cmdEnableStats: "ENABLE_STATS", cmdLinkDetach: "LINK_DETACH", cmdProgBindMap: "PROG_BIND_MAP",
 }
 
 // Error is a command bpf(2) refused.

@@ -16,6 +16,9 @@ type Run struct {
 	BatchSize uint32 // with BPF_F_TEST_XDP_LIVE_FRAMES
 	// NoDataOut asks for no packet back; some program types refuse the question.
 	NoDataOut bool
+	// DataRoom and CtxRoom are how many bytes may come back; 0: as many as went in, and
+	// for packets some more.
+	DataRoom, CtxRoom int
 }
 
 // Outcome is what a test run left.
@@ -60,12 +63,16 @@ func (p *LoadedProg) TestRun(in *Run) (*Outcome, error) {
 	}
 	var data []byte
 	if in.Data != nil && !in.NoDataOut {
-		data = make([]byte, len(in.Data)+testRunSlack)
+		room := in.DataRoom
+		if room == 0 {
+			room = len(in.Data) + testRunSlack
+		}
+		data = make([]byte, room)
 		attr.dataOut, attr.dataSizeOut = unsafe.Pointer(&data[0]), uint32(len(data))
 	}
 	var ctx []byte
 	if in.Ctx != nil {
-		ctx = make([]byte, len(in.Ctx))
+		ctx = make([]byte, max(in.CtxRoom, len(in.Ctx)))
 		attr.ctxOut, attr.ctxSizeOut = unsafe.Pointer(unsafe.SliceData(ctx)), uint32(len(ctx))
 	}
 	err := undisturbed(func() error {

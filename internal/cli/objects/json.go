@@ -2,6 +2,7 @@ package objects
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -128,4 +129,57 @@ func (j *JSON) Null() { j.Raw("null") }
 func (j *JSON) Line() {
 	j.out.WriteByte('\n')
 	j.comma = false
+}
+
+// Value writes what encoding/json makes of a value.
+func (j *JSON) Value(v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	return j.copyValue(dec)
+}
+
+// copyValue copies one value, in the order it has.
+func (j *JSON) copyValue(dec *json.Decoder) error {
+	tok, err := dec.Token()
+	if err != nil {
+		return err
+	}
+	switch tok := tok.(type) {
+	case json.Delim:
+		if tok == '{' {
+			j.Object()
+		} else {
+			j.Array()
+		}
+		for dec.More() {
+			if tok == '{' {
+				name, err := dec.Token()
+				if err != nil {
+					return err
+				}
+				j.Name(name.(string))
+			}
+			if err := j.copyValue(dec); err != nil {
+				return err
+			}
+		}
+		if tok == '{' {
+			j.EndObject()
+		} else {
+			j.EndArray()
+		}
+		_, err = dec.Token()
+		return err
+	case string:
+		j.String(tok)
+	case nil:
+		j.Null()
+	default:
+		j.Raw("%v", tok)
+	}
+	return nil
 }

@@ -3,9 +3,9 @@ package prog
 import (
 	"bufio"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
@@ -23,6 +23,7 @@ import (
 // dumpOptions are what the command line says.
 type dumpOptions struct {
 	Jited   bool
+	Handle  []string // how a program of a running system is named, instead of Object
 	Object  string
 	Program string // "" means all of the object
 
@@ -41,11 +42,13 @@ func newDump(s *ui.Streams, shared *objects.Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dump {xlated|jited} PROG [opcodes] [linum] [visual] [file FILE]",
 		Short: "Show programs as the engines run them: BPF after rewriting, or machine code",
-		Long: `Loads an object file and shows its programs as they run: xlated is BPF after the
-verifier's and the rewriter's work, jited the machine code made of it, each with
-the lines of source it comes from. The output is that of bpftool prog dump.
+		Long: `Shows programs as they run: xlated is BPF after the verifier's and the rewriter's
+work, jited the machine code made of it, each with the lines of source it comes from.
+An object file is loaded for it; programs that are named otherwise are those of a
+machine that skep serve keeps, or of the kernel (--engine linux). The output is that of
+bpftool prog dump.
 
-  PROG := [obj] OBJECT[:PROGRAM]
+  PROG := { [obj] OBJECT[:PROGRAM] | id N | tag TAG | name NAME | pinned FILE }
 
   opcodes    show the bytes of each instruction as well
   linum      show file, line and column of source lines
@@ -55,9 +58,12 @@ the lines of source it comes from. The output is that of bpftool prog dump.
   skep prog dump jited examples/loops/loops.o:plain opcodes
   skep prog dump xlated examples/loops/loops.o:looped visual | dot -Tsvg >looped.svg`,
 		Args: cobra.ArbitraryArgs,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.parse(args); err != nil {
 				return err
+			}
+			if o.Handle != nil {
+				return shared.Run(s, func(v *objects.Verb) error { return dumpLoaded(v, &o) })(cmd, o.Handle)
 			}
 			return dump(s, &o)
 		},
@@ -70,45 +76,52 @@ the lines of source it comes from. The output is that of bpftool prog dump.
 	return cmd
 }
 
+// handles are the words that name a program of a running system.
+var handles = []string{"id", "tag", "name", "pinned"}
+
 // parse reads bpftool's grammar.
 func (o *dumpOptions) parse(args []string) error {
 	if len(args) < 2 {
 		return ui.Usagef("dump: say what, xlated or jited, and of which PROG: see skep prog dump --help")
 	}
-	switch args[0] {
-	case "xlated":
-	case "jited":
+	switch {
+	case objects.Begins(args[0], "jited"):
 		o.Jited = true
-	default:
+	case !objects.Begins(args[0], "xlated"):
 		return ui.Usagef("dump %s: there are xlated and jited", args[0])
 	}
 	args = args[1:]
-	switch args[0] {
-	case "id", "pinned", "tag", "name":
-		return ui.Usagef("dump: %s names a program of a running machine; there is none here: name an OBJECT", args[0])
-	case "obj":
+	_, err := os.Stat(args[0])
+	known := slices.ContainsFunc(handles, func(h string) bool { return args[0] == h || err != nil && objects.Begins(args[0], h) })
+	switch {
+	case known && len(args) > 1:
+		o.Handle, args = args[:2], args[1:]
+	case args[0] == "obj":
 		if args = args[1:]; len(args) == 0 {
 			return ui.Usagef("dump: obj: no file given")
 		}
-	}
-	o.Object = args[0]
-	if _, err := os.Stat(o.Object); err != nil { // else the name of the file, whatever it holds
-		if at := strings.LastIndexByte(o.Object, ':'); at > 0 {
-			o.Object, o.Program = o.Object[:at], o.Object[at+1:]
+		fallthrough
+	default:
+		o.Object = args[0]
+		if _, err := os.Stat(o.Object); err != nil { // else the name of the file, whatever it holds
+			if at := strings.LastIndexByte(o.Object, ':'); at > 0 {
+				o.Object, o.Program = o.Object[:at], o.Object[at+1:]
+			}
 		}
 	}
 	for args = args[1:]; len(args) > 0; args = args[1:] {
-		switch args[0] {
-		case "opcodes":
+		word := func(whole string) bool { return objects.Begins(args[0], whole) }
+		switch {
+		case word("opcodes"):
 			o.Opcodes = true
-		case "linum":
+		case word("linum"):
 			o.Linum = true
-		case "visual":
+		case word("visual"):
 			if o.Jited {
 				return ui.Usagef("dump jited: visual is for xlated")
 			}
 			o.Visual = true
-		case "file":
+		case word("file"):
 			if args = args[1:]; len(args) == 0 {
 				return ui.Usagef("dump: file: no name given")
 			}
@@ -123,14 +136,26 @@ func (o *dumpOptions) parse(args []string) error {
 	return nil
 }
 
-// dumper writes one program.
+// dumper writes one program, wherever it runs.
 type dumper struct {
 	o    *dumpOptions
-	p    *skep.Program
+	out  *bufio.Writer
 	code *skep.Translated
 	// lines are the source lines by the slot of the translated program they come first at.
-	lines map[int]skep.LineInfo
-	out   *bufio.Writer
+	lines  map[int]skep.LineInfo
+	native *nativeCode
+	names  isa.Names
+	protos []string // of the functions, as C has them; "" where one is not known
+	// called names what a call to a function shows behind its distance, nil: its symbol.
+	called func(ins isa.Instruction, f *skep.Func) string
+}
+
+// nativeCode is machine code, and where in it lines begin.
+type nativeCode struct {
+	arch string
+	text []byte
+	// slots are, for each function, those of lines by the offset in the function they begin at.
+	slots []map[int]int
 }
 
 func dump(s *ui.Streams, o *dumpOptions) error {
@@ -172,16 +197,17 @@ func dump(s *ui.Streams, o *dumpOptions) error {
 		if err != nil {
 			return err
 		}
-		d := newDumper(o, coll.Programs[name], out)
+		p := coll.Programs[name]
+		d := newDumper(o, p, out)
 		if len(names) > 1 && !o.JSON && !o.Pretty && !o.Visual {
 			if i > 0 {
 				fmt.Fprintln(out)
 			}
-			fmt.Fprintln(out, s.Paint(ui.Bold, d.heading()))
+			fmt.Fprintln(out, s.Paint(ui.Bold, fmt.Sprintf("%v  name %s  tag %v", p.Type(), ui.Printable(p.Name()), p.Tag())))
 		}
 		part, err := d.dump()
 		if err == nil && len(names) > 1 {
-			part = jsonProgram{name, d.p.Type().String(), d.p.Tag().String(), part}
+			part = jsonProgram{name, p.Type().String(), p.Tag().String(), part}
 		}
 		all = append(all, part)
 		coll.Close()
@@ -210,12 +236,10 @@ func printJSON(out *bufio.Writer, o *dumpOptions, all []any) error {
 	if len(all) == 1 {
 		v = all[0]
 	}
-	enc := json.NewEncoder(out)
-	enc.SetEscapeHTML(false)
-	if o.Pretty {
-		enc.SetIndent("", "    ")
-	}
-	return enc.Encode(v)
+	j := objects.NewJSON(out, o.Pretty)
+	err := j.Value(v)
+	j.Line()
+	return err
 }
 
 func programNames(img *image.Image) string {
@@ -230,7 +254,22 @@ func programNames(img *image.Image) string {
 }
 
 func newDumper(o *dumpOptions, p *skep.Program, out *bufio.Writer) *dumper {
-	d := &dumper{o: o, p: p, code: p.Translated(), lines: map[int]skep.LineInfo{}, out: out}
+	d := &dumper{o: o, code: p.Translated(), lines: map[int]skep.LineInfo{}, out: out}
+	d.names = isa.Names{Helper: helperName, Imm64: func(ins isa.Instruction, imm uint64) string {
+		if ins.Src == isa.PseudoFunc {
+			return fmt.Sprintf("subprog[%+d]", ins.Imm)
+		}
+		switch id, value, off, ok := p.MapAt(imm); {
+		case ok && value:
+			return fmt.Sprintf("map[id:%d][0]+%d", id, off)
+		case ok:
+			return fmt.Sprintf("map[id:%d]", id)
+		}
+		return fmt.Sprintf("%#x", imm)
+	}}
+	for i := range d.code.Funcs {
+		d.protos = append(d.protos, proto(&d.code.Funcs[i]))
+	}
 	first := map[int32]int{} // of each original instruction
 	for slot, orig := range d.code.Orig {
 		if _, ok := first[orig]; !ok && d.code.First[slot] {
@@ -247,12 +286,13 @@ func newDumper(o *dumpOptions, p *skep.Program, out *bufio.Writer) *dumper {
 			}
 		}
 	}
+	if n := p.Native(); n != nil {
+		d.native = &nativeCode{arch: n.Arch, text: n.Text}
+		for i := range d.code.Funcs {
+			d.native.slots = append(d.native.slots, d.slotByOffset(n, &d.code.Funcs[i]))
+		}
+	}
 	return d
-}
-
-// heading is the first line of bpftool prog show, without an id.
-func (d *dumper) heading() string {
-	return fmt.Sprintf("%v  name %s  tag %v", d.p.Type(), ui.Printable(d.p.Name()), d.p.Tag())
 }
 
 // dump writes the program; as JSON it returns what is to be written.
@@ -261,7 +301,7 @@ func (d *dumper) dump() (any, error) {
 	case d.o.File != "":
 		code := isa.Encode(d.code.Insns, binary.LittleEndian)
 		if d.o.Jited {
-			code = d.p.Native().Text
+			code = d.native.text
 		}
 		return nil, ui.WriteFile(d.o.File, code)
 	case d.o.Jited:
@@ -289,10 +329,10 @@ func (d *dumper) source(l skep.LineInfo) {
 
 // jsonSource are the fields of a line of source.
 type jsonSource struct {
-	Src     string  `json:"src,omitempty"`
-	File    string  `json:"file,omitempty"`
-	LineNum *uint32 `json:"line_num,omitempty"` // absent without linum
-	LineCol *uint32 `json:"line_col,omitempty"`
+	Src     string `json:"src,omitempty"`
+	File    string `json:"file,omitempty"`
+	LineNum uint32 `json:"line_num,omitempty"` // with linum; 0: not known
+	LineCol uint32 `json:"line_col,omitempty"`
 }
 
 func (d *dumper) jsonSource(slot int) (s jsonSource) {
@@ -302,19 +342,19 @@ func (d *dumper) jsonSource(slot int) (s jsonSource) {
 	}
 	if d.o.Linum {
 		line, column := uint32(l.LineNo), uint32(l.Column)
-		s.File, s.LineNum, s.LineCol = l.File, &line, &column
+		s.File, s.LineNum, s.LineCol = l.File, line, column
 	}
 	return s
 }
 
-// function returns the function that begins at a slot, or nil.
-func (d *dumper) function(slot int) *skep.Func {
+// function returns the function that begins at a slot and its number, or nil.
+func (d *dumper) function(slot int) (*skep.Func, int) {
 	for i := range d.code.Funcs {
 		if d.code.Funcs[i].Start == slot {
-			return &d.code.Funcs[i]
+			return &d.code.Funcs[i], i
 		}
 	}
-	return nil
+	return nil, 0
 }
 
 // proto is a function's type as C has it, as far as bpftool does: "" where it is not known.

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/skep-bpf/skep"
+	"github.com/skep-bpf/skep/internal/cli/ui"
 	"github.com/skep-bpf/skep/internal/jit/disasm"
 )
 
@@ -24,26 +25,25 @@ type jsonNativeInsn struct {
 
 // jited writes machine code, function by function, as offsets from its beginning.
 func (d *dumper) jited() any {
-	n := d.p.Native()
+	n := d.native
 	list := []jsonJited{}
 	for i := range d.code.Funcs {
 		f := &d.code.Funcs[i]
-		source := d.sourceByOffset(n, f)
 		if d.asJSON() {
-			list = append(list, jsonJited{proto(f), f.Symbol, d.jsonInsns(n, f, source)})
+			list = append(list, jsonJited{d.protos[i], f.Symbol, d.jsonInsns(f, n.slots[i])})
 			continue
 		}
-		if p := proto(f); p != "" {
-			fmt.Fprintf(d.out, "%s:\n", p)
+		if p := d.protos[i]; p != "" {
+			fmt.Fprintf(d.out, "%s:\n", ui.Printable(p))
 		}
-		fmt.Fprintf(d.out, "%s:\n", f.Symbol)
-		eachNative(n, f, func(off, size int, text string) {
-			if slot, ok := source[off]; ok {
+		fmt.Fprintf(d.out, "%s:\n", ui.Printable(f.Symbol))
+		n.each(f, func(off, size int, text string) {
+			if slot, ok := n.slots[i][off]; ok {
 				d.source(d.lines[slot])
 			}
 			fmt.Fprintf(d.out, "%4x:\t%s\n", off, text)
 			if d.o.Opcodes {
-				fmt.Fprintf(d.out, "\t% x \n", n.Text[f.Off+off:][:size])
+				fmt.Fprintf(d.out, "\t% x \n", n.text[f.Off+off:][:size])
 			}
 		})
 		fmt.Fprintln(d.out)
@@ -51,18 +51,18 @@ func (d *dumper) jited() any {
 	return list
 }
 
-func (d *dumper) jsonInsns(n *skep.Native, f *skep.Func, source map[int]int) []jsonNativeInsn {
+func (d *dumper) jsonInsns(f *skep.Func, slots map[int]int) []jsonNativeInsn {
 	insns := []jsonNativeInsn{}
-	eachNative(n, f, func(off, size int, text string) {
+	d.native.each(f, func(off, size int, text string) {
 		var j jsonNativeInsn
-		if slot, ok := source[off]; ok {
+		if slot, ok := slots[off]; ok {
 			j.jsonSource = d.jsonSource(slot)
 		}
 		j.PC = fmt.Sprintf("0x%x", off)
 		op, rest, _ := strings.Cut(text, " ")
 		j.Operation, j.Operands = op, operands(rest)
 		if d.o.Opcodes {
-			j.Opcodes = hexes(n.Text[f.Off+off:][:size])
+			j.Opcodes = hexes(d.native.text[f.Off+off:][:size])
 		}
 		insns = append(insns, j)
 	})
@@ -99,8 +99,8 @@ func operands(text string) []*string {
 	return out
 }
 
-// sourceByOffset maps offsets in a function's code to the slots whose lines begin there.
-func (d *dumper) sourceByOffset(n *skep.Native, f *skep.Func) map[int]int {
+// slotByOffset maps offsets in a function's code to the slots whose lines begin there.
+func (d *dumper) slotByOffset(n *skep.Native, f *skep.Func) map[int]int {
 	at := map[int]int{}
 	for slot := f.Start; slot < f.End; slot++ {
 		l, ok := d.lines[slot]
@@ -118,11 +118,11 @@ func (d *dumper) sourceByOffset(n *skep.Native, f *skep.Func) map[int]int {
 	return at
 }
 
-// eachNative calls do for every machine instruction of a function, with its offset in it.
-func eachNative(n *skep.Native, f *skep.Func, do func(off, size int, text string)) {
-	code := n.Text[f.Off:][:f.Len]
+// each calls do for every machine instruction of a function, with its offset in it.
+func (n *nativeCode) each(f *skep.Func, do func(off, size int, text string)) {
+	code := n.text[f.Off:][:f.Len]
 	for off := 0; off < len(code); {
-		text, size := disasm.Text(n.Arch, code[off:], uint64(off))
+		text, size := disasm.Text(n.arch, code[off:], uint64(off))
 		do(off, size, text)
 		off += size
 	}

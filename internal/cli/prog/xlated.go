@@ -4,27 +4,12 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/skep-bpf/skep/internal/cli/ui"
 	"github.com/skep-bpf/skep/isa"
 )
 
 // printer writes instructions in the kernel's manner.
-func (d *dumper) printer() *isa.Printer {
-	return &isa.Printer{Dialect: isa.Kernel, Names: isa.Names{
-		Helper: helperName,
-		Imm64: func(ins isa.Instruction, imm uint64) string {
-			if ins.Src == isa.PseudoFunc {
-				return fmt.Sprintf("subprog[%+d]", ins.Imm)
-			}
-			switch id, value, off, ok := d.p.MapAt(imm); {
-			case ok && value:
-				return fmt.Sprintf("map[id:%d][0]+%d", id, off)
-			case ok:
-				return fmt.Sprintf("map[id:%d]", id)
-			}
-			return fmt.Sprintf("%#x", imm)
-		},
-	}}
-}
+func (d *dumper) printer() *isa.Printer { return &isa.Printer{Dialect: isa.Kernel, Names: d.names} }
 
 // text is an instruction as bpftool prints it. Loads that probe look like others, as there.
 func (d *dumper) text(p *isa.Printer, slot int) string {
@@ -39,11 +24,21 @@ func (d *dumper) text(p *isa.Printer, slot int) string {
 		ins.Op = ins.Op&^0xe0 | plain
 		return p.Text([]isa.Instruction{ins}, 0)
 	case ins.IsLocalCall():
-		text := p.Text(insns, slot)
-		if f := d.function(slot + 1 + int(ins.Imm)); f != nil {
+		f, _ := d.function(slot + 1 + distance(ins))
+		plain := ins
+		plain.Imm, plain.Off = int32(distance(ins)), 0
+		text := p.Text([]isa.Instruction{plain}, 0)
+		switch {
+		case d.o.Visual: // where it goes is drawn
+		case d.called != nil:
+			text += d.called(ins, f)
+		case f != nil:
 			text += "#" + f.Symbol
 		}
 		return text
+	case ins.IsKfuncCall() && d.called != nil: // its address is told as a helper's
+		ins.Src = 0
+		return p.Text([]isa.Instruction{ins}, 0)
 	}
 	return p.Text(insns, slot)
 }
@@ -81,11 +76,11 @@ func (d *dumper) xlated() any {
 	list := []jsonXlated{}
 	d.each(0, len(d.code.Insns), func(slot, slots int) {
 		code := isa.Encode(d.code.Insns[slot:slot+slots], binary.LittleEndian)
-		f := d.function(slot)
+		f, number := d.function(slot)
 		if d.asJSON() {
 			j := jsonXlated{jsonSource: d.jsonSource(slot), Disasm: d.text(p, slot)}
 			if f != nil {
-				j.Proto = proto(f)
+				j.Proto = d.protos[number]
 			}
 			if d.o.Opcodes {
 				ins := d.code.Insns[slot]
@@ -96,8 +91,8 @@ func (d *dumper) xlated() any {
 			list = append(list, j)
 			return
 		}
-		if f != nil && proto(f) != "" {
-			fmt.Fprintf(d.out, "%s:\n", proto(f))
+		if f != nil && d.protos[number] != "" {
+			fmt.Fprintf(d.out, "%s:\n", ui.Printable(d.protos[number]))
 		}
 		if l, ok := d.lines[slot]; ok {
 			d.source(l)
