@@ -18,7 +18,9 @@ import (
 
 	"github.com/skep-bpf/skep/internal/cli/asm"
 	"github.com/skep-bpf/skep/internal/cli/bpfmap"
+	"github.com/skep-bpf/skep/internal/cli/bpfnet"
 	"github.com/skep-bpf/skep/internal/cli/btf"
+	"github.com/skep-bpf/skep/internal/cli/cgroup"
 	"github.com/skep-bpf/skep/internal/cli/classic"
 	"github.com/skep-bpf/skep/internal/cli/conformance"
 	"github.com/skep-bpf/skep/internal/cli/disasm"
@@ -26,11 +28,14 @@ import (
 	"github.com/skep-bpf/skep/internal/cli/feature"
 	"github.com/skep-bpf/skep/internal/cli/filter"
 	"github.com/skep-bpf/skep/internal/cli/ip"
+	"github.com/skep-bpf/skep/internal/cli/iter"
 	"github.com/skep-bpf/skep/internal/cli/link"
 	"github.com/skep-bpf/skep/internal/cli/objects"
+	"github.com/skep-bpf/skep/internal/cli/perf"
 	"github.com/skep-bpf/skep/internal/cli/prog"
 	"github.com/skep-bpf/skep/internal/cli/run"
 	"github.com/skep-bpf/skep/internal/cli/serve"
+	"github.com/skep-bpf/skep/internal/cli/structops"
 	"github.com/skep-bpf/skep/internal/cli/tc"
 	"github.com/skep-bpf/skep/internal/cli/ui"
 	"github.com/skep-bpf/skep/internal/cli/verify"
@@ -80,25 +85,14 @@ fault; 2 the command line is wrong.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return ui.Usagef("%w: see %s --help", lowerFirst(err), cmd.CommandPath())
 	})
-	root.AddCommand(
-		disasm.NewCmd(s),
-		prog.NewCmd(s),
-		bpfmap.NewCmd(s),
-		link.NewCmd(s),
-		run.NewCmd(s),
-		verify.NewCmd(s),
-		exec.NewCmd(s),
-		serve.NewCmd(s),
-		ip.NewCmd(s),
-		tc.NewCmd(s),
-		filter.NewCmd(s),
-		classic.NewCmd(s),
-		asm.NewCmd(s),
-		btf.NewCmd(s),
-		feature.NewCmd(s),
-		conformance.NewCmd(s),
-		version.NewCmd(s),
-	)
+	for _, g := range groups(s) {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, cmd := range g.commands {
+			cmd.GroupID = g.id
+			root.AddCommand(cmd)
+		}
+	}
+	root.AddCommand(conformance.NewCmd(s), version.NewCmd(s))
 	objects.Abbreviate(root, nouns)
 	root.SetUsageTemplate(withoutAliases(root.UsageTemplate()))
 	for _, cmd := range root.Commands() {
@@ -113,9 +107,31 @@ fault; 2 the command line is wrong.`,
 	return root
 }
 
+// group are commands that the help lists together.
+type group struct {
+	id, title string
+	commands  []*cobra.Command
+}
+
+func groups(s *ui.Streams) []group {
+	return []group{
+		{"programs", "Programs from object files:", []*cobra.Command{
+			run.NewCmd(s), verify.NewCmd(s), disasm.NewCmd(s), asm.NewCmd(s),
+		}},
+		{"packets", "Packet filters:", []*cobra.Command{filter.NewCmd(s), classic.NewCmd(s)}},
+		{"machines", "Machines in user space, and other people's programs on them:", []*cobra.Command{
+			exec.NewCmd(s), serve.NewCmd(s), ip.NewCmd(s), tc.NewCmd(s),
+		}},
+		{"objects", "What is in a machine, in the kernel or in files, as bpftool shows it:", []*cobra.Command{
+			prog.NewCmd(s), bpfmap.NewCmd(s), link.NewCmd(s), btf.NewCmd(s), feature.NewCmd(s), bpfnet.NewCmd(s),
+			cgroup.NewCmd(s), perf.NewCmd(s), iter.NewCmd(s), structops.NewCmd(s),
+		}},
+	}
+}
+
 // nouns are the commands that bpftool has too, in its order: a beginning stands
 // for the first.
-const nouns = "prog map link btf"
+const nouns = "prog map link cgroup perf net feature btf struct_ops iter"
 
 // nounFirst puts options that stand before one of the nouns behind it, as
 // bpftool takes them: skep -j map show.

@@ -149,3 +149,28 @@ func (p *LoadedProg) Bind(m *Map) error {
 	runtime.KeepAlive(m)
 	return err
 }
+
+// TaskFD is what a descriptor of a process has a program attached to.
+type TaskFD struct {
+	ProgID       uint32
+	Type         uint32 // enum bpf_task_fd_type
+	Name         string // of a tracepoint, function or file
+	Offset, Addr uint64 // of a probe
+}
+
+type taskFDAttr struct {
+	pid, fd, flags, bufLen uint32
+	buf                    unsafe.Pointer
+	progID, fdType         uint32
+	offset, addr           uint64
+}
+
+// QueryTaskFD asks what a descriptor of a process has a program attached to.
+func QueryTaskFD(pid, fd int) (*TaskFD, error) {
+	buf := make([]byte, 4096)
+	attr := taskFDAttr{pid: uint32(pid), fd: uint32(fd), bufLen: uint32(len(buf)), buf: unsafe.Pointer(&buf[0])}
+	if _, err := bpf(cmdTaskFDQuery, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
+		return nil, err
+	}
+	return &TaskFD{ProgID: attr.progID, Type: attr.fdType, Name: cString(buf), Offset: attr.offset, Addr: attr.addr}, nil
+}

@@ -27,6 +27,8 @@ type ProgInfo struct {
 	RunCount      uint64
 	Misses        uint64 // runs left out because the program was running already
 	VerifiedInsns uint32
+	AttachBTF     uint32 // the BTF with the function it attaches to; 0: none
+	AttachBTFType uint32 // that function's type
 	FuncInfo      []byte // records of struct bpf_func_info, of FuncInfoSize bytes
 	FuncInfoSize  uint32
 	LineInfo      []byte // records of struct bpf_line_info, of LineInfoSize bytes
@@ -99,6 +101,7 @@ func progInfoOf(fd int) (*ProgInfo, error) {
 		Device:  Device{in.ifindex, in.netnsDev, in.netnsIno},
 		RunTime: time.Duration(in.runTime), RunCount: in.runCnt, Misses: in.recMisses, VerifiedInsns: in.verifiedInsns,
 		FuncInfoSize: in.funcInfoRecSize, LineInfoSize: in.lineRecSize,
+		AttachBTF: in.attachBTFObjID, AttachBTFType: in.attachBTFID,
 	}
 	xlated := make([]byte, in.xlatedLen)
 	info.MapIDs = make([]uint32, in.nrMapIDs)

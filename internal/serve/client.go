@@ -14,10 +14,13 @@ import (
 )
 
 // Join has the server at a socket answer this process's own bpf(2) calls, and
-// those of its children, from now on: nothing takes that back. What happens to
-// the server is told on errw.
-func Join(machine string, errw io.Writer) error {
+// those of its children, from now on: nothing takes that back. With unprivileged
+// they are taken to have no capabilities. What happens to the server is told on errw.
+func Join(machine string, unprivileged bool, errw io.Writer) error {
 	o := Options{Machine: machine, Caps: bpfsys.AllCaps, Stderr: errw}
+	if unprivileged {
+		o.Caps = 0
+	}
 	begin, end, err := o.join()
 	if err != nil {
 		return err

@@ -35,4 +35,4 @@ func Ask(context.Context, string, string, any, []*os.File, func(json.RawMessage)
 func Shim() int { return NotBegun }
 
 // Join is not to be had here.
-func Join(string, io.Writer) error { return Available() }
+func Join(string, bool, io.Writer) error { return Available() }

@@ -31,15 +31,19 @@ var topics = []string{"platform", "programs", "maps", "helpers", "since"}
 func NewCmd(s *ui.Streams) *cobra.Command {
 	var o Options
 	cmd := &cobra.Command{
-		Use:   "feature [platform|programs|maps|helpers|since]",
+		Use:   "feature [platform|programs|maps|helpers|since] | probe … | list_builtins …",
 		Short: "List program types, map types and helpers, and what the platform lacks",
 		Long: `Lists what skep knows of BPF: program types with their ELF sections, map types,
 helpers with the program types that may call them, each with the first Linux
 release that had it, or why programs that call it do not run in user space. With
 no argument all but the helpers, of which there are many, and since: with which
-release and commit of Linux everything came that skep verify --kernel knows of.`,
+release and commit of Linux everything came that skep verify --kernel knows of.
+
+probe tries what a machine or the kernel takes, as bpftool feature probe does.`,
 		Example: `  skep feature
-  skep feature helpers --prog xdp`,
+  skep feature helpers --prog xdp
+  skep feature list_builtins map_types
+  sudo skep feature probe --engine linux`,
 		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: topics,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -52,6 +56,7 @@ release and commit of Linux everything came that skep verify --kernel knows of.`
 	f := cmd.Flags()
 	f.StringVar(&o.Prog, "prog", "", "only helpers that programs of this `type` may call")
 	f.BoolVarP(&o.JSON, "json", "j", false, "print JSON")
+	cmd.AddCommand(newProbe(s), newList(s))
 	return cmd
 }
 

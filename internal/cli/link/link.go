@@ -35,12 +35,6 @@ machine that skep serve keeps (--machine, SKEP_MACHINE), or of the kernel
 	})
 }
 
-// names are those of enum bpf_link_type.
-var names = [...]string{
-	1: "raw_tracepoint", 2: "tracing", 3: "cgroup", 4: "iter", 5: "netns", 6: "xdp", 7: "perf_event",
-	8: "kprobe_multi", 9: "struct_ops", 10: "netfilter", 11: "tcx", 12: "uprobe_multi", 13: "netkit", 14: "sockmap",
-}
-
 // details show what depends on a link's type, by its number in enum bpf_link_type.
 var details = map[uint32]func(*shower) error{
 	1:  (*shower).rawTracepoint,
@@ -197,10 +191,7 @@ func showOne(v *objects.Verb, o *linux.Object, pins objects.Names) error {
 		return err
 	}
 	w := &shower{v, info}
-	name := ""
-	if info.Type < uint32(len(names)) {
-		name = names[info.Type]
-	}
+	name := objects.LinkType(info.Type)
 	if v.J != nil {
 		v.J.Object()
 		defer v.J.EndObject()

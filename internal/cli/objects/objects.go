@@ -27,6 +27,8 @@ type Options struct {
 	Pinned          bool // show names in BPF file systems
 	NoMount         bool
 	Debug           bool
+
+	Unprivileged bool // join the machine as a caller without capabilities
 }
 
 // Flags adds the flags to a command and those below it.
@@ -65,7 +67,7 @@ func (o *Options) Connect(s *ui.Streams) error {
 	if err := serve.Available(); err != nil {
 		return err
 	}
-	return serve.Join(o.Machine, s.Err)
+	return serve.Join(o.Machine, o.Unprivileged, s.Err)
 }
 
 // Verb is one command under way: its words, and where its answer goes.

@@ -113,6 +113,23 @@ func ProgType(t catalog.ProgType) string {
 	return ""
 }
 
+// linkTypes are the names of enum bpf_link_type, from 1.
+var linkTypes = [...]string{
+	"raw_tracepoint", "tracing", "cgroup", "iter", "netns", "xdp", "perf_event", "kprobe_multi", "struct_ops",
+	"netfilter", "tcx", "uprobe_multi", "netkit", "sockmap",
+}
+
+// LinkTypes are the names of all types of links, by number, from 1.
+func LinkTypes() []string { return linkTypes[:] }
+
+// LinkType is the name of a type of links, "" where there is none.
+func LinkType(t uint32) string {
+	if t == 0 || t > uint32(len(linkTypes)) {
+		return ""
+	}
+	return linkTypes[t-1]
+}
+
 // Names are the paths objects of a kind are pinned at, by id.
 type Names map[uint32][]string
 

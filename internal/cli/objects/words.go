@@ -13,26 +13,26 @@ import (
 )
 
 // Words are what is left of a command line.
-type Words struct{ left []string }
+type Words struct{ Left []string }
 
 // Len is how many are left.
-func (w *Words) Len() int { return len(w.left) }
+func (w *Words) Len() int { return len(w.Left) }
 
 // Peek is the next word, "" if there is none.
 func (w *Words) Peek() string {
-	if len(w.left) == 0 {
+	if len(w.Left) == 0 {
 		return ""
 	}
-	return w.left[0]
+	return w.Left[0]
 }
 
 // Next takes a word; what says what it was to be.
 func (w *Words) Next(what string) (string, error) {
-	if len(w.left) == 0 {
+	if len(w.Left) == 0 {
 		return "", ui.Usagef("%s is missing", what)
 	}
-	word := w.left[0]
-	w.left = w.left[1:]
+	word := w.Left[0]
+	w.Left = w.Left[1:]
 	return word, nil
 }
 
@@ -41,14 +41,14 @@ func (w *Words) Take(keyword string) bool {
 	if !Begins(w.Peek(), keyword) {
 		return false
 	}
-	w.left = w.left[1:]
+	w.Left = w.Left[1:]
 	return true
 }
 
 // End fails if words are left.
 func (w *Words) End() error {
-	if len(w.left) > 0 {
-		return ui.Usagef("%q: nothing more was expected", w.left[0])
+	if len(w.Left) > 0 {
+		return ui.Usagef("%q: nothing more was expected", w.Left[0])
 	}
 	return nil
 }

@@ -168,7 +168,7 @@ func TestJited(t *testing.T) {
 		t.Fatalf("%+v", funcs)
 	}
 	first := funcs[0].Insns[0]
-	for _, key := range []string{"src", "file", "line_num", "line_col", "pc", "operation", "operands", "opcodes"} {
+	for _, key := range []string{"src", "file", "line_num", "pc", "operation", "operands", "opcodes"} {
 		if first[key] == nil {
 			t.Errorf("the first instruction has no %s: %v", key, first)
 		}

@@ -1,0 +1,175 @@
+// Package structops is skep struct_ops: kernel interfaces that programs implement,
+// with bpftool's grammar and output.
+package structops
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/cli/objects"
+	"github.com/skep-bpf/skep/internal/cli/ui"
+	"github.com/skep-bpf/skep/internal/linux"
+	"github.com/skep-bpf/skep/internal/rawbtf"
+)
+
+// NewCmd returns the command.
+func NewCmd(s *ui.Streams) *cobra.Command {
+	var o objects.Options
+	return o.Noun(s, &cobra.Command{
+		Use:   "struct_ops COMMAND",
+		Short: "Show and unregister interfaces that programs implement, as bpftool does",
+		Long: `Shows the kernel interfaces that programs implement (struct_ops maps), such as TCP
+congestion controls, with bpftool's grammar and output: on the kernel (--engine linux).
+A machine that skep serve keeps has none.
+
+  STRUCT_OPS_MAP := { id N | name NAME }`,
+		Example: `  skep struct_ops show --machine /tmp/machine
+  sudo skep struct_ops dump name dctcp --engine linux`,
+	}, "show list unregister dump help", []objects.VerbRow{
+		{Use: "show [STRUCT_OPS_MAP]", Aliases: []string{"list"}, Short: "Show which interfaces are implemented", Do: show},
+		{Use: "dump [STRUCT_OPS_MAP]", Short: "Show an interface's members, functions by their programs", Do: dump},
+		{Use: "unregister STRUCT_OPS_MAP", Short: "Take an implementation away from the kernel", Do: unregister},
+	})
+}
+
+// each calls do for the struct_ops maps that the command line names, all if it names none.
+func each(v *objects.Verb, do func(*linux.Object, *linux.MapInfo) error) error {
+	if v.Len() > 0 {
+		if !objects.Begins(v.Peek(), "id") && !objects.Begins(v.Peek(), "name") {
+			return ui.Usagef("%q: a struct_ops map is named by id or name", v.Peek())
+		}
+		list, err := v.Maps()
+		if err != nil {
+			return err
+		}
+		if err := v.End(); err != nil {
+			return err
+		}
+		for _, o := range list {
+			defer o.Close()
+			m, err := o.Map()
+			if err != nil {
+				return err
+			}
+			if m.Type != catalog.MapStructOps {
+				return fmt.Errorf("map %d is no struct_ops map", m.ID)
+			}
+			if err := do(o, m); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return objects.Each(linux.KindMap, func(_ uint32, o *linux.Object) (bool, error) {
+		m, err := o.Map()
+		if err != nil || m.Type != catalog.MapStructOps {
+			return false, err
+		}
+		return false, do(o, m)
+	})
+}
+
+// prefix is what the kernel's types of such maps' values have before the interface's name.
+const prefix = "bpf_struct_ops_"
+
+// interfaceOf is the name of the interface a map implements.
+func interfaceOf(v *objects.Verb, m *linux.MapInfo) (string, error) {
+	b, err := v.Types(objects.VmlinuxID)
+	if err != nil {
+		return "", err
+	}
+	if !b.Valid(m.VmlinuxValueID) || b.Kind(int(m.VmlinuxValueID)) != rawbtf.KindStruct {
+		return "<bpf_struct_ops_type_not_found>", nil
+	}
+	return strings.TrimPrefix(b.Name(int(m.VmlinuxValueID)), prefix), nil
+}
+
+func show(v *objects.Verb) error {
+	if v.J != nil {
+		v.J.Array()
+		defer v.J.EndArray()
+	}
+	return each(v, func(_ *linux.Object, m *linux.MapInfo) error {
+		name, err := interfaceOf(v, m)
+		if err != nil {
+			return err
+		}
+		if v.J == nil {
+			v.Printf("%d: %-15s %-32s\n", m.ID, ui.Printable(m.Name), ui.Printable(name))
+			return nil
+		}
+		v.J.Object()
+		v.J.Field("id", m.ID)
+		v.J.Field("name", m.Name)
+		v.J.Field("kernel_struct_ops", name)
+		v.J.EndObject()
+		return nil
+	})
+}
+
+func dump(v *objects.Verb) error {
+	b, err := v.Types(objects.VmlinuxID)
+	if err != nil {
+		return err
+	}
+	j := v.J
+	if j == nil {
+		j = objects.NewJSON(v.Out, true)
+		defer j.Line()
+	}
+	j.Array()
+	defer j.EndArray()
+	return each(v, func(o *linux.Object, m *linux.MapInfo) error {
+		value := make([]byte, m.ValueSize)
+		if err := o.AsMap().Lookup(make([]byte, 4), value, 0); err != nil {
+			return err
+		}
+		if !b.Valid(m.VmlinuxValueID) {
+			return fmt.Errorf("map %d: the kernel's types have none for it", m.ID)
+		}
+		j.Object()
+		defer j.EndObject()
+		j.Field("id", m.ID)
+		j.Field("name", m.Name)
+		j.Name(b.Name(int(m.VmlinuxValueID)))
+		w := objects.Values{J: j, BTF: b, Text: v.J == nil, Prog: func(id uint32) string { return progName(v, id) }}
+		return w.Write(m.VmlinuxValueID, value)
+	})
+}
+
+// progName is the name of the function behind a program's id.
+func progName(v *objects.Verb, id uint32) string {
+	if o, err := linux.OpenID(linux.KindProg, id); err == nil {
+		defer o.Close()
+		if info, err := o.Prog(); err == nil {
+			if name := v.Func(info, 0); name != "" {
+				return name
+			}
+		}
+	}
+	return "<unknown_prog_name>"
+}
+
+func unregister(v *objects.Verb) error {
+	if v.Len() == 0 {
+		return ui.Usagef("STRUCT_OPS_MAP is missing")
+	}
+	err := each(v, func(o *linux.Object, m *linux.MapInfo) error {
+		if err := o.AsMap().Delete(make([]byte, 4)); err != nil {
+			return fmt.Errorf("map %d: %w", m.ID, err)
+		}
+		name, err := interfaceOf(v, m)
+		if err != nil {
+			return err
+		}
+		if v.J == nil {
+			fmt.Fprintf(v.UI.Err, "Unregistered %s %s id %d\n", ui.Printable(name), ui.Printable(m.Name), m.ID)
+		}
+		return nil
+	})
+	return errors.Join(err, v.Done())
+}
