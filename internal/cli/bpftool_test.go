@@ -144,19 +144,23 @@ func newMachine(t *testing.T) string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		cmd.Process.Signal(os.Interrupt)
-		cmd.Wait()
-	})
 	lines := bufio.NewScanner(errw)
-	if !lines.Scan() { // it says when programs may join
-		t.Fatal("skep serve ended: ", lines.Err())
-	}
+	joinable, ended := make(chan bool, 1), make(chan struct{})
 	go func() {
+		defer close(ended)
+		joinable <- lines.Scan() // it says when programs may join
 		for lines.Scan() {
 			t.Log(lines.Text())
 		}
 	}()
+	t.Cleanup(func() {
+		cmd.Process.Signal(os.Interrupt)
+		<-ended // nothing is logged after the test
+		cmd.Wait()
+	})
+	if !<-joinable {
+		t.Fatal("skep serve ended at once")
+	}
 	return path
 }
 

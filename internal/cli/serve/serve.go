@@ -32,14 +32,15 @@ func NewCmd(s *ui.Streams) *cobra.Command {
 		Long: `Makes a machine and listens at PATH, a unix socket, until it is interrupted.
 Programs that skep exec --machine PATH runs, one after the other or at the same
 time, share its maps, programs, links and names below /sys/fs/bpf; what has a
-name, or is attached, stays when they end. The machine has network devices, which
+name, or is attached, stays when they end. skep's own prog, map, link and their like
+show and change what is there. The machine has network devices, which
 skep ip and skep tc make and change: programs that are attached to them run when
 packets pass.
 
 Only the user who runs it may join, and root.`,
 		Example: `  (skep serve /tmp/machine &)
   SKEP_MACHINE=/tmp/machine skep exec -- bpftool prog load examples/firewall/firewall.o /sys/fs/bpf/fw
-  SKEP_MACHINE=/tmp/machine skep exec -- bpftool prog show`,
+  SKEP_MACHINE=/tmp/machine skep prog show`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			o.Path = args[0]
