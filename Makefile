@@ -19,7 +19,7 @@ soak:
 
 BENCH ?=
 
-.PHONY: bench bench-filter bench-verify bench-xsk
+.PHONY: bench bench-filter bench-verify bench-xsk bench-net
 
 # bench compares what one run of a program costs here, in the Linux kernel, as
 # native code and in wazero; bench-filter compares skep filter with tcpdump,
@@ -29,6 +29,11 @@ bench:
 
 bench-filter:
 	cd bench && go run ./filter $(BENCH)
+
+# bench-net compares what packets cost that programs redirect over pairs of devices
+# with the kernel's veth pairs, in a network namespace of its own; it needs root.
+bench-net:
+	cd bench && go run ./net $(BENCH)
 
 # bench-verify compares the verifier with the kernel's on the objects
 # OBJECTS/SET/*.o, the examples if there is no other word.

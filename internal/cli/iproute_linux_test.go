@@ -126,18 +126,25 @@ func newIproute2(t *testing.T) *iproute2 {
 	return k
 }
 
-// run runs a command there.
-func (k *iproute2) run(args ...string) (out, errs string, ok bool) {
+// do calls f there.
+func (k *iproute2) do(f func()) {
 	done := make(chan struct{})
 	k.work <- func() {
 		defer close(done)
+		f()
+	}
+	<-done
+}
+
+// run runs a command there.
+func (k *iproute2) run(args ...string) (out, errs string, ok bool) {
+	k.do(func() {
 		cmd := exec.Command(args[0], args[1:]...)
 		var o, e bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &o, &e
 		ok = cmd.Run() == nil
 		out, errs = o.String(), e.String()
-	}
-	<-done
+	})
 	return out, errs, ok
 }
 

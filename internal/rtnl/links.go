@@ -16,6 +16,9 @@ import (
 // maxName is how long a device's name may be, in bytes (IFNAMSIZ, its zero apart).
 const maxName = 15
 
+// maxQueues is how many queues a TAP device has at most (MAX_TAP_QUEUES).
+const maxQueues = 256
+
 // validName follows dev_valid_name.
 func validName(name string) bool {
 	return name != "" && name != "." && name != ".." && len(name) <= maxName && !strings.ContainsAny(name, "/: \t\n\v\f\r")
@@ -67,6 +70,9 @@ func (s *Server) linkAdd(_ *request, a *LinkAdd) error {
 	if s.named(a.Name) != nil || pair && (s.named(a.Peer) != nil || a.Peer == a.Name) ||
 		a.Index != 0 && s.links[a.Index] != nil {
 		return refuse(errno.EEXIST, "File exists")
+	}
+	if a.Queues < 0 || a.Queues > maxQueues || a.Index > 1<<31-1 {
+		return refuse(errno.EINVAL, fmt.Sprintf("%d queues, index %d: there are up to %d queues, and indexes have 31 bits", a.Queues, a.Index, maxQueues))
 	}
 	attr := device.Attributes{Name: a.Name, Index: a.Index, MTU: a.MTU, Down: true}
 	var err error

@@ -92,7 +92,11 @@ func (s *Server) bytecode(text string, typ catalog.ProgType) (loaded, error) {
 	defer coll.Close()
 	p := unwrap.Run(coll.Programs["bytecode"])
 	p.Acquire()
-	return loaded{prog: p, code: text}, nil
+	code := fmt.Sprint(len(prog)) // as tc prints it, however it was written
+	for _, ins := range prog {
+		code += fmt.Sprintf(",%d %d %d %d", ins.Code, ins.Jt, ins.Jf, ins.K)
+	}
+	return loaded{prog: p, code: code}, nil
 }
 
 // Places of iproute2's pinned maps.

@@ -2,6 +2,7 @@ package tc
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -224,6 +225,9 @@ func (l *filterLine) bpf(a *iproute.Args) error {
 	return nil
 }
 
+// maxBytecode bounds the text of a classic program, of 4096 instructions at most, in bytes.
+const maxBytecode = 1 << 20
+
 // program reads an object, a pinned program or classic BPF.
 func program(a *iproute.Args, o *rtnl.Object, files *[]*os.File) (bool, error) {
 	switch w := a.Peek(); w {
@@ -238,7 +242,12 @@ func program(a *iproute.Args, o *rtnl.Object, files *[]*os.File) (bool, error) {
 		if err != nil {
 			return true, err
 		}
-		text, err := os.ReadFile(name)
+		f, err := os.Open(name)
+		if err != nil {
+			return true, err
+		}
+		defer f.Close()
+		text, err := io.ReadAll(io.LimitReader(f, maxBytecode))
 		o.Code = strings.Join(strings.Fields(string(text)), " ")
 		return true, err
 	}
