@@ -22,6 +22,7 @@ type seen struct {
 	Mark, Priority, TCIndex, Queue, ClassID uint32
 	CB                                      [5]uint32
 	Type, VLAN                              uint32
+	Len, WireLen, Stamped                   uint32
 	Tunnel                                  uint32
 }
 

@@ -352,7 +352,7 @@ func (w *worker) stack(d *Device, f []byte, meta hook.Meta) {
 	if w.failed(err) {
 		return
 	}
-	d.stats.tcVerdict(&d.stats.ingress, r.Action, len(f))
+	d.stats.tcVerdict(&d.stats.ingress, r.Action, len(f)-ethernetHeader)
 	meta = r.Meta()
 	w.sent(&r, meta, 0)
 	if len(r.Deliveries) == 0 {

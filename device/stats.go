@@ -19,7 +19,7 @@ type Stats struct {
 	XDP [hook.XDPRedirect + 1]uint64
 	// Ingress and Egress count what the clsact hooks came to, by hook.TCAction + 1.
 	Ingress, Egress [hook.TCTrap + 2]uint64
-	// TCBytes passed them.
+	// TCBytes passed them, on the way in without the link header.
 	TCBytes uint64
 }
 

@@ -51,7 +51,8 @@ type Mirred struct {
 	Copy    bool // mirror: the packet goes on; else it has gone (TC_ACT_STOLEN)
 }
 
-// ActionStats are what an action has seen, while packets pass.
+// ActionStats are what an action has seen, while packets pass. Bytes count, as the
+// kernel's do, without link headers on the way in.
 type ActionStats struct {
 	Packets, Bytes, Drops atomic.Uint64
 	First, Last           atomic.Uint64 // when the first and the last one came, by Now
@@ -61,7 +62,7 @@ type ActionStats struct {
 func (a *Action) count(pkt *skep.Packet) {
 	if s := a.Stats; s != nil {
 		s.Packets.Add(1)
-		s.Bytes.Add(uint64(pkt.Len))
+		s.Bytes.Add(uint64(pkt.WireLen))
 		if s.Now != nil {
 			now := s.Now()
 			s.First.CompareAndSwap(0, now)

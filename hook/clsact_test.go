@@ -231,7 +231,7 @@ func TestMirred(t *testing.T) {
 			t.Errorf("redirected: %+v", s)
 		}
 	}
-	if stats.Packets.Load() != 3 || stats.Bytes.Load() != uint64(3*len(packet())) {
+	if stats.Packets.Load() != 3 || stats.Bytes.Load() != uint64(3*(len(packet())-14)) {
 		t.Errorf("%d packets, %d bytes", stats.Packets.Load(), stats.Bytes.Load())
 	}
 }

@@ -116,6 +116,9 @@ func metaOf(pkt *skep.Packet) Meta {
 	return m
 }
 
+// ethernetHeader is the length of a frame's link header, in bytes.
+const ethernetHeader = 14
+
 // setSKB makes the CPU's packet a socket buffer of a frame and what is known of it.
 func setSKB(pkt *skep.Packet, data []byte, meta *Meta, egress bool) error {
 	o := skbOptions(meta)
@@ -124,6 +127,9 @@ func setSKB(pkt *skep.Packet, data []byte, meta *Meta, egress bool) error {
 		return err
 	}
 	pkt.WireLen = pkt.Len // qdisc_pkt_len_init
+	if !egress {          // sch_handle_ingress: before the link header is back in sight
+		pkt.WireLen -= ethernetHeader
+	}
 	pkt.TCIndex = meta.TCIndex
 	if meta.Tunnel != nil {
 		pkt.Tunnel = *meta.Tunnel

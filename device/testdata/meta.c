@@ -10,6 +10,7 @@ struct seen {
 	__u32 mark, priority, tc_index, queue, classid;
 	__u32 cb[5];
 	__u32 type, vlan;
+	__u32 len, wire_len, stamped;
 	__u32 tunnel; // id of the tunnel the packet is to enter, ~0 for none
 };
 
@@ -63,6 +64,9 @@ static __always_inline int note(struct __sk_buff *skb, __u32 where)
 	s->cb[4] = skb->cb[4];
 	s->type = skb->pkt_type;
 	s->vlan = skb->vlan_present;
+	s->len = skb->len;
+	s->wire_len = *(__u32 *)((void *)skb + 160);
+	s->stamped = *(__u64 *)((void *)skb + 152) != 0;
 	s->tunnel = bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0) ? ~0 : key.tunnel_id;
 
 	key.tunnel_id = 0x90 + where;
