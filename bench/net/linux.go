@@ -218,4 +218,3 @@ func (w *linuxWay) close() {
 	})
 	close(w.work)
 }
-

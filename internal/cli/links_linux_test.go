@@ -290,6 +290,25 @@ func TestTCActs(t *testing.T) {
 	}
 }
 
+// TestRefusedProgram: a program that the verifier refuses is told of in one line, with verbose
+// after its log, and leaves nothing attached.
+func TestRefusedProgram(t *testing.T) {
+	served(t)
+	must(t, "ip link add a type veth peer name b")
+	const line = "ip link set a xdp obj ../../examples/refused/refused.o prog no_bounds_check"
+	_, errs, code := skep(strings.Fields(line)...)
+	if code != 1 || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, "no_bounds_check") {
+		t.Errorf("%d %s", code, errs)
+	}
+	_, long, code := skep(strings.Fields(line + " verbose")...)
+	if code != 1 || !strings.HasSuffix(long, errs) || !strings.Contains(long, "processed ") {
+		t.Errorf("%d %s", code, long)
+	}
+	if l := devices(t)["a"]; l.XDP != nil || l.XDPMode != "" {
+		t.Errorf("%+v", l)
+	}
+}
+
 // traced reads the machine's trace pipe.
 func traced(t *testing.T) (lines []serve.TraceLine) {
 	t.Helper()

@@ -119,7 +119,7 @@ func (l *link) hookOf(name string) (*hook.Clsact, string, error) {
 	case name != Ingress && name != Egress:
 		return nil, "", refuse(errno.EOPNOTSUPP, "Qdisc not classful")
 	case l.qdisc == "":
-		return nil, "", refuse(errno.EINVAL, "Parent Qdisc doesn't exists")
+		return nil, "", refuse(errno.EINVAL, fmt.Sprintf("Parent Qdisc doesn't exists: tc qdisc add dev %s clsact makes one", l.dev.Name()))
 	case l.qdisc == "ingress" || name == Ingress:
 		return l.dev.Ingress(), Ingress, nil
 	}

@@ -164,6 +164,9 @@ func (l *objectLoad) run(file *os.File) (loaded, error) {
 	}
 	coll, err := l.s.mach.LoadCollectionWithOptions(l.img, opts)
 	if err != nil {
+		if refused := (*skep.VerifierError)(nil); l.o.Verbose && errors.As(err, &refused) {
+			err = errors.Join(err, l.r.send(LoadLog{refused.Log}))
+		}
 		return loaded{}, err
 	}
 	defer coll.Close()
