@@ -210,12 +210,18 @@ func (s *system) check(t *testing.T) {
 			got.out, want.out = duration.ReplaceAllString(got.out, "$1"), duration.ReplaceAllString(want.out, "$1")
 		}
 		got.out = perCPUMove.ReplaceAllString(got.out, "$1 = $2")
+		if youngLink.MatchString(want.out) {
+			continue // another test has such a link at the moment
+		}
 		if d := cmp.Diff(want.out, got.out); d != "" {
 			t.Errorf("%s: - bpftool + skep\n%s", strings.Join(args, " "), d)
 		}
 	}
 	s.pending = nil
 }
+
+// youngLink finds links of types that bpftool 7.1 has no names for.
+var youngLink = regexp.MustCompile(`(?m)^[0-9]+: type [0-9]|"type": ?[0-9]`)
 
 var perCPUMove = regexp.MustCompile(`(r\d) = \\?&\(void __percpu \*\)\((r\d)\)`)
 
