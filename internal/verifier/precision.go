@@ -427,6 +427,10 @@ func (e *env) backOverJump(idx, subseq int, h *histEntry) backStep {
 			return backBug
 		}
 		bt.drop(isa.R0)
+		if subseq >= 0 && e.aux[subseq].callsCallback {
+			// What the helper is called with again is what it was called with: see loopsAsOften.
+			bt.regs[bt.frame] &^= argRegs
+		}
 		if !bt.enter() {
 			return backBug
 		}
