@@ -422,6 +422,23 @@ func TestMemoryContext(t *testing.T) {
 	}
 }
 
+// TestVerifyCompletesMaps has objects verified that leave sizes of maps to their loader.
+func TestVerifyCompletesMaps(t *testing.T) {
+	img := testprog.Image(t, []*image.Map{
+		{Name: "events", Type: catalog.MapRingBuf},
+		{Name: "orders", Type: catalog.MapUserRingBuf},
+		{Name: "maps", Type: catalog.MapArrayOfMaps, KeySize: 4, ValueSize: 4, Inner: &image.Map{Name: "inner", Type: catalog.MapRingBuf}},
+	}, testprog.Prog{Name: "pass", Type: catalog.ProgXDP, Text: "r0 = 2\nexit"})
+	m := machine(t, skep.MachineOptions{})
+	if _, err := m.LoadCollection(img); err == nil {
+		t.Error("a ring buffer without size was made")
+	}
+	list, err := m.Verify(img)
+	if err != nil || len(list) != 1 || list[0].Err != nil {
+		t.Errorf("verified %v: %v; want one program accepted", list, err)
+	}
+}
+
 func TestMapsTheLoaderCompletes(t *testing.T) {
 	m := machine(t, skep.MachineOptions{CPUs: 3})
 	coll := load(t, m, testprog.Image(t, []*image.Map{

@@ -3,14 +3,19 @@ package image
 import "github.com/skep-bpf/skep/internal/catalog"
 
 // Complete gives a map the sizes that an object may leave to the tool that loads
-// it: at least one entry, and the frames of a stack trace.
+// it: at least one entry, a page of a ring buffer, and the frames of a stack trace.
 func (m *Map) Complete() {
 	if m.Type == catalog.MapStackTrace && m.ValueSize == 0 {
 		m.ValueSize = 127 * 8 // PERF_MAX_STACK_DEPTH
 	}
 	switch m.Type {
-	case catalog.MapHash, catalog.MapArray, catalog.MapLRUHash, catalog.MapPerCPUHash, catalog.MapPerCPUArray, catalog.MapStackTrace:
+	case catalog.MapHash, catalog.MapArray, catalog.MapLRUHash, catalog.MapPerCPUHash, catalog.MapPerCPUArray, catalog.MapStackTrace,
+		catalog.MapArrayOfMaps, catalog.MapHashOfMaps:
 		m.MaxEntries = max(m.MaxEntries, 1)
+	case catalog.MapRingBuf, catalog.MapUserRingBuf:
+		if m.MaxEntries == 0 {
+			m.MaxEntries = 4096 // one page, the least there is
+		}
 	case catalog.MapLPMTrie:
 		m.Flags |= catalog.FlagNoPrealloc // there is no other kind
 	}
