@@ -47,9 +47,12 @@ func cgroupDirs(t *testing.T) (fds [cgroups]int32) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		made := dir // the loop goes on to the next
 		t.Cleanup(func() {
 			unix.Close(fd)
-			os.Remove(dir)
+			if err := os.Remove(made); err != nil {
+				t.Error(err)
+			}
 		})
 		fds[i] = int32(fd)
 	}
