@@ -345,6 +345,13 @@ func (m *Map) appendKey(dst []byte, key any) ([]byte, error) {
 	if size == 0 && key == nil {
 		return nil, nil
 	}
+	if s, ok := key.(*Socket); ok {
+		number, err := m.socketNumber(s)
+		if err != nil {
+			return nil, fmt.Errorf("key: %w", err)
+		}
+		key = number
+	}
 	k, err := marshal.Append(dst, key, size)
 	if err != nil {
 		return nil, fmt.Errorf("key: %w", err)
@@ -365,12 +372,9 @@ func (m *Map) appendValue(dst []byte, value any) (v []byte, err error) {
 		}
 		return marshal.Append(dst, x.ID(), m.m.ValueSize())
 	case *Socket:
-		if x == nil {
-			return nil, errors.New("value: nil socket")
-		}
-		number := m.mach.m.Sockets.Number(x)
-		if number == 0 {
-			return nil, errors.New("value: a socket that is closed, or of another machine")
+		number, err := m.socketNumber(x)
+		if err != nil {
+			return nil, fmt.Errorf("value: %w", err)
 		}
 		if m.m.ValueSize() == 8 {
 			return marshal.Append(dst, uint64(number), 8)
@@ -386,6 +390,18 @@ func (m *Map) appendValue(dst []byte, value any) (v []byte, err error) {
 		return nil, fmt.Errorf("value: %w", err)
 	}
 	return v, nil
+}
+
+// socketNumber is what stands for a socket in keys and values.
+func (m *Map) socketNumber(s *Socket) (uint32, error) {
+	if s == nil {
+		return 0, errors.New("nil socket")
+	}
+	number := m.mach.m.Sockets.Number(s)
+	if number == 0 {
+		return 0, errors.New("a socket that is closed, or of another machine")
+	}
+	return number, nil
 }
 
 func (m *Map) decodeValue(dst any, v []byte) error {

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"github.com/skep-bpf/skep"
@@ -224,6 +225,8 @@ type sockmapSide struct {
 	name   string
 	conns  map[string]net.Conn // c0 s0 c1 s1
 	counts func(action uint32) []byte
+	// stored is what map 2 keeps with a connection, −1 for nothing.
+	stored func(conn string) int64
 }
 
 // tcpPair is a connection over the loopback device.
@@ -247,12 +250,13 @@ func tcpPair(t *testing.T) (client, server *net.TCPConn) {
 }
 
 // sockmapSides makes the two that are compared, with programs by their places.
-func sockmapSides(t *testing.T, typ catalog.MapType, progs map[catalog.AttachType]string) (sides [2]*sockmapSide, served *hook.SockMap) {
+func sockmapSides(t *testing.T, typ catalog.MapType, progs map[catalog.AttachType]string, more ...*image.Map) (sides [2]*sockmapSide, served *hook.SockMap) {
 	t.Helper()
 	maps := []*image.Map{
 		{Name: "counts", Type: catalog.MapArray, KeySize: 4, ValueSize: 32, MaxEntries: 16},
 		{Name: "socks", Type: typ, KeySize: 4, ValueSize: 8, MaxEntries: 4},
 	}
+	maps = append(maps, more...)
 	var list []testprog.Prog
 	for at, text := range progs {
 		list = append(list, testprog.Prog{Name: at.String()[:min(15, len(at.String()))], Type: catalog.AttachesProg(at), Attach: at, Text: text})
@@ -311,6 +315,24 @@ func sockmapSides(t *testing.T, typ catalog.MapType, progs map[catalog.AttachTyp
 		}
 		t.Cleanup(func() { sc.Close() })
 		ours.conns[fmt.Sprint("c", i)], ours.conns[fmt.Sprint("s", i)] = c, sc
+	}
+	kern.stored = func(conn string) (n int64) {
+		raw, err := kern.conns[conn].(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 8)
+		raw.Control(func(fd uintptr) { err = kmaps[2].Lookup(binary.NativeEndian.AppendUint32(nil, uint32(fd)), b, 0) })
+		if err != nil {
+			return -1
+		}
+		return int64(binary.NativeEndian.Uint64(b))
+	}
+	ours.stored = func(conn string) (n int64) {
+		if err := coll.Maps[more[0].Name].Lookup(ours.conns[conn].(*hook.SockConn).Socket(), &n); err != nil {
+			return -1
+		}
+		return n
 	}
 	kern.counts = func(action uint32) []byte {
 		b := make([]byte, 32)
@@ -481,6 +503,80 @@ func TestSockMapMessagesAgainstKernel(t *testing.T) {
 				sides, _ := sockmapSides(t, c.typ, map[catalog.AttachType]string{catalog.AttachSkMsgVerdict: msgVerdict(c.redirect)})
 				play(t, sides, steps)
 			})
+		}
+	}
+}
+
+// TestSkStorageAgainstKernel has an sk_msg program keep what each connection has
+// sent, deleting it on a byte 'x'; user space reads it by the socket.
+func TestSkStorageAgainstKernel(t *testing.T) {
+	oracle.Need(t, "bpf(2)", linux.Available())
+	text := `
+r6 = r1
+r7 = *(u32 *)(r1 + 68)
+r2 = *(u64 *)(r6 + 0)
+r3 = *(u64 *)(r6 + 8)
+r1 = r2
+r1 += 1
+if r1 > r3 goto out
+r8 = *(u8 *)(r2 + 0)
+r1 = map_idx[2] ll
+r2 = *(u64 *)(r6 + 72)
+if r8 == 120 goto remove
+*(u64 *)(r10 - 8) = 1000
+r3 = r10
+r3 += -8
+r4 = 1
+if r8 != 110 goto get
+r4 = 0
+get:
+call sk_storage_get
+if r0 == 0 goto out
+r1 = *(u64 *)(r0 + 0)
+r1 += r7
+*(u64 *)(r0 + 0) = r1
+out:
+r0 = 1
+exit
+remove:
+call sk_storage_delete
+if r0 != 0 goto refuse
+r0 = 1
+exit
+refuse:
+r0 = 0
+exit`
+	u64 := &btf.Int{Name: "u64", Size: 8}
+	storage := &image.Map{Name: "bytes", Type: catalog.MapSkStorage, KeySize: 4, ValueSize: 8, Flags: catalog.FlagNoPrealloc,
+		Key: &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed}, Value: u64}
+	sides, _ := sockmapSides(t, catalog.MapSockMap, map[catalog.AttachType]string{catalog.AttachSkMsgVerdict: text}, storage)
+	for _, side := range sides {
+		check := func(conn string, want int64) {
+			t.Helper()
+			if got := side.stored(conn); got != want {
+				t.Errorf("%s: %s has %d, want %d", side.name, conn, got, want)
+			}
+		}
+		send := func(conn, data string) {
+			t.Helper()
+			if _, err := side.conns[conn].Write([]byte(data)); err != nil {
+				t.Errorf("%s: %q: %v", side.name, data, err)
+			}
+		}
+		check("s0", -1)
+		send("s0", "none is made")
+		check("s0", -1)
+		send("s0", "hello")
+		check("s0", 1005)
+		send("s0", "nothing new")
+		check("s0", 1016)
+		send("s1", "other")
+		check("s1", 1005)
+		check("s0", 1016)
+		send("s0", "x")
+		check("s0", -1)
+		if _, err := side.conns["s0"].Write([]byte("x")); err == nil {
+			t.Errorf("%s: what is not there is deleted", side.name)
 		}
 	}
 }

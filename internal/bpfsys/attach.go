@@ -60,6 +60,9 @@ func (c *call) progAttach() (int32, errno.Errno) {
 	if inNetNS(t) {
 		return 0, c.netnsAttach(a, p, attach)
 	}
+	if onSockets(t) {
+		return 0, c.sockAttach(a, p, attach)
+	}
 	if !mprog {
 		c.s.unserved("skep run", "attaching a %s program", p.Info.Type)
 		return 0, errno.EBADF
@@ -122,15 +125,11 @@ func (c *call) progDetach() (int32, errno.Errno) {
 	case inNetNS(t):
 		return 0, c.netnsDetach(a, t, attach)
 	}
-	if t != catalog.ProgSchedCls { // from sockmaps
-		f, e := c.who.Files.File(a.TargetFd)
-		if f != nil {
-			f.Put()
-		}
-		if e == 0 {
-			e = errno.EINVAL
-		}
-		return 0, e
+	if onSockets(t) {
+		return 0, c.sockDetach(a, t, attach)
+	}
+	if t != catalog.ProgSchedCls {
+		return 0, errno.EINVAL
 	}
 	if a.AttachFlags&^attachMprog != 0 {
 		return 0, errno.EINVAL
@@ -194,7 +193,10 @@ func (c *call) progQuery() (int32, errno.Errno) {
 		if inNetNS(t) {
 			return 0, c.queryNetNS(a, attach)
 		}
-		return 0, c.queryNothing(a, t)
+		if onSockets(t) {
+			return 0, c.sockQuery(a, attach)
+		}
+		return 0, errno.EINVAL
 	}
 	at, e := c.attachPlace(a.TargetFd, attach)
 	if e != 0 {
@@ -251,23 +253,4 @@ func (c *call) progQuery() (int32, errno.Errno) {
 		return 0, errno.ENOSPC
 	}
 	return 0, 0
-}
-
-// queryNothing answers for sockmaps, which nothing is ever attached to.
-func (c *call) queryNothing(a *progQuery, t catalog.ProgType) errno.Errno {
-	if t != catalog.ProgSkMsg && t != catalog.ProgSkSKB {
-		return errno.EINVAL
-	}
-	f, e := c.who.Files.File(a.TargetFd)
-	if e != 0 {
-		return errno.EBADF
-	}
-	if f == nil {
-		return errno.EINVAL
-	}
-	defer f.Put()
-	if _, isMap := f.object.(Map); isMap {
-		return errno.EOPNOTSUPP
-	}
-	return errno.EINVAL
 }

@@ -58,7 +58,8 @@ type System struct {
 	links idTable[*Link]
 	hooks hooks
 
-	stats atomic.Int32 // open descriptors of ENABLE_STATS
+	sockets sockets
+	stats   atomic.Int32 // open descriptors of ENABLE_STATS
 
 	vmlinux sync.Once
 	kernel  *BTF // nil: none
@@ -80,6 +81,7 @@ func (s *System) Pins() *pin.FS { return s.pins }
 // Close takes all names and attachments away. Descriptors are closed by their owners.
 func (s *System) Close() {
 	s.pins.Close()
+	s.sockets.close()
 	s.hooks.clear()
 }
 

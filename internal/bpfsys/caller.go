@@ -33,6 +33,8 @@ type Caller struct {
 	UID    uint32
 	// Places are what perf events and probes are made of; nil: there are none.
 	Places Places
+	// Sockets tells of the sockets among its descriptors; nil: none is known for one.
+	Sockets Sockets
 	// CPU tells which CPU the caller is on, where programs are run for it; nil: nobody knows.
 	CPU func() int
 }

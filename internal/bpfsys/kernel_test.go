@@ -170,6 +170,8 @@ func (d *side) prepare(t *testing.T) {
 		a.ExpectedAttachType = uint32(catalog.AttachTraceUprobeMulti)
 		return a
 	}()))
+	d.must(t, "socks", MapCreate, raw(mapCreate{MapType: 15, KeySize: 4, ValueSize: 8, MaxEntries: 4}))
+	d.must(t, "skmsg", ProgLoad, raw(d.load(catalog.ProgSkMsg)))
 	d.must(t, "lookup", ProgLoad, raw(func() progLoad {
 		a := d.load(catalog.ProgSkLookup)
 		a.ExpectedAttachType = uint32(catalog.AttachSkLookup)
@@ -356,6 +358,11 @@ func basesAt(d *side, at func(off int) uint64) map[string]base {
 		"btf info":      {ObjGetInfoByFD, objInfo{BpfFd: d.made["btf"], InfoLen: 32, Info: at(atInfo)}},
 		"link info":     {ObjGetInfoByFD, objInfo{BpfFd: d.made["link"], InfoLen: 64, Info: at(atInfo)}},
 		"filter run":    {ProgTestRun, testRun{ProgFd: d.made["filter"], DataIn: at(atData), DataSizeIn: 34, DataOut: at(atOut), DataSizeOut: 64}},
+		"sock attach":   {ProgAttach, progAttach{TargetFd: d.made["socks"], AttachBpfFd: d.made["skmsg"], AttachType: uint32(catalog.AttachSkMsgVerdict)}},
+		"sock query":    {ProgQuery, progQuery{TargetFd: d.made["socks"], AttachType: uint32(catalog.AttachSkMsgVerdict)}},
+		"sock detach":   {ProgDetach, progAttach{TargetFd: d.made["socks"], AttachBpfFd: d.made["skmsg"], AttachType: uint32(catalog.AttachSkMsgVerdict)}},
+		"sock update":   {MapUpdateElem, elem("socks")},
+		"sock lookup":   {MapLookupElem, elem("socks")},
 		"lookup run":    {ProgTestRun, testRun{ProgFd: d.made["lookup"], CtxIn: at(atLookup), CtxSizeIn: 72, CtxOut: at(atOut), CtxSizeOut: 72}},
 		"xdp run":       {ProgTestRun, testRun{ProgFd: d.made["xdp"], DataIn: at(atData), DataSizeIn: 34, DataOut: at(atOut), DataSizeOut: 64}},
 		"raw tp run":    {ProgTestRun, testRun{ProgFd: d.made["rawtp"]}},

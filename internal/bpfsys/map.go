@@ -161,7 +161,11 @@ func (c *call) key(m maps.Map, addr uint64) ([]byte, errno.Errno) {
 		}
 		return nil, 0
 	}
-	return c.read(addr, n)
+	k, e := c.read(addr, n)
+	if e == 0 && catalog.MapKindByType(m.Def().Type).Traits&catalog.SocketKeys != 0 {
+		c.toSocket(k)
+	}
+	return k, e
 }
 
 // access checks a descriptor's rights: it is a [maps.Handle] where they are not all there.
@@ -251,6 +255,9 @@ func (c *call) toIDs(def *catalog.MapDef, v []byte) (done func()) {
 	at := 0
 	switch row.Holds {
 	case catalog.HoldsNothing:
+		return done
+	case catalog.HoldsSockets:
+		c.toSocket(v)
 		return done
 	case catalog.HoldsProgBehind: // bpf_devmap_val, bpf_cpumap_val
 		if at = 4; len(v) < 8 {

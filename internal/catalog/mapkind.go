@@ -57,6 +57,7 @@ const (
 	ForEach                             // bpf_for_each_map_elem walks it
 	SleepableProgs                      // sleepable programs may use it (check_map_prog_compatibility)
 	NeedsBTF                            // must be created with key and value types
+	SocketKeys                          // keys of user space name sockets by descriptor
 	CheckedLate                         // sizes are looked at after capabilities (no map_alloc_check)
 )
 

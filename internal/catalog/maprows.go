@@ -189,9 +189,9 @@ var mapRows = [...]MapKind{
 		Type: MapSkStorage, Name: "sk_storage", Since: "5.2", Doc: "A value per socket, kept with the socket.",
 		KeySize: fourOnly, ValueSize: anySize, MaxEntries: noSize,
 		Flags: FlagNoPrealloc | FlagClone, MustFlags: FlagNoPrealloc,
-		Ops: OpLookup | OpUpdate | OpDelete | OpFreeze, Traits: Inner | SleepableProgs | NeedsBTF,
+		Ops: OpLookup | OpUpdate | OpDelete | OpFreeze, Traits: Inner | SleepableProgs | NeedsBTF | SocketKeys,
 		Helpers: []HelperID{FnSkStorageGet, FnSkStorageDelete, FnKptrXchg},
-		Needs:   NeedsBPF,
+		Needs:   NeedsBPF, Types: IndexTypes,
 	},
 	MapDevMapHash: {
 		Type: MapDevMapHash, Name: "devmap_hash", Since: "5.4", Doc: "Network devices to redirect to, by any number.",

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/cilium/ebpf/btf"
+
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/mem"
@@ -142,5 +144,31 @@ func TestMessages(t *testing.T) {
 		if e.Redirect.Socket != s || e.Redirect.Flags != 1 {
 			t.Errorf("%s: %+v", name, e.Redirect)
 		}
+	}
+}
+
+// TestSkStorage keeps a value with a socket; the hooks' tests ask the kernel.
+func TestSkStorage(t *testing.T) {
+	e, h := env(t)
+	s, told := h.newSocket(t, udpAt("127.0.0.1:1")), newScratch(t, socket.SockSize)
+	(*socket.Sock)(mem.Ptr(told.Addr())).State = socket.TCPClose
+	key, value := &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed}, &btf.Int{Name: "u64", Size: 8}
+	m := h.newMap(t, catalog.MapDef{Name: "s", Type: catalog.MapSkStorage, KeySize: 4, ValueSize: 8, Flags: catalog.FlagNoPrealloc, Key: key, Value: value}).Def().Ptr
+	init := newScratch(t, 8)
+	mem.Store64(init.Addr(), 77)
+	want(t, "sk_storage_get", e.do(catalog.FnSkStorageGet, m, s.Addr(), 0, 0), 0)
+	want(t, "sk_storage_get with wrong flags", e.do(catalog.FnSkStorageGet, m, s.Addr(), 0, 2), 0)
+	want(t, "sk_storage_get of no socket", e.do(catalog.FnSkStorageGet, m, 0, 0, 1), 0)
+	want(t, "sk_storage_get of one told of", e.do(catalog.FnSkStorageGet, m, told.Addr(), 0, 1), 0)
+	at := e.do(catalog.FnSkStorageGet, m, s.Addr(), init.Addr(), 1)
+	if at == 0 || mem.Load64(at) != 77 || e.do(catalog.FnSkStorageGet, m, s.Addr(), 0, 0) != at {
+		t.Errorf("a value at %#x", at)
+	}
+	want(t, "sk_storage_delete", e.do(catalog.FnSkStorageDelete, m, s.Addr()), 0)
+	want(t, "sk_storage_delete again", e.do(catalog.FnSkStorageDelete, m, s.Addr()), errno.ENOENT.Ret())
+	want(t, "sk_storage_delete of no socket", e.do(catalog.FnSkStorageDelete, m, 0), errno.EINVAL.Ret())
+	want(t, "sk_storage_delete of one told of", e.do(catalog.FnSkStorageDelete, m, told.Addr()), errno.ENOENT.Ret())
+	if at := e.do(catalog.FnSkStorageGet, m, s.Addr(), 0, 1); mem.Load64(at) != 0 {
+		t.Error("a new value is not zero")
 	}
 }

@@ -14,7 +14,7 @@ const lastHelper = catalog.FnCGrpStorageDelete
 var Table = bind(
 	mapFuncs, timeFuncs, cpuFuncs, controlFuncs, printFuncs, seqFuncs, stringFuncs, probeFuncs, taskFuncs,
 	ringbufFuncs, perfFuncs, dynptrFuncs, csumFuncs,
-	xdpFuncs, skbFuncs, redirectFuncs, tunnelFuncs, routeFuncs, sockFuncs, syncookieFuncs, chooseFuncs, msgFuncs,
+	xdpFuncs, skbFuncs, redirectFuncs, tunnelFuncs, routeFuncs, sockFuncs, syncookieFuncs, chooseFuncs, msgFuncs, storageFuncs,
 )
 
 // bind joins the families into one table.

@@ -11,7 +11,7 @@ const (
 	whySockOps = "serves sock_ops programs, which do not run here"
 	whySockOpt = "changes or reads options of a live TCP socket"
 	whyCGroup  = "needs a hierarchy of cgroups"
-	whyStorage = "needs local storage maps (socket, task, inode, cgroup), which are not among the map types"
+	whyStorage = "needs local storage maps of tasks, inodes or control groups, which are not among the map types"
 	whyLWT     = "encapsulates in the kernel's routing code"
 	whyInfra   = "serves infrared decoders"
 	whyCookie  = "needs the secret of a live TCP stack's SYN cookies"
@@ -67,8 +67,6 @@ var Unimplemented = map[catalog.HelperID]string{
 	catalog.FnSkAncestorCGroupID:         whyCGroup,
 	catalog.FnGetCurrentAncestorCGroupID: whyCGroup,
 	catalog.FnGetLocalStorage:            whyStorage,
-	catalog.FnSkStorageGet:               whyStorage,
-	catalog.FnSkStorageDelete:            whyStorage,
 	catalog.FnInodeStorageGet:            whyStorage,
 	catalog.FnInodeStorageDelete:         whyStorage,
 	catalog.FnTaskStorageGet:             whyStorage,

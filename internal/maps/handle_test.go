@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/cilium/ebpf/btf"
+
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/maps"
@@ -203,6 +205,9 @@ func TestRows(t *testing.T) {
 			MaxEntries: row.MaxEntries.Min, Flags: row.MustFlags}
 		if row.Type == catalog.MapArrayOfMaps || row.Type == catalog.MapHashOfMaps {
 			d.Inner = &catalog.MapDef{Type: catalog.MapArray, KeySize: 4, ValueSize: 4, MaxEntries: 1}
+		}
+		if row.Traits&catalog.NeedsBTF != 0 {
+			d.Key, d.Value = &btf.Int{Name: "int", Size: d.KeySize}, &btf.Int{Name: "char", Size: d.ValueSize}
 		}
 		m, err := maps.New(nil, d)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"github.com/skep-bpf/skep/internal/catalog"
@@ -393,4 +394,93 @@ func attachCall(cmd uintptr, m *linux.Map, p *linux.LoadedProg, at catalog.Attac
 		return errno.Errno(e)
 	}
 	return nil
+}
+
+// storageDef is an sk_storage map whose value is size bytes.
+func storageDef(size uint32) catalog.MapDef {
+	d := def(catalog.MapSkStorage, 4, size, 0, catalog.FlagNoPrealloc)
+	d.Key = &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed}
+	d.Value = &btf.Array{Index: d.Key, Type: &btf.Int{Name: "char", Size: 1, Encoding: btf.Char}, Nelems: size}
+	return d
+}
+
+// TestSkStorageAgainstKernel keeps values with sockets.
+func TestSkStorageAgainstKernel(t *testing.T) {
+	cfg := config(t)
+	for _, c := range []func(*catalog.MapDef){
+		func(*catalog.MapDef) {},
+		func(d *catalog.MapDef) { d.MaxEntries = 1 }, func(d *catalog.MapDef) { d.Flags = 0 },
+		func(d *catalog.MapDef) { d.Flags |= catalog.FlagClone }, func(d *catalog.MapDef) { d.Flags |= catalog.FlagRdonly },
+		func(d *catalog.MapDef) { d.Key, d.Value = nil, nil },
+		func(d *catalog.MapDef) { *d = storageDef(1); d.KeySize = 8 },
+		func(d *catalog.MapDef) { *d = storageDef(1 << 15) }, func(d *catalog.MapDef) { *d = storageDef(1<<16 - 129) },
+		func(d *catalog.MapDef) { *d = storageDef(1<<16 - 128) },
+		func(d *catalog.MapDef) { *d = storageDef(1<<16 - 1) }, func(d *catalog.MapDef) { *d = storageDef(1 << 16) },
+		func(d *catalog.MapDef) { d.Key = &btf.Int{Name: "long", Size: 8}; d.KeySize = 8 },
+	} {
+		d := storageDef(8)
+		c(&d)
+		ours, err := maps.New(cfg, d)
+		if err == nil {
+			ours.Close()
+		}
+		kern, kerr := linux.NewMap(&d, nil)
+		if kerr == nil {
+			kern.Close()
+		}
+		if a, b := number(t, err), number(t, kerr); a != b {
+			t.Errorf("%+v: %v, kernel says %v", d, a, b)
+		}
+	}
+
+	w := newSockTwins(t)
+	cfg.Sock = w.resolve
+	r := rand.New(rand.NewPCG(11, 1))
+	var pairs []*pair
+	for _, size := range []uint32{8, 13} {
+		d := storageDef(size)
+		ours := must(maps.New(cfg, d))
+		defer ours.Close()
+		kern := must(linux.NewMap(&d, nil))
+		defer kern.Close()
+		pairs = append(pairs, pairOf(t, ours, kern))
+	}
+	keys := w.values()
+	for i := range 800 {
+		p := pairs[r.IntN(2)]
+		key := u32(keys[r.IntN(len(keys))])
+		switch r.IntN(6) {
+		case 0, 1, 2:
+			value := make([]byte, p.vlen)
+			value[0], value[p.vlen-1] = byte(i), 7
+			p.update(key, value, []uint64{0, 0, 0, 1, 2, 3, 4}[r.IntN(7)])
+		case 3, 4:
+			p.lookup(key, 0)
+		case 5:
+			p.delete(key)
+		}
+	}
+	for _, p := range pairs {
+		p.nextKey(u32(keys[0]))
+		p.pop(u32(keys[0]), 0)
+		p.batch(batchLookup, maps.Batch{Count: 1})
+		p.freeze()
+		p.update(u32(keys[0]), make([]byte, p.vlen), 0)
+	}
+}
+
+// TestSkStorageOfClosed: a socket's values go with it.
+func TestSkStorageOfClosed(t *testing.T) {
+	var table socket.Table
+	s := must(socket.New(socket.Spec{Protocol: socket.UDP}, 1))
+	m := must(maps.New(&maps.Config{Sock: func(uint32) (*socket.Socket, error) { return s, nil }}, storageDef(8))).(*maps.SkStorage)
+	table.Number(s)
+	if m.Storage(s, false, 0) != 0 || m.Storage(s, true, 0) == 0 || m.Storage(s, false, 0) == 0 {
+		t.Error("a value is made when it is asked for, and then only")
+	}
+	s.Close()
+	if m.Storage(s, false, 0) != 0 || m.Storage(s, true, 0) != 0 {
+		t.Error("a closed socket has a value")
+	}
+	m.Close()
 }

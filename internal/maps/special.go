@@ -34,14 +34,15 @@ func specialAllowed(def *catalog.MapDef) errno.Errno {
 		ok := false
 		switch f.Kind {
 		case catalog.SpecialSpinLock, catalog.SpecialResSpinLock:
-			ok = def.Type == catalog.MapHash || def.Type == catalog.MapArray
+			ok = def.Type == catalog.MapHash || def.Type == catalog.MapArray ||
+				def.Type == catalog.MapSkStorage && f.Kind == catalog.SpecialSpinLock
 		case catalog.SpecialTimer, catalog.SpecialWorkqueue, catalog.SpecialTaskWork,
 			catalog.SpecialListHead, catalog.SpecialRBRoot:
 			ok = def.Type == catalog.MapHash || def.Type == catalog.MapLRUHash || def.Type == catalog.MapArray
 		case catalog.SpecialKptrUnref, catalog.SpecialKptrRef, catalog.SpecialKptrPerCPU, catalog.SpecialRefcount:
 			switch def.Type {
 			case catalog.MapHash, catalog.MapPerCPUHash, catalog.MapLRUHash, catalog.MapLRUPerCPUHash,
-				catalog.MapArray, catalog.MapPerCPUArray:
+				catalog.MapArray, catalog.MapPerCPUArray, catalog.MapSkStorage:
 				ok = true
 			}
 		}

@@ -76,6 +76,70 @@ var clients = map[string]func() error{
 		}
 		return nil
 	},
+	// sockets puts its own into maps and finds their cookies.
+	"sockets": func() error {
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		if err != nil {
+			return err
+		}
+		udp, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+		if err != nil {
+			return err
+		}
+		if err := unix.SetsockoptInt(udp, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+			return err
+		}
+		for _, c := range []struct {
+			typ  ebpf.MapType
+			fd   int
+			bind bool
+			want error
+		}{
+			{ebpf.SockMap, pair[0], false, nil},
+			{ebpf.SockHash, pair[1], false, nil},
+			{ebpf.SockMap, udp, false, unix.EOPNOTSUPP},
+			{ebpf.ReusePortSockArray, udp, false, unix.EINVAL},
+			{ebpf.ReusePortSockArray, udp, true, nil},
+			{ebpf.ReusePortSockArray, 0, false, unix.ENOTSOCK},
+			{ebpf.SockMap, 999, false, unix.EBADF},
+		} {
+			if c.bind {
+				if err := unix.Bind(udp, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+					return err
+				}
+			}
+			m, err := ebpf.NewMap(&ebpf.MapSpec{Type: c.typ, KeySize: 4, ValueSize: 8, MaxEntries: 2})
+			if err != nil {
+				return err
+			}
+			defer m.Close()
+			err = m.Put(uint32(1), uint64(c.fd))
+			if c.want != nil {
+				if !errors.Is(err, c.want) {
+					return fmt.Errorf("%s of %d: %v, want %w", c.typ, c.fd, err, c.want)
+				}
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("%s of %d: %w", c.typ, c.fd, err)
+			}
+			want, err := unix.GetsockoptUint64(c.fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+			if err != nil {
+				return err
+			}
+			var cookie uint64
+			if err := m.Lookup(uint32(1), &cookie); err != nil || cookie != want {
+				return fmt.Errorf("%s of %d: cookie %d, want %d: %w", c.typ, c.fd, cookie, want, err)
+			}
+			if err := m.Delete(uint32(1)); err != nil {
+				return err
+			}
+			if err := m.Lookup(uint32(1), &cookie); !errors.Is(err, ebpf.ErrKeyNotExist) {
+				return fmt.Errorf("%s of %d is there after it was deleted: %w", c.typ, c.fd, err)
+			}
+		}
+		return nil
+	},
 	// pins gives a map a name, finds opens it in another process.
 	"pins": func() error {
 		m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.LPMTrie, KeySize: 8, ValueSize: 4, MaxEntries: 8, Flags: 1})
@@ -160,6 +224,15 @@ func empty(t *testing.T, sys *bpfsys.System) {
 	if id, ok := sys.Machine().NextProgram(0); ok {
 		t.Errorf("program %d is left", id)
 	}
+}
+
+// TestSockets: a client's sockets are the kernel's; maps of sockets take them all the same.
+func TestSockets(t *testing.T) {
+	sys, code := serveClient(t, "sockets")
+	if code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	empty(t, sys)
 }
 
 // A client that is killed gives everything back.

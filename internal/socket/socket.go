@@ -131,6 +131,14 @@ func New(spec Spec, cookie uint64) (*Socket, error) {
 	return s, nil
 }
 
+// Update makes s what another socket is, but for its cookie and number: it has
+// been bound or connected since.
+func (s *Socket) Update(to *Socket) {
+	s.State, s.Flags = to.State, to.Flags
+	s.SrcPort, s.SrcIP4, s.SrcIP6 = to.SrcPort, to.SrcIP4, to.SrcIP6
+	s.DstPort, s.DstIP4, s.DstIP6 = to.DstPort, to.DstIP4, to.DstIP6
+}
+
 // Addr is where the Sock lies: what programs are handed.
 func (s *Socket) Addr() uint64 { return s.block.Addr() }
 
