@@ -15,7 +15,7 @@
 //		sock.Free(frames[sent:n]...)
 //	}
 //
-// Nothing is copied and nothing allocated on this way. Fill and completion ring
+// On this way nothing is allocated, and nothing copied but what the device copies. Fill and completion ring
 // are looked after by Receive and Transmit.
 package xsk
 

@@ -47,11 +47,9 @@ struct task_struct {
 
 static long (*const bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
 static long (*const bpf_probe_read_kernel)(void *to, __u32 size, const void *from) = (void *)113;
-static long (*const bpf_tail_call)(void *ctx, void *map, __u32 index) = (void *)12;
 static __u64 (*const bpf_get_current_pid_tgid)(void) = (void *)14;
 static long (*const bpf_get_current_comm)(void *buf, __u32 size) = (void *)16;
 static long (*const bpf_get_stackid)(void *ctx, void *map, __u64 flags) = (void *)27;
-static long (*const bpf_skb_load_bytes)(const void *skb, __u32 off, void *to, __u32 len) = (void *)26;
 static long (*const bpf_skb_store_bytes)(struct __sk_buff *skb, __u32 off, const void *from, __u32 len, __u64 flags) = (void *)9;
 static long (*const bpf_skb_pull_data)(struct __sk_buff *skb, __u32 len) = (void *)39;
 static void *(*const bpf_sk_lookup_tcp)(void *ctx, struct bpf_sock_tuple *tuple, __u32 size, __u64 netns, __u64 flags) = (void *)84;
@@ -74,7 +72,6 @@ static long (*const bpf_dynptr_read)(void *to, __u32 len, const struct bpf_dynpt
 static long (*const bpf_dynptr_write)(const struct bpf_dynptr *to, __u32 off, void *from, __u32 len, __u64 flags) = (void *)202;
 static long (*const bpf_dynptr_from_mem)(void *data, __u32 size, __u64 flags, struct bpf_dynptr *ptr) = (void *)197;
 static long (*const bpf_xdp_adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
-static long (*const bpf_redirect_map)(void *map, __u64 key, __u64 flags) = (void *)51;
 
 int bpf_iter_num_new(struct bpf_iter_num *it, int start, int end) __weak __ksym;
 int *bpf_iter_num_next(struct bpf_iter_num *it) __weak __ksym;
