@@ -24,17 +24,8 @@ import (
 	"github.com/skep-bpf/skep/internal/run"
 )
 
-// Settings are the sysctls that bpf(2) obeys. The zero value is a system that
-// lets unprivileged callers in and measures nothing.
-type Settings struct {
-	// UnprivilegedDisabled is kernel.unprivileged_bpf_disabled: not 0 refuses
-	// callers without CAP_BPF.
-	UnprivilegedDisabled int
-}
-
 // Options make a System.
 type Options struct {
-	Settings
 	// KernelBTF returns the types programs attach to and kfuncs come from; nil: there are none.
 	KernelBTF func() *btf.Spec
 	// KernelBTFRaw returns them as the kernel shows them in /sys/kernel/btf/vmlinux; nil: not to be had.
@@ -59,7 +50,10 @@ type System struct {
 	hooks hooks
 
 	sockets sockets
-	stats   atomic.Int32 // open descriptors of ENABLE_STATS
+	stats   atomic.Int32 // open descriptors of ENABLE_STATS, and the setting
+
+	setting  sync.Mutex // around changes
+	settings [nrSysctls]atomic.Int32
 
 	vmlinux sync.Once
 	kernel  *BTF // nil: none
@@ -69,6 +63,9 @@ type System struct {
 func New(m *run.Machine, o Options) *System {
 	s := &System{m: m, o: o, pins: pin.New("")}
 	s.hooks.s, s.hooks.at = s, map[place]*chain{}
+	if m.Native() {
+		s.settings[jitEnable].Store(1)
+	}
 	return s
 }
 

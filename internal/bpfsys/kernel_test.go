@@ -626,7 +626,7 @@ func TestRights(t *testing.T) {
 	k := both(t)
 	v, err := os.ReadFile("/proc/sys/kernel/unprivileged_bpf_disabled")
 	oracle.Need(t, "the sysctls", err)
-	k[1].sys.o.UnprivilegedDisabled = int(v[0] - '0')
+	k[1].sys.settings[unprivilegedDisabled].Store(int32(v[0] - '0'))
 	for name, caps := range map[string]Caps{"none": 0, "bpf": CapBPF, "bpf+perfmon": CapBPF | CapPerfmon, "bpf+net": CapBPF | CapNetAdmin, "perfmon": CapPerfmon, "sys_admin": CapSysAdmin, "all": AllCaps} {
 		k[1].who.Caps = caps
 		var bits uint64

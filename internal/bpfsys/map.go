@@ -51,7 +51,7 @@ func (c *call) mapCreate() (int32, errno.Errno) {
 	if token {
 		return 0, c.token(a.MapTokenFd)
 	}
-	if c.s.o.UnprivilegedDisabled != 0 && !c.who.can(CapBPF) || row.Needs == catalog.NeedsBPF && !c.who.can(CapBPF) ||
+	if c.s.sysctl(unprivilegedDisabled) != 0 && !c.who.can(CapBPF) || row.Needs == catalog.NeedsBPF && !c.who.can(CapBPF) ||
 		row.Needs == catalog.NeedsNet && !c.who.can(CapNetAdmin) {
 		return 0, errno.EPERM
 	}

@@ -84,7 +84,7 @@ func (l *loading) admit() errno.Errno {
 	}
 	unpriv := t == catalog.ProgSocketFilter || t == catalog.ProgCGroupSKB
 	switch {
-	case !bpf && l.s.o.UnprivilegedDisabled != 0:
+	case !bpf && l.s.sysctl(unprivilegedDisabled) != 0:
 		return errno.EPERM
 	case a.InsnCnt == 0 || a.InsnCnt > limit:
 		return errno.E2BIG
@@ -285,6 +285,7 @@ func (l *loading) verify() (int32, errno.Errno) {
 			Unprivileged: !l.who.can(CapBPF) || !l.who.can(CapPerfmon), CapBPF: l.who.can(CapBPF),
 			States: l.s.o.States,
 		},
+		Blind: l.blind(),
 		Maps:  func() []maps.Map { return l.used },
 		About: l.about(),
 	})

@@ -17,7 +17,8 @@ import (
 
 // MachineOptions shape the machine that programs are served by.
 type MachineOptions struct {
-	bpfsys.Settings
+	// Sysctl are settings to begin with, each "net.core.bpf_jit_harden=2".
+	Sysctl []string
 	// Checked runs programs in the interpreter's checked mode.
 	Checked bool
 	// Net is the network around packets; nil: a loopback device alone.
@@ -36,13 +37,18 @@ func NewSystem(mo MachineOptions, errw io.Writer) (sys *bpfsys.System, close fun
 	if mo.Trace != nil {
 		o.Trace = mo.Trace.program
 	}
+	for _, set := range mo.Sysctl { // which cannot be changed later
+		if name, value, _ := strings.Cut(set, "="); bpfsys.SysctlByName(name) == bpfsys.SysctlByName("net.core.bpf_jit_enable") && strings.TrimSpace(value) == "0" {
+			o.JIT = run.JITOff
+		}
+	}
 	m, err := run.New(o)
 	if err != nil {
 		return nil, nil, err
 	}
 	var told sync.Map
 	sys = bpfsys.New(m, bpfsys.Options{
-		Settings: mo.Settings, States: o.Checked, Devices: mo.Devices,
+		States: o.Checked, Devices: mo.Devices,
 		KernelBTF:    kernelBTF,
 		KernelBTFRaw: func() []byte { b, _ := os.ReadFile("/sys/kernel/btf/vmlinux"); return b },
 		Unserved: func(what, instead string) {
@@ -55,10 +61,32 @@ func NewSystem(mo MachineOptions, errw io.Writer) (sys *bpfsys.System, close fun
 			}
 		},
 	})
-	return sys, func() {
+	close = func() {
 		sys.Close()
 		m.Close()
-	}, nil
+	}
+	for _, set := range mo.Sysctl {
+		name, value, _ := strings.Cut(set, "=")
+		row := bpfsys.SysctlByName(strings.TrimSpace(name))
+		if row == nil {
+			close()
+			return nil, nil, fmt.Errorf("--sysctl %s: no such setting; there are %s", set, sysctlNames())
+		}
+		if e := sys.SetSysctl(row, value, bpfsys.AllCaps); e != 0 {
+			close()
+			return nil, nil, fmt.Errorf("--sysctl %s: %w (%s: 0 to %d: %s)", set, e, row.Name, row.Max, row.Doc)
+		}
+	}
+	return sys, close, nil
+}
+
+// sysctlNames lists the settings for people.
+func sysctlNames() string {
+	var all []string
+	for _, row := range bpfsys.Sysctls {
+		all = append(all, row.Name)
+	}
+	return strings.Join(all, ", ")
 }
 
 // kernelBTF returns the running kernel's types, or nil where there are none.

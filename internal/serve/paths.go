@@ -185,6 +185,9 @@ func (c *client) openat(n *notif) answer {
 		defer f.Put()
 		return c.giveText(f.FDInfo())
 	}
+	if row := sysctlOf(p); row != nil {
+		return c.openSysctl(row, n.Args[2])
+	}
 	if text, ok := c.s.tracepointID(p); ok {
 		if text == "" {
 			return failed(unix.ENOENT)

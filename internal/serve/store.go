@@ -29,11 +29,12 @@ type store struct {
 	reading sync.Mutex // around the queue of events
 	buf     [16 << 10]byte
 
-	mu    sync.Mutex
-	byIno map[uint64]*handed
-	byWD  map[int32]*handed
-	names map[uint64]*named // pinned, by the inode of the file that stands for it
-	dev   uint64            // of memory files
+	mu      sync.Mutex
+	byIno   map[uint64]*handed
+	byWD    map[int32]*handed
+	closing map[int32]func()  // what is to be done when other files are closed, by their watch
+	names   map[uint64]*named // pinned, by the inode of the file that stands for it
+	dev     uint64            // of memory files
 }
 
 // handed is one memory file.
@@ -57,7 +58,7 @@ func newStore() (*store, error) {
 		return nil, fmt.Errorf("inotify: %w", err)
 	}
 	return &store{inotify: os.NewFile(uintptr(wfd), "inotify"), wfd: wfd,
-		byIno: map[uint64]*handed{}, byWD: map[int32]*handed{}, names: map[uint64]*named{}}, nil
+		byIno: map[uint64]*handed{}, byWD: map[int32]*handed{}, closing: map[int32]func(){}, names: map[uint64]*named{}}, nil
 }
 
 // make returns a descriptor for the server to give away, of a file that stands
@@ -183,6 +184,8 @@ func (st *store) settle() {
 func (st *store) event(wd int32, mask uint32) {
 	st.mu.Lock()
 	h := st.byWD[wd]
+	closing := st.closing[wd]
+	delete(st.closing, wd)
 	var gone *named
 	if h == nil && mask&(unix.IN_ATTRIB|unix.IN_DELETE_SELF) != 0 {
 		for ino, nm := range st.names {
@@ -193,6 +196,10 @@ func (st *store) event(wd int32, mask uint32) {
 		}
 	}
 	st.mu.Unlock()
+	if closing != nil {
+		unix.InotifyRmWatch(st.wfd, uint32(wd))
+		closing()
+	}
 	if gone != nil {
 		unix.InotifyRmWatch(st.wfd, uint32(wd))
 		gone.object.Close()

@@ -16,6 +16,7 @@ type Options struct {
 	Machine      string
 	Unprivileged bool
 	Checked      bool
+	Sysctl       []string
 	Command      []string
 }
 
@@ -52,6 +53,7 @@ The exit code is the program's own, 128 and the signal's number if one ended it,
 	f.Lookup("machine").DefValue = "" // the manual does not depend on where it is made
 	f.BoolVar(&o.Unprivileged, "unprivileged", false, "take the program to have no capabilities")
 	f.BoolVar(&o.Checked, "check", false, "run BPF programs in the interpreter's checked mode")
+	f.StringArrayVar(&o.Sysctl, "sysctl", nil, ui.SysctlUsage)
 	return cmd
 }
 
@@ -65,8 +67,8 @@ func execute(s *ui.Streams, o *Options) error {
 	}
 	options := serve.Options{Machine: o.Machine, Caps: caps, Args: o.Command, Stdin: s.In, Stdout: s.Out, Stderr: s.Err}
 	if o.Machine != "" {
-		if o.Checked {
-			return ui.Usagef("--check is for skep serve to say, whose machine this is")
+		if o.Checked || len(o.Sysctl) != 0 {
+			return ui.Usagef("--check and --sysctl are for skep serve to say, whose machine this is")
 		}
 		code, err := serve.Exec(&options)
 		if err != nil {
@@ -74,7 +76,7 @@ func execute(s *ui.Streams, o *Options) error {
 		}
 		return ui.Exit(code)
 	}
-	sys, done, err := serve.NewSystem(serve.MachineOptions{Checked: o.Checked}, s.Err)
+	sys, done, err := serve.NewSystem(serve.MachineOptions{Checked: o.Checked, Sysctl: o.Sysctl}, s.Err)
 	if err != nil {
 		return err
 	}

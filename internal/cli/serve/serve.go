@@ -21,6 +21,7 @@ type Options struct {
 	Path         string
 	Unprivileged bool
 	Checked      bool
+	Sysctl       []string
 }
 
 // NewCmd returns the command.
@@ -50,6 +51,7 @@ Only the user who runs it may join, and root.`,
 	f := cmd.Flags()
 	f.BoolVar(&o.Unprivileged, "unprivileged", false, "take all programs to have no capabilities")
 	f.BoolVar(&o.Checked, "check", false, "run BPF programs in the interpreter's checked mode")
+	f.StringArrayVar(&o.Sysctl, "sysctl", nil, ui.SysctlUsage)
 	return cmd
 }
 
@@ -63,7 +65,7 @@ func execute(s *ui.Streams, o *Options) error {
 	}
 	trace := serve.NewTracePipe()
 	devices := rtnl.New(trace)
-	sys, done, err := serve.NewSystem(serve.MachineOptions{Checked: o.Checked, Net: devices.Net, Devices: devices, Trace: trace}, s.Err)
+	sys, done, err := serve.NewSystem(serve.MachineOptions{Checked: o.Checked, Sysctl: o.Sysctl, Net: devices.Net, Devices: devices, Trace: trace}, s.Err)
 	if err != nil {
 		return err
 	}
