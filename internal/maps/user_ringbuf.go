@@ -23,6 +23,8 @@ type UserRingBuf struct {
 	mu   sync.Mutex // writers
 	busy atomic.Bool
 	room chan struct{}
+
+	onRoom, gone atomic.Pointer[func()]
 }
 
 func newUserRingBuf(c *core) (Map, errno.Errno) {
@@ -54,7 +56,18 @@ func (m *UserRingBuf) fromEcho(sample, size uint64) {
 	}
 }
 
-func (m *UserRingBuf) free() { m.block.Free() }
+func (m *UserRingBuf) free() {
+	m.block.Free()
+	if f := m.gone.Load(); f != nil {
+		(*f)()
+	}
+}
+
+// OnRoom has f called whenever Room would receive, and gone when the map is no more. Neither may block.
+func (m *UserRingBuf) OnRoom(f, gone func()) {
+	m.onRoom.Store(&f)
+	m.gone.Store(&gone)
+}
 
 // Reserve returns size bytes to fill, for user space, or nil when there is no
 // room until programs have drained some, which Room tells. It ends in Submit or Discard.
@@ -120,6 +133,9 @@ func (m *UserRingBuf) ProgDrain(flags uint64, f func(sample, size uint64) uint64
 	m.busy.Store(false)
 	if flags&RingForceWakeup != 0 || flags&RingNoWakeup == 0 && looked > 0 {
 		signal(m.room)
+		if f := m.onRoom.Load(); f != nil {
+			(*f)()
+		}
 	}
 	if e != 0 && e != errno.ENODATA && e != errno.EAGAIN {
 		return ret(e)

@@ -22,14 +22,19 @@ func (c *client) epollCtl(n *notif) answer {
 	var event int
 	var err error
 	ready := false // something came before anybody polled
+	out := false   // who polls waits for room: the eventfd, which has always some, is read from for it
 	switch o := f.Object().(type) {
 	case bpfsys.Map:
-		ring, ok := o.Map.(*maps.RingBuf)
-		if !ok {
+		switch ring := o.Map.(type) {
+		case *maps.RingBuf:
+			if event, err = c.s.eventOf(ring, ring.OnWake); err == nil {
+				ready = ring.Avail() != 0
+			}
+		case *maps.UserRingBuf:
+			event, err = c.s.eventOf(ring, ring.OnRoom)
+			out, ready = true, true
+		default:
 			return pass // EPERM, as for objects that cannot be polled
-		}
-		if event, err = c.s.eventOf(ring, ring.OnWake); err == nil {
-			ready = ring.Avail() != 0
 		}
 	case *bpfsys.PerfEvent:
 		if event, err = c.s.eventOf(o, o.OnWake); err == nil {
@@ -58,6 +63,9 @@ func (c *client) epollCtl(n *notif) answer {
 		}
 		// Nobody empties the eventfd: each wake-up is told once, as the map's are.
 		ev.Events |= unix.EPOLLET
+		if out && ev.Events&unix.EPOLLOUT != 0 {
+			ev.Events = ev.Events&^unix.EPOLLOUT | unix.EPOLLIN
+		}
 	}
 	if err := unix.EpollCtl(ep, int(n.Args[1]), event, &ev); err != nil {
 		return failed(unix.Errno(number(err)))
