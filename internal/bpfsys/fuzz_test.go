@@ -36,66 +36,120 @@ func (m bytesMemory) Write(addr uint64, b []byte) bool {
 }
 
 // FuzzBpf makes calls out of bytes: nothing panics, and when all descriptors
-// are closed nothing is left. Each call is a byte for the command, one for the
+// are closed nothing may be left. Each call is a byte for the command, one for the
 // attribute's size, and the attribute; objects of each kind are there from the start.
 func FuzzBpf(f *testing.F) {
 	add := func(cmd Cmd, attr any) { f.Add(append([]byte{byte(cmd), attrSize}, raw(attr)...), []byte{}) }
-	d := &side{mem: make([]byte, memSize), made: map[string]int32{"hash": 1001, "queue": 1002, "progs": 1003, "filter": 1004, "xdp": 1005, "btf": 1006}}
+	d := &side{mem: make([]byte, memSize), made: map[string]int32{"hash": 1001, "queue": 1002, "progs": 1003, "filter": 1004, "xdp": 1005, "btf": 1006,
+		"link": 1007, "cgskb": 1008, "tc": 1009, "cg1": cgroupFD + 1}}
 	for _, b := range basesAt(d, func(off int) uint64 { return memBase + uint64(off) }) {
 		add(b.cmd, b.attr)
 	}
-	s := newSystem(f, Options{})
-	f.Fuzz(func(t *testing.T, calls, data []byte) {
-		mem := make(bytesMemory, memSize)
-		fds := newTable()
-		who := &Caller{Memory: mem, Files: fds, Caps: AllCaps}
-		call := func(cmd Cmd, attr []byte, size uint32) errno.Errno {
-			at := memSize - 512
-			copy(mem[at:], attr)
-			_, e := s.Bpf(who, uint32(cmd), memBase+uint64(at), size)
-			return e
+	z := &fuzzed{s: newSystem(f, Options{}), mem: make(bytesMemory, memSize)}
+	f.Fuzz(func(t *testing.T, calls, data []byte) { z.run(t, calls, data) })
+}
+
+// fuzzed is one system for many inputs. Its first objects outlive them, as
+// making them takes most of the time; whoever has an input that leaves anything
+// else makes them anew, after which nothing may be left.
+type fuzzed struct {
+	s     *System
+	mem   bytesMemory
+	base  *table // nil: to be made
+	maps  int    // of the first objects
+	progs int
+	links int
+}
+
+func (z *fuzzed) call(fds *table, cmd Cmd, attr []byte, size uint32) errno.Errno {
+	at := memSize - 512
+	clear(z.mem[at:])
+	copy(z.mem[at:], attr)
+	who := &Caller{Memory: z.mem, Files: fds, Caps: AllCaps, Places: places{}}
+	_, e := z.s.Bpf(who, uint32(cmd), memBase+uint64(at), size)
+	return e
+}
+
+// fill writes what attributes point at.
+func (z *fuzzed) fill(data []byte) {
+	clear(z.mem[atKey:atLog])
+	copy(z.mem[atKey:atInsns], data)
+	copy(z.mem[atLicense:], "GPL\x00")
+	copy(z.mem[atName:], "task_newtask\x00")
+	copy(z.mem[atInsns:], isa.Encode([]isa.Instruction{isa.Mov64Imm(0, 0), isa.ExitInsn()}, binary.NativeEndian))
+	copy(z.mem[atBTF:], smallBTF())
+}
+
+func (z *fuzzed) begin(t *testing.T) {
+	base := func(off int) uint64 { return memBase + uint64(off) }
+	z.base = newTable()
+	load := func(typ catalog.ProgType) progLoad {
+		return progLoad{ProgType: uint32(typ), InsnCnt: 2, Insns: base(atInsns), License: base(atLicense)}
+	}
+	z.fill(nil)
+	for _, a := range []struct {
+		cmd  Cmd
+		attr any
+	}{
+		{MapCreate, mapCreate{MapType: 1, KeySize: 4, ValueSize: 8, MaxEntries: 8}},
+		{MapCreate, mapCreate{MapType: 22, ValueSize: 8, MaxEntries: 4}},
+		{MapCreate, mapCreate{MapType: 3, KeySize: 4, ValueSize: 4, MaxEntries: 4}},
+		{ProgLoad, load(catalog.ProgSocketFilter)},
+		{ProgLoad, load(catalog.ProgXDP)},
+		{BTFLoad, btfLoad{Btf: base(atBTF), BtfSize: uint32(len(smallBTF()))}},
+		{LinkCreate, linkCreate{ProgFd: 1005, TargetFd: 1, AttachType: uint32(catalog.AttachXDP)}},
+		{ProgLoad, load(catalog.ProgCGroupSKB)},
+		{ProgLoad, load(catalog.ProgSchedCls)},
+	} {
+		if e := z.call(z.base, a.cmd, raw(a.attr), attrSize); e != 0 {
+			t.Fatal(a.cmd, e)
 		}
-		base := func(off int) uint64 { return memBase + uint64(off) }
-		copy(mem[atLicense:], "GPL\x00")
-		copy(mem[atName:], "task_newtask\x00")
-		copy(mem[atInsns:], isa.Encode([]isa.Instruction{isa.Mov64Imm(0, 0), isa.ExitInsn()}, binary.NativeEndian))
-		copy(mem[atBTF:], smallBTF())
-		for _, a := range []struct {
-			cmd  Cmd
-			attr any
-		}{
-			{MapCreate, mapCreate{MapType: 1, KeySize: 4, ValueSize: 8, MaxEntries: 8}},
-			{MapCreate, mapCreate{MapType: 22, ValueSize: 8, MaxEntries: 4}},
-			{MapCreate, mapCreate{MapType: 3, KeySize: 4, ValueSize: 4, MaxEntries: 4}},
-			{ProgLoad, progLoad{ProgType: uint32(catalog.ProgSocketFilter), InsnCnt: 2, Insns: base(atInsns), License: base(atLicense)}},
-			{ProgLoad, progLoad{ProgType: uint32(catalog.ProgXDP), InsnCnt: 2, Insns: base(atInsns), License: base(atLicense)}},
-			{BTFLoad, btfLoad{Btf: base(atBTF), BtfSize: uint32(len(smallBTF()))}},
-		} {
-			if e := call(a.cmd, raw(a.attr), attrSize); e != 0 {
-				t.Fatal(a.cmd, e)
-			}
+	}
+	z.maps, z.progs, z.links = z.count()
+}
+
+func (z *fuzzed) count() (maps, progs, links int) {
+	for _, c := range []struct {
+		n    *int
+		next func(uint32) (uint32, bool)
+	}{{&maps, z.s.m.Maps.NextID}, {&progs, z.s.m.NextProgram}, {&links, z.s.links.next}} {
+		for id, ok := c.next(0); ok; id, ok = c.next(id) {
+			*c.n++
 		}
-		copy(mem[:atLog], data)
-		for len(calls) >= 2 {
-			cmd, size := Cmd(calls[0])%Cmd(len(commands)+1), min(int(calls[1]), len(calls)-2)
-			attr := append([]byte(nil), calls[2:2+size]...)
-			calls = calls[2+size:]
-			tame(cmd, attr)
-			call(cmd, attr, uint32(size))
+	}
+	return maps, progs, links
+}
+
+func (z *fuzzed) run(t *testing.T, calls, data []byte) {
+	if z.base == nil {
+		z.begin(t)
+	}
+	fds := newTable()
+	fds.next = z.base.next
+	for fd, f := range z.base.files {
+		if f != nil && f.Get() {
+			fds.files[fd] = f
 		}
-		fds.closeAll()
-		s.pins.Close()
-		s.hooks.clear()
-		if id, ok := s.m.Maps.NextID(0); ok {
-			t.Fatalf("map %d is left", id)
-		}
-		if id, ok := s.m.NextProgram(0); ok {
-			t.Fatalf("program %d is left", id)
-		}
-		if id, ok := s.links.next(0); ok {
-			t.Fatalf("link %d is left", id)
-		}
-	})
+	}
+	z.fill(data)
+	for len(calls) >= 2 {
+		cmd, size := Cmd(calls[0])%Cmd(len(commands)+1), min(int(calls[1]), len(calls)-2)
+		attr := append([]byte(nil), calls[2:2+size]...)
+		calls = calls[2+size:]
+		tame(cmd, attr)
+		z.call(fds, cmd, attr, uint32(size))
+	}
+	fds.closeAll()
+	z.s.pins.Close()
+	z.s.hooks.clear()
+	if maps, progs, links := z.count(); maps == z.maps && progs == z.progs && links == z.links {
+		return
+	}
+	z.base.closeAll() // which may have been all that held what is left
+	z.base = nil
+	if maps, progs, links := z.count(); maps+progs+links != 0 {
+		t.Fatalf("%d maps, %d programs and %d links are left", maps, progs, links)
+	}
 }
 
 // tame keeps a call from taking minutes or gigabytes, which no rule forbids.
