@@ -19,7 +19,7 @@ soak:
 
 BENCH ?=
 
-.PHONY: bench bench-filter bench-verify bench-xsk bench-net
+.PHONY: bench bench-filter bench-verify bench-xsk bench-net bench-system
 
 # bench compares what one run of a program costs here, in the Linux kernel, as
 # native code and in wazero; bench-filter compares skep filter with tcpdump,
@@ -34,6 +34,10 @@ bench-filter:
 # with the kernel's veth pairs, in a network namespace of its own; it needs root.
 bench-net:
 	cd bench && go run ./net $(BENCH)
+
+# bench-system compares map operations and bpf(2) with the kernel's.
+bench-system:
+	cd bench && go run ./system $(BENCH)
 
 # bench-verify compares the verifier with the kernel's on the objects
 # OBJECTS/SET/*.o, the examples if there is no other word.

@@ -132,14 +132,21 @@ func (m *Map) fetch(op string, f func(k, v []byte, flags uint64) error, key, val
 	if err := m.open(); err != nil {
 		return m.wrap(op, err)
 	}
-	var kb, vb [128]byte
-	k, err := m.appendKey(kb[:0], key)
-	if err != nil {
-		return m.wrap(op, err)
+	k, keyIs := marshal.View(key, int(m.KeySize()))
+	v, valueIs := marshal.View(valueOut, m.m.ValueSize())
+	if keyIs && valueIs { // nothing is to be turned
+		return m.wrap(op, f(k, v, flags))
 	}
-	var v []byte
-	if n := m.m.ValueSize(); n <= len(vb) {
-		v = vb[:n]
+	room := marshal.NewScratch()
+	defer room.Free()
+	if !keyIs {
+		var err error
+		if k, err = m.appendKey(room.Key[:0], key); err != nil {
+			return m.wrap(op, err)
+		}
+	}
+	if n := m.m.ValueSize(); n <= len(room.Value) {
+		v = room.Value[:n]
 	} else {
 		v = make([]byte, n)
 	}
@@ -177,13 +184,18 @@ func (m *Map) Update(key, value any, flags MapUpdateFlags) error {
 	if err := m.open(); err != nil {
 		return m.wrap("update", err)
 	}
-	var kb, vb [128]byte
-	k, err := m.appendKey(kb[:0], key)
+	k, keyIs := marshal.View(key, int(m.KeySize()))
+	v, valueIs := marshal.View(value, m.m.ValueSize())
+	if keyIs && valueIs { // nothing is to be turned
+		return m.wrap("update", m.m.Update(k, v, uint64(flags)))
+	}
+	room := marshal.NewScratch()
+	defer room.Free()
+	k, err := m.appendKey(room.Key[:0], key)
 	if err != nil {
 		return m.wrap("update", err)
 	}
-	v, err := m.appendValue(vb[:0], value)
-	if err != nil {
+	if v, err = m.appendValue(room.Value[:0], value); err != nil {
 		return m.wrap("update", err)
 	}
 	return m.wrap("update", m.m.Update(k, v, uint64(flags)))
@@ -194,8 +206,12 @@ func (m *Map) Delete(key any) error {
 	if err := m.open(); err != nil {
 		return m.wrap("delete", err)
 	}
-	var kb [128]byte
-	k, err := m.appendKey(kb[:0], key)
+	if k, ok := marshal.View(key, int(m.KeySize())); ok {
+		return m.wrap("delete", m.m.Delete(k))
+	}
+	room := marshal.NewScratch()
+	defer room.Free()
+	k, err := m.appendKey(room.Key[:0], key)
 	if err != nil {
 		return m.wrap("delete", err)
 	}

@@ -1,6 +1,7 @@
 package maps
 
 import (
+	"math"
 	"math/bits"
 	"sync"
 
@@ -59,7 +60,11 @@ func checkArena(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
 }
 
 func newArena(c *core) (Map, errno.Errno) {
-	b, err := mem.AllocSparse(2*arenaSpan + 2*arenaGuard)
+	size := uint64(2*arenaSpan + 2*arenaGuard)
+	if size > math.MaxInt { // more than there are addresses
+		return nil, errno.ENOMEM
+	}
+	b, err := mem.AllocSparse(int(size))
 	if err != nil {
 		return nil, errno.ENOMEM
 	}

@@ -32,6 +32,12 @@ func Append(dst []byte, v any, size int) ([]byte, error) {
 		dst = binary.NativeEndian.AppendUint32(dst, v)
 	case uint64:
 		dst = binary.NativeEndian.AppendUint64(dst, v)
+	case *uint32, *uint64, *int32, *int64:
+		b, ok := View(v, size)
+		if !ok && b == nil {
+			return dst, fmt.Errorf("a nil %T has no bytes, want %d", v, size)
+		}
+		dst = append(dst, b...)
 	default:
 		if p := reflect.ValueOf(v); p.Kind() == reflect.Pointer && p.IsNil() {
 			return dst, fmt.Errorf("a nil %T has no bytes, want %d", v, size)

@@ -188,7 +188,8 @@ func rightsOf(oob []byte) (int, error) {
 }
 
 // loop takes notifications until no client is left. Each is answered by a
-// goroutine of its own: a long PROG_LOAD holds up nobody else.
+// goroutine of its own, so that a long PROG_LOAD holds up nobody else; but those of one element, for
+// which another goroutine would take longer than the answer.
 func (s *session) loop() {
 	var busy sync.WaitGroup
 	defer busy.Wait()
@@ -200,12 +201,28 @@ func (s *session) loop() {
 		n := new(notif)
 		switch e := ioctl(s.listener, ioRecv, unsafe.Pointer(n)); e {
 		case 0:
-			busy.Go(func() { s.serve(n) })
+			if quick(n) {
+				s.serve(n)
+			} else {
+				busy.Go(func() { s.serve(n) })
+			}
 		case unix.EINTR, unix.ENOENT: // it was killed meanwhile
 		default:
 			return
 		}
 	}
+}
+
+// quick reports whether a call is about one element of a map.
+func quick(n *notif) bool {
+	if n.Nr != unix.SYS_BPF {
+		return false
+	}
+	switch bpfsys.Cmd(n.Args[0]) {
+	case bpfsys.MapLookupElem, bpfsys.MapUpdateElem, bpfsys.MapDeleteElem, bpfsys.MapGetNextKey, bpfsys.MapLookupAndDeleteElem:
+		return true
+	}
+	return false
 }
 
 // serve answers one notification.
