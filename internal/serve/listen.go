@@ -112,7 +112,7 @@ func (o *Options) join() (begin func(listener int) error, end func(), err error)
 		}
 		_, _, err := c.WriteMsgUnix([]byte{flags}, unix.UnixRights(listener), nil)
 		unix.Close(listener)
-		if err != nil {
+		if err != nil && !errors.Is(err, unix.EPIPE) { // which is how a server turns others away
 			return err
 		}
 		if n, err := c.Read(make([]byte, 1)); err != nil || n != 1 {
