@@ -22,7 +22,7 @@ func HaveMapType(t MapType) error {
 // HaveProgramType says whether programs of a type can be run, by a test run or
 // a hook: nil, or an error that wraps [ErrNotSupported]. All types can be verified.
 func HaveProgramType(t ProgramType) error {
-	if testrun.Can(t) {
+	if row := catalog.ProgKindByType(t); testrun.Can(t) || row != nil && row.Flags&catalog.HookOnly != 0 {
 		return nil
 	}
 	return fmt.Errorf("programs of type %v cannot be run by themselves: %w", t, ErrNotSupported)

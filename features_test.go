@@ -25,8 +25,10 @@ func TestFeatures(t *testing.T) {
 	if err := skep.HaveMapType(catalog.MapLPMTrie); err != nil {
 		t.Error(err)
 	}
-	if err := skep.HaveProgramType(catalog.ProgXDP); err != nil {
-		t.Error(err)
+	for _, runs := range []skep.ProgramType{catalog.ProgXDP, catalog.ProgSkReuseport, catalog.ProgSkSKB, catalog.ProgSkMsg} {
+		if err := skep.HaveProgramType(runs); err != nil {
+			t.Error(err)
+		}
 	}
 	if err := skep.HaveProgramType(catalog.ProgLSM); err == nil {
 		t.Error("LSM programs can be run by themselves")

@@ -37,6 +37,8 @@ const (
 	RetByTarget
 	// HasPacket: the context is a packet's (packet.Frame).
 	HasPacket
+	// HookOnly: hooks run it, test runs do not.
+	HookOnly
 )
 
 // Section is an ELF section name that selects a program type, by libbpf's rules.
@@ -203,7 +205,7 @@ var progRows = [...]ProgKind{
 			{Name: "sk_skb/verdict", Attach: AttachSkSKBVerdict},
 			{Name: "sk_skb"},
 		},
-		Ctx: &skBuff, Flags: PktArg | PktWrite | NetAdmin,
+		Ctx: &skBuff, Flags: PktArg | PktWrite | NetAdmin | HookOnly,
 	},
 	ProgCGroupDevice: {
 		Type: ProgCGroupDevice, Name: "cgroup_device", Since: "4.15",
@@ -215,7 +217,7 @@ var progRows = [...]ProgKind{
 		Type: ProgSkMsg, Name: "sk_msg", Since: "4.17",
 		Doc:      "Decides on messages sent through a sockmap's sockets.",
 		Sections: []Section{{Name: "sk_msg", Attach: AttachSkMsgVerdict}},
-		Ctx:      &skMsgMD, Flags: PktArg | PktWrite | NetAdmin,
+		Ctx:      &skMsgMD, Flags: PktArg | PktWrite | NetAdmin | HookOnly,
 	},
 	ProgRawTracepoint: {
 		Type: ProgRawTracepoint, Name: "raw_tracepoint", Since: "4.17",
@@ -278,7 +280,7 @@ var progRows = [...]ProgKind{
 			{Name: "sk_reuseport", Attach: AttachSkReuseportSelect},
 		},
 		Attaches: 1<<AttachSkReuseportSelect | 1<<AttachSkReuseportSelectOrMigrate, Default: AttachSkReuseportSelect,
-		Ctx: &skReuseportMD, Flags: PktArg,
+		Ctx: &skReuseportMD, Flags: PktArg | HookOnly,
 	},
 	ProgFlowDissector: {
 		Type: ProgFlowDissector, Name: "flow_dissector", Since: "4.20",
