@@ -7,35 +7,6 @@ import (
 	"github.com/skep-bpf/skep/internal/errno"
 )
 
-// Target is a loaded program, a global function of which an ext program
-// replaces: the ext program then follows the rules of the target's type.
-type Target struct {
-	Type   catalog.ProgType
-	Attach catalog.AttachType
-	Funcs  []TargetFunc // the main program first; empty without BTF
-}
-
-// TargetFunc is one function of a target.
-type TargetFunc struct {
-	Func       *btf.Func
-	Unreliable bool // its arguments are not what BTF says
-	Exception  bool // the callback of exceptions
-	ChangesPkt bool // may move the packet
-	MightSleep bool
-}
-
-// TargetOf is the target that an accepted program makes.
-func TargetOf(p *Program, r *Result) *Target {
-	t := &Target{Type: p.Type, Attach: p.Attach}
-	for i, f := range p.Funcs {
-		s := &r.Subprogs[i]
-		t.Funcs = append(t.Funcs, TargetFunc{
-			Func: f.Func, Unreliable: s.Unreliable, Exception: s.Exception, ChangesPkt: s.ChangesPkt, MightSleep: s.MightSleep,
-		})
-	}
-	return t
-}
-
 // asTarget is what an ext program is verified as: a program of its target's type.
 func asTarget(p *Program) *Program {
 	if p.Type != catalog.ProgExt || p.Target == nil {
@@ -55,20 +26,11 @@ func (e *env) findReplaced() *Error {
 	if t == nil {
 		return e.refuse(errno.EINVAL, "Cannot replace kernel functions")
 	}
-	if len(t.Funcs) == 0 {
-		return e.refuse(errno.EINVAL, "Tracing program can only be attached to another program annotated with BTF")
-	}
-	var f *TargetFunc
-	for i := range t.Funcs {
-		if t.Funcs[i].Func.Name == e.p.AttachTo {
-			f = &t.Funcs[i]
-		}
+	f, err := e.targetFunc()
+	if err != nil {
+		return err
 	}
 	switch main := &e.subs[0]; {
-	case f == nil:
-		return e.refuse(errno.EINVAL, "Subprog %s doesn't exist", e.p.AttachTo)
-	case f.Exception:
-		return e.refuse(errno.EINVAL, "Extension programs cannot attach to exception callback")
 	case f.Unreliable:
 		return e.refuse(errno.EINVAL, "Cannot replace static functions")
 	case main.changesPkt && !f.ChangesPkt:

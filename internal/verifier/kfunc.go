@@ -376,25 +376,3 @@ func (e *env) castResult(r0 *reg, meta *kfuncMeta) *Error {
 	}
 	return e.refuse(errno.EINVAL, "kfunc bpf_rdonly_cast type ID argument must be of a struct or void")
 }
-
-// kernelCtx is the kernel's own struct behind the context.
-func (e *env) kernelCtx() *btfType {
-	if name := kernelCtxNames[e.p.Type]; name != "" {
-		return e.kernelStruct(name)
-	}
-	return nil
-}
-
-// kernelCtxNames are the structs that stand behind programs' contexts in the kernel.
-var kernelCtxNames = map[catalog.ProgType]string{
-	catalog.ProgXDP:          "xdp_buff",
-	catalog.ProgSocketFilter: "sk_buff", catalog.ProgSchedCls: "sk_buff", catalog.ProgSchedAct: "sk_buff",
-	catalog.ProgCGroupSKB: "sk_buff", catalog.ProgSkSKB: "sk_buff", catalog.ProgLWTIn: "sk_buff",
-	catalog.ProgLWTOut: "sk_buff", catalog.ProgLWTXmit: "sk_buff", catalog.ProgLWTSeg6Local: "sk_buff",
-	catalog.ProgCGroupSock: "sock", catalog.ProgCGroupSockAddr: "bpf_sock_addr_kern",
-	catalog.ProgSockOps: "bpf_sock_ops_kern", catalog.ProgSkMsg: "sk_msg", catalog.ProgFlowDissector: "bpf_flow_dissector",
-	catalog.ProgKprobe: "pt_regs", catalog.ProgPerfEvent: "bpf_perf_event_data_kern",
-	catalog.ProgCGroupDevice: "bpf_cgroup_dev_ctx", catalog.ProgCGroupSysctl: "bpf_sysctl_kern",
-	catalog.ProgCGroupSockopt: "bpf_sockopt_kern", catalog.ProgSkReuseport: "sk_reuseport_kern",
-	catalog.ProgSkLookup: "bpf_sk_lookup_kern", catalog.ProgNetfilter: "bpf_nf_ctx",
-}

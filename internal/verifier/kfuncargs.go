@@ -249,8 +249,12 @@ func (e *env) isKfuncCtx(p *btf.Pointer) bool {
 		return true
 	}
 	// The other types' structs are plain arguments.
-	name := kernelCtxNames[e.p.Type]
-	return (name == "sk_buff" || name == "xdp_buff") && btf.UnderlyingType(p.Target).TypeName() == name
+	name := btf.UnderlyingType(p.Target).TypeName()
+	if name != "sk_buff" && name != "xdp_buff" {
+		return false
+	}
+	t := e.kernelCtx()
+	return t != nil && t.name == name
 }
 
 // kfuncBTF demands a pointer of the right struct, as trusted as the row says.

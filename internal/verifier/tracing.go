@@ -10,10 +10,12 @@ import (
 	"github.com/skep-bpf/skep/internal/errno"
 )
 
-// target is the kernel function or tracepoint that a program attaches to, as its context shows it.
+// target is the function or tracepoint that a program attaches to, as its context shows it.
 type target struct {
-	name    string // of the function or tracepoint
-	hook    string // without the prefix of its kind
+	name    string  // of the function or tracepoint
+	prog    *Target // the BPF program whose function it is; nil: the kernel's
+	loose   bool    // proto is not the function's: it shows five numbers
+	hook    string  // without the prefix of its kind
 	proto   *btf.FuncProto
 	named   *btf.FuncProto // the same with names of the arguments
 	hidden  int            // arguments of proto that the context leaves out
@@ -26,16 +28,20 @@ const (
 	funcArgs = 12 // most arguments of a function that can be attached to
 )
 
-// findTarget looks up what the program attaches to in the kernel's types (bpf_check_attach_target).
+// findTarget looks up what the program attaches to in the types of the kernel
+// or of another program (bpf_check_attach_target).
 func (e *env) findTarget() *Error {
 	if e.p.AttachTo == "" {
 		return e.refuse(errno.EINVAL, "Tracing programs must provide btf_id")
 	}
+	t := &target{hook: e.p.AttachTo}
+	e.target = t
+	if e.p.Target != nil && e.p.Type == catalog.ProgTracing {
+		return e.findTracedProg(t)
+	}
 	if e.p.KernelBTF == nil {
 		return e.unsupported("programs attached to kernel functions without kernel BTF")
 	}
-	t := &target{hook: e.p.AttachTo}
-	e.target = t
 	lsm := e.p.Type == catalog.ProgLSM
 	switch {
 	case lsm:
@@ -201,6 +207,9 @@ func isWord(t btf.Type) bool {
 
 // arg returns which argument lies at off in the context; len(t.proto.Params) is the result.
 func (t *target) arg(off int) int {
+	if t.loose {
+		return off / regSize
+	}
 	end := 0
 	for i, p := range t.proto.Params {
 		if end += max(regSize, (argSize(btf.UnderlyingType(p.Type))+regSize-1)&^(regSize-1)); off < end {
@@ -321,6 +330,9 @@ func (e *env) accessTypedCtx(a access, off int) *Error {
 			scalar = mask&2 != 0
 		}
 	}
+	if t.prog != nil {
+		return e.loadProgCtx(a, p, typeFlags, bad)
+	}
 	// Only the pointer's own tag counts, not those of typedefs behind it.
 	if tag, ok := p.Target.(*btf.TypeTag); ok {
 		switch tag.Value {
@@ -360,6 +372,28 @@ func (e *env) accessTypedCtx(a access, off int) *Error {
 	return nil
 }
 
+// loadProgCtx loads the argument of another program's function that is its
+// context: other structs cannot be read.
+func (e *env) loadProgCtx(a access, p *btf.Pointer, flags regType, bad func() *Error) *Error {
+	if e.p.KernelBTF == nil {
+		return e.unsupported("the context of a traced program without kernel BTF")
+	}
+	typ := e.targetCtx(e.target.prog, p)
+	if typ == nil {
+		return bad()
+	}
+	if a.val == noReg {
+		return nil
+	}
+	dst := &e.regs()[a.val]
+	dst.setPtr(ptrToBTF | flags)
+	dst.btf = typ
+	if flags&mayBeNull != 0 {
+		dst.id = e.newID()
+	}
+	return nil
+}
+
 // loadWord loads a number from the context; result: what the hook decided so far.
 func (e *env) loadWord(a access, result bool) {
 	if a.val == noReg {
@@ -391,6 +425,9 @@ func (e *env) hookRange() (catalog.Range, bool) {
 func (e *env) attachAllows(id catalog.HelperID) bool {
 	if e.target == nil {
 		return true
+	}
+	if e.target.prog != nil && (id == catalog.FnDPath || id == catalog.FnSkStorageGet || id == catalog.FnSkStorageDelete) {
+		return false // lists of the kernel's own functions
 	}
 	lsm := e.p.Type == catalog.ProgLSM
 	switch id {

@@ -41,9 +41,10 @@ type Program struct {
 	// AttachTo is the kernel function or hook that tracing and LSM programs attach
 	// to. Of struct_ops programs it is the structure, whose member Attach counts, or
 	// "structure:member".
-	// Of ext programs it is a function of Target.
+	// Of ext programs, and of tracing programs with a Target, it is a function of Target.
 	AttachTo string
-	// Target is the program that an ext program changes.
+	// Target is the program that an ext program changes or that a tracing program
+	// is attached to; nil: tracing programs attach to the kernel.
 	Target *Target
 }
 
