@@ -422,8 +422,13 @@ func (c *call) relative(flags uint32, rel int32) (func(*entry) bool, catalog.Pro
 	}, p.Info.Type, 0
 }
 
-// linkTracing attaches to what the program was loaded for.
+// linkTracing attaches to what the program was loaded for. Of functions of programs
+// nothing would run it.
 func (c *call) linkTracing(p *run.Program, cookie uint64) (int32, errno.Errno) {
+	if p.Rewritten.Source.Target != nil {
+		c.s.unserved("", "attaching %q to a program", p.Info.Name)
+		return 0, errno.ENOTSUPP
+	}
 	l := &Link{typ: LinkTracing, attach: p.Info.Attach, cookie: cookie}
 	if e := c.s.newLink(l, p); e != 0 {
 		return 0, e

@@ -43,7 +43,8 @@ type loading struct {
 
 	types              *BTF // the program's own
 	funcRecs, lineRecs []byte
-	attach             *BTF // what it attaches to
+	attach             *BTF         // what it attaches to
+	prog               *run.Program // whose function it attaches to
 }
 
 // progLoad follows bpf_prog_load and bpf_check.
@@ -119,8 +120,8 @@ func (l *loading) target(row *catalog.ProgKind) errno.Errno {
 			if row == nil || row.Type != catalog.ProgTracing && row.Type != catalog.ProgExt {
 				return errno.EINVAL
 			}
-			l.s.unserved("", "attaching to program %q", p.Info.Name)
-			return errno.EINVAL
+			l.prog = p
+			break
 		}
 		b, f, e := open[*BTF](l.call, a.AttachProgFd)
 		if e != 0 {
@@ -276,8 +277,11 @@ func (l *loading) verify() (int32, errno.Errno) {
 	if k := l.s.kernelBTF(); k != nil {
 		l.vp.KernelBTF = k.spec
 	}
-	if l.attach != nil {
+	switch {
+	case l.attach != nil:
 		l.vp.AttachTo = attachName(l.attach.spec, l.a, l.vp.Type)
+	case l.prog != nil:
+		l.toProgram()
 	}
 	p, res, err := l.s.m.Load(&l.vp, run.LoadOptions{
 		Verifier: verifier.Options{
@@ -296,7 +300,7 @@ func (l *loading) verify() (int32, errno.Errno) {
 		text, most = res.Log, res.LogMost
 	}
 	if err != nil {
-		l.dropBTF()
+		letGo(l.types, l.prog)
 		if v := (*verifier.Error)(nil); errors.As(err, &v) {
 			text, most = v.Log, v.LogMost
 			if e = v.Errno; e == errno.EBADF && l.bad != 0 {
@@ -333,23 +337,36 @@ func (l *loading) finish(log *userLog, text string, most int, e errno.Errno) err
 	return e
 }
 
-// about is what the program remembers of this load. It takes a reference to its types.
+// about is what the program remembers of this load. It takes references to its types
+// and to the program it attaches to.
 func (l *loading) about() run.About {
 	about := run.About{UID: l.who.UID, Tag: Tag(l.vp.Insns)}
 	if l.types != nil {
 		l.types.Acquire()
-		about.BTF, about.Freed = l.types.id, l.types.Close
+		about.BTF = l.types.id
 		about.FuncInfo, about.LineInfo = l.funcRecs, l.lineRecs
 	}
 	if l.attach != nil {
 		about.AttachBTF, about.AttachBTFType = l.attach.id, l.a.AttachBtfId
 	}
+	if l.prog != nil {
+		l.prog.Acquire()
+		about.AttachBTF, about.AttachBTFType = l.prog.About.BTF, l.a.AttachBtfId
+	}
+	types, prog := l.types, l.prog
+	if types != nil || prog != nil {
+		about.Freed = func() { letGo(types, prog) }
+	}
 	return about
 }
 
-func (l *loading) dropBTF() {
-	if l.types != nil {
-		l.types.Close()
+// letGo gives back what a program held: its types, and what it was attached to.
+func letGo(types *BTF, prog *run.Program) {
+	if types != nil {
+		types.Close()
+	}
+	if prog != nil {
+		prog.Close()
 	}
 }
 
@@ -392,4 +409,20 @@ func attachName(spec *btf.Spec, a *progLoad, t catalog.ProgType) string {
 		return "?" + name // no such thing
 	}
 	return rest
+}
+
+// toProgram has the program attach to a function of another.
+func (l *loading) toProgram() {
+	of := l.prog.Rewritten
+	l.vp.Target = verifier.TargetOf(of.Source, of.Facts)
+	if l.a.AttachBtfId == 0 {
+		return
+	}
+	l.vp.AttachTo = "?" // no function
+	if of.Source.BTF == nil {
+		return
+	}
+	if typ, err := of.Source.BTF.TypeByID(btf.TypeID(l.a.AttachBtfId)); err == nil && typ.TypeName() != "" {
+		l.vp.AttachTo = typ.TypeName()
+	}
 }

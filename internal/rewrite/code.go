@@ -72,9 +72,17 @@ type code struct {
 	err      error
 }
 
+// contextType is the type whose context a program has: its own, of ext programs the target's.
+func contextType(p *verifier.Program) catalog.ProgType {
+	if p.Type == catalog.ProgExt && p.Target != nil {
+		return p.Target.Type
+	}
+	return p.Type
+}
+
 func newCode(p *verifier.Program, facts *verifier.Result) *code {
 	n := len(p.Insns)
-	c := &code{prog: p, facts: facts, kind: catalog.ProgKindByType(p.Type), places: place(n)}
+	c := &code{prog: p, facts: facts, kind: catalog.ProgKindByType(contextType(p)), places: place(n)}
 	c.subprogs = append(c.subprogs, facts.Subprogs...)
 	if len(c.subprogs) == 0 {
 		c.subprogs = []verifier.Subprog{{End: n, StackDepth: isa.StackSize}}
