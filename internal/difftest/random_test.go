@@ -52,6 +52,9 @@ func TestRandomPrograms(t *testing.T) {
 			bugs++
 		case ours == nil && theirs != nil:
 			t.Errorf("seed %d: %s accepts what %s refuses: %v\n%s", seed, names[0], names[len(names)-1], theirs, listing(c))
+		case ours != nil && theirs == nil && fetchesFromStack(c):
+			stricter++
+			t.Logf("seed %d: Linux forgets that what it fetched from the stack has to be precise: %s", seed, tail(ours.Error()))
 		case ours != nil && theirs == nil:
 			stricter++
 			t.Errorf("seed %d: %s refuses what %s accepts: %s", seed, names[0], names[len(names)-1], tail(ours.Error()))
@@ -130,6 +133,16 @@ func differ(c *Case, a, b *Outcome) string {
 		}
 	}
 	return ""
+}
+
+// fetchesFromStack reports whether an atomic instruction of the program gives
+// back what lay on the stack. The kernel marks no slot as precise on the way back
+// from there, takes states for equal that are not, and then accepts too much: see
+// "fetches from the stack" in the verifier's stack.txtar.
+func fetchesFromStack(c *Case) bool {
+	return slices.ContainsFunc(c.Insns, func(ins isa.Instruction) bool {
+		return ins.Op.Class() == isa.ClassSTX && ins.Op.Mode() == isa.ModeATOMIC && ins.Imm&isa.Fetch != 0 && ins.Dst == isa.R10
+	})
 }
 
 func listing(c *Case) string {
