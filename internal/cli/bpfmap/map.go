@@ -52,34 +52,7 @@ beginning of a word stands for it.
 	})
 }
 
-func show(v *objects.Verb) error {
-	names := v.PinnedNames(linux.KindMap)
-	if v.Len() == 0 {
-		if v.J != nil {
-			v.J.Array()
-			defer v.J.EndArray()
-		}
-		return objects.Each(linux.KindMap, func(_ uint32, o *linux.Object) (bool, error) { return false, showOne(v, o, names) })
-	}
-	list, err := v.Maps()
-	if err != nil {
-		return err
-	}
-	if err := v.End(); err != nil {
-		return err
-	}
-	if v.J != nil && len(list) > 1 {
-		v.J.Array()
-		defer v.J.EndArray()
-	}
-	for _, o := range list {
-		if err := showOne(v, o, names); err != nil {
-			return err
-		}
-		o.Close()
-	}
-	return nil
-}
+func show(v *objects.Verb) error { return v.Show(linux.KindMap, v.Maps, showOne) }
 
 // header shows what comes first of a map.
 func header(v *objects.Verb, m *linux.MapInfo) {
@@ -426,18 +399,7 @@ func pin(v *objects.Verb) error {
 	if err != nil {
 		return err
 	}
-	defer o.Close()
-	path, err := v.Next("FILE")
-	if err != nil {
-		return err
-	}
-	if err := v.End(); err != nil {
-		return err
-	}
-	if err := v.PinAt(o.FD(), path); err != nil {
-		return err
-	}
-	return v.Done()
+	return v.Pin(o)
 }
 
 func freeze(v *objects.Verb) error {

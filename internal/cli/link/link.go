@@ -166,23 +166,10 @@ func (w *shower) iter() error {
 }
 
 func show(v *objects.Verb) error {
-	pins := v.PinnedNames(linux.KindLink)
-	if v.Len() > 0 {
+	return v.Show(linux.KindLink, func() ([]*linux.Object, error) {
 		o, err := v.Link()
-		if err != nil {
-			return err
-		}
-		defer o.Close()
-		if err := v.End(); err != nil {
-			return err
-		}
-		return showOne(v, o, pins)
-	}
-	if v.J != nil {
-		v.J.Array()
-		defer v.J.EndArray()
-	}
-	return objects.Each(linux.KindLink, func(_ uint32, o *linux.Object) (bool, error) { return false, showOne(v, o, pins) })
+		return []*linux.Object{o}, err
+	}, showOne)
 }
 
 func showOne(v *objects.Verb, o *linux.Object, pins objects.Names) error {
@@ -225,18 +212,7 @@ func pin(v *objects.Verb) error {
 	if err != nil {
 		return err
 	}
-	defer o.Close()
-	path, err := v.Next("FILE")
-	if err != nil {
-		return err
-	}
-	if err := v.End(); err != nil {
-		return err
-	}
-	if err := v.PinAt(o.FD(), path); err != nil {
-		return err
-	}
-	return v.Done()
+	return v.Pin(o)
 }
 
 func detach(v *objects.Verb) error {

@@ -251,3 +251,49 @@ func (v *Verb) PinAt(fd int, path string) error {
 	}
 	return nil
 }
+
+// Show shows the objects that the words name, by named, or all of a kind, each by one.
+func (v *Verb) Show(k linux.Kind, named func() ([]*linux.Object, error), one func(*Verb, *linux.Object, Names) error) error {
+	names := v.PinnedNames(k)
+	if v.Len() == 0 {
+		if v.J != nil {
+			v.J.Array()
+			defer v.J.EndArray()
+		}
+		return Each(k, func(_ uint32, o *linux.Object) (bool, error) { return false, one(v, o, names) })
+	}
+	list, err := named()
+	if err != nil {
+		return err
+	}
+	if err := v.End(); err != nil {
+		return err
+	}
+	if v.J != nil && len(list) > 1 {
+		v.J.Array()
+		defer v.J.EndArray()
+	}
+	for _, o := range list {
+		if err := one(v, o, names); err != nil {
+			return err
+		}
+		o.Close()
+	}
+	return nil
+}
+
+// Pin gives an object, which it closes, the name that is the last word.
+func (v *Verb) Pin(o *linux.Object) error {
+	defer o.Close()
+	path, err := v.Next("FILE")
+	if err != nil {
+		return err
+	}
+	if err := v.End(); err != nil {
+		return err
+	}
+	if err := v.PinAt(o.FD(), path); err != nil {
+		return err
+	}
+	return v.Done()
+}

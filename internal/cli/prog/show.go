@@ -13,34 +13,7 @@ import (
 	"github.com/skep-bpf/skep/internal/rawbtf"
 )
 
-func show(v *objects.Verb) error {
-	names := v.PinnedNames(linux.KindProg)
-	if v.Len() == 0 {
-		if v.J != nil {
-			v.J.Array()
-			defer v.J.EndArray()
-		}
-		return objects.Each(linux.KindProg, func(_ uint32, o *linux.Object) (bool, error) { return false, showOne(v, o, names) })
-	}
-	list, err := v.Progs()
-	if err != nil {
-		return err
-	}
-	if err := v.End(); err != nil {
-		return err
-	}
-	if v.J != nil && len(list) > 1 {
-		v.J.Array()
-		defer v.J.EndArray()
-	}
-	for _, o := range list {
-		if err := showOne(v, o, names); err != nil {
-			return err
-		}
-		o.Close()
-	}
-	return nil
-}
+func show(v *objects.Verb) error { return v.Show(linux.KindProg, v.Progs, showOne) }
 
 // header shows what comes first of a program.
 func header(v *objects.Verb, p *linux.ProgInfo) {
@@ -242,16 +215,5 @@ func pin(v *objects.Verb) error {
 	if err != nil {
 		return err
 	}
-	defer o.Close()
-	path, err := v.Next("FILE")
-	if err != nil {
-		return err
-	}
-	if err := v.End(); err != nil {
-		return err
-	}
-	if err := v.PinAt(o.FD(), path); err != nil {
-		return err
-	}
-	return v.Done()
+	return v.Pin(o)
 }
