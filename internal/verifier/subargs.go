@@ -139,29 +139,16 @@ func isPlain(t btf.Type) bool {
 
 // isCtxType reports whether a pointer's type is the program type's context (btf_is_prog_ctx_type).
 func (e *env) isCtxType(p *btf.Pointer, arg int) bool {
-	t := p.Target
+	t := plainType(p.Target)
 	for {
-		switch x := t.(type) {
-		case *btf.Const:
-			t = x.Type
-			continue
-		case *btf.Volatile:
-			t = x.Type
-			continue
-		case *btf.Restrict:
-			t = x.Type
-			continue
-		case *btf.TypeTag:
-			t = x.Type
-			continue
-		case *btf.Typedef:
-			if x.Name == "bpf_user_pt_regs_t" && (e.p.Type == catalog.ProgKprobe || e.p.Type == catalog.ProgPerfEvent) {
-				return true
-			}
-			t = x.Type
-			continue
+		def, ok := t.(*btf.Typedef)
+		if !ok {
+			break
 		}
-		break
+		if def.Name == "bpf_user_pt_regs_t" && (e.p.Type == catalog.ProgKprobe || e.p.Type == catalog.ProgPerfEvent) {
+			return true
+		}
+		t = plainType(def.Type)
 	}
 	s, ok := t.(*btf.Struct)
 	if !ok {
