@@ -72,6 +72,9 @@ const (
 	perfTypeSoftware = 1
 	perfTypeTrace    = 2
 	perfBPFOutput    = 10 // PERF_COUNT_SW_BPF_OUTPUT
+	perfSampleTime   = 1 << 2
+	perfSampleCPU    = 1 << 7
+	perfSampleRaw    = 1 << 10
 	perfFlags        = 15
 	perfRetprobe     = 1 << 0
 	perfRefCtrShift  = 32
@@ -141,6 +144,11 @@ func (s *System) PerfOpen(who *Caller, uattr uint64, pid, cpu int32, flags uint6
 		return nil, true, errno.EINVAL
 	}
 	switch e.kind {
+	case perfOutput:
+		if a.SampleType&^(perfSampleTime|perfSampleCPU|perfSampleRaw) != 0 {
+			s.unserved("", "samples with more than a time, a CPU and data")
+			return nil, true, errno.EOPNOTSUPP
+		}
 	case perfTracepoint:
 		var ok bool
 		if e.name, ok = places.Tracepoint(a.Config); !ok {
@@ -219,7 +227,10 @@ func (e *PerfEvent) Map(size int, writable bool, memory func() ([]byte, func(), 
 	if n == 0 {
 		return 0
 	}
-	o := maps.PerfSharing{Overwrite: !writable, Backward: e.attr.Flags&perfBackward != 0}
+	o := maps.PerfSharing{Overwrite: !writable, Backward: e.attr.Flags&perfBackward != 0, CPU: e.attr.SampleType&perfSampleCPU != 0}
+	if e.attr.SampleType&perfSampleTime != 0 {
+		o.Now = e.s.m.Monotonic
+	}
 	if e.attr.Flags&perfWatermark != 0 {
 		o.Watermark = uint64(e.attr.Wakeup)
 	} else {

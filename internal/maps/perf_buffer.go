@@ -17,6 +17,7 @@ import (
 //	┌──────────┬──────┬────────┬────────────┬──────────────────────────┐
 //	│ type = 9 │ misc │ length │ size       │ size bytes, 0 up to 8    │  sample
 //	└──────────┴──────┴────────┴────────────┴──────────────────────────┘
+//	                           └ before it the time and the CPU, 8 bytes each, where the event wants them
 //	┌──────────┬──────┬────────┬────────────────────┬──────────────────┐
 //	│ type = 2 │ misc │ length │ id                 │ lost             │  samples that found no room
 //	└──────────┴──────┴────────┴────────────────────┴──────────────────┘
@@ -40,7 +41,9 @@ type PerfBuffer struct {
 	samples    int    // since the last wake-up
 	overwrite  bool
 	backward   bool
-	off        bool // nothing may be written now
+	now        func() uint64 // the time before each sample, in nanoseconds; nil: none
+	tellCPU    bool          // the CPU before each sample
+	off        bool          // nothing may be written now
 	closed     bool
 	onWake     func()
 }
@@ -59,6 +62,9 @@ type PerfSharing struct {
 	Every     int    // samples between wake-ups, where Watermark says nothing
 	Overwrite bool   // readers only read: old samples make room for new ones
 	Backward  bool   // from the end to the beginning
+	// Now is the time that stands before each sample, in nanoseconds (PERF_SAMPLE_TIME); nil: none does.
+	Now func() uint64
+	CPU bool // and the CPU (PERF_SAMPLE_CPU)
 }
 
 // EmptyPerfBuffer makes a buffer for samples of cpu without memory, for Share to give it some.
@@ -79,6 +85,7 @@ func (b *PerfBuffer) Share(memory []byte, pageSize int, o PerfSharing) error {
 	b.data, b.page = memory[pageSize:], memory[:pageSize:pageSize]
 	b.watermark, b.every = min(o.Watermark, uint64(size)), o.Every
 	b.overwrite, b.backward = o.Overwrite || o.Backward, o.Backward
+	b.now, b.tellCPU = o.Now, o.CPU
 	if b.watermark == 0 {
 		b.watermark = uint64(size) / 2
 	}
@@ -144,12 +151,15 @@ func (b *PerfBuffer) Wake() <-chan struct{} { return b.wake }
 // write appends one sample (perf_event_output).
 func (b *PerfBuffer) write(data, extra []byte) errno.Errno {
 	size := (uint64(len(data)) + uint64(len(extra)) + 4 + 7) &^ 7 // with its size field
-	if perfHeaderSize+size > 1<<16-1 {
-		return errno.E2BIG
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	need := perfHeaderSize + size
+	var buf [perfHeaderSize + 2*8 + 4]byte
+	head := b.before(buf[:perfHeaderSize])
+	length := uint64(len(head)) + size
+	if length > 1<<16-1 {
+		return errno.E2BIG
+	}
+	need := length
 	if b.lost != 0 {
 		need += perfLostSize
 	}
@@ -171,10 +181,8 @@ func (b *PerfBuffer) write(data, extra []byte) errno.Errno {
 		b.append(rec[:])
 		b.lost = 0
 	}
-	var head [perfHeaderSize + 4]byte
-	perfHeader(head[:], perfRecordSample, uint16(perfHeaderSize+size))
-	binary.NativeEndian.PutUint32(head[perfHeaderSize:], uint32(size-4))
-	b.append(head[:])
+	perfHeader(head, perfRecordSample, uint16(length))
+	b.append(binary.NativeEndian.AppendUint32(head, uint32(size-4)))
 	b.append(data)
 	b.append(extra)
 	var pad [8]byte
@@ -187,6 +195,17 @@ func (b *PerfBuffer) write(data, extra []byte) errno.Errno {
 	}
 	b.written(need)
 	return 0
+}
+
+// before adds to a sample's header what the event wants between it and the data.
+func (b *PerfBuffer) before(head []byte) []byte {
+	if b.now != nil {
+		head = binary.NativeEndian.AppendUint64(head, b.now())
+	}
+	if b.tellCPU {
+		head = binary.NativeEndian.AppendUint64(head, uint64(uint32(b.cpu)))
+	}
+	return head
 }
 
 // written wakes readers where they asked for it.

@@ -86,3 +86,32 @@ func TestPerfBackward(t *testing.T) {
 		t.Errorf("woken %d times by 1000 samples, every hundredth should", woken)
 	}
 }
+
+// Events that want it have a time and a CPU before each sample.
+func TestPerfSampleFields(t *testing.T) {
+	m, err := maps.New(&maps.Config{CPUs: 1}, catalog.MapDef{Type: catalog.MapPerfEventArray, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := mem.Alloc(4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(mem.Bytes(data.Addr(), 4), "skep")
+	const page = 4096
+	memory := make([]byte, 2*page)
+	b := maps.EmptyPerfBuffer(0)
+	defer b.Close()
+	if err := b.Share(memory, page, maps.PerfSharing{Now: func() uint64 { return 7 }, CPU: true}); err != nil {
+		t.Fatal(err)
+	}
+	events := m.(*maps.PerfEventArray)
+	events.Set(0, b)
+	if n := testing.AllocsPerRun(10, func() { events.ProgOutput(0, 0, data.Addr(), 4, nil) }); n != 0 {
+		t.Errorf("a sample allocates %v times", n)
+	}
+	word := func(at int) uint64 { return binary.NativeEndian.Uint64(memory[page+at:]) }
+	if memory[page+6] != 32 || word(8) != 7 || word(16) != 0 || string(memory[page+28:page+32]) != "skep" {
+		t.Errorf("% x", memory[page:page+40])
+	}
+}

@@ -38,7 +38,7 @@ beginning of a word stands for it.
   skep map update name counts key 1 0 0 0 value hex 2a 0 0 0 0 0 0 0
   skep map dump name counts
   sudo skep map show --engine linux -f`,
-	}, "show list help dump update lookup getnext delete pin create peek push enqueue pop dequeue freeze", []objects.VerbRow{
+	}, "show list help dump update lookup getnext delete pin event_pipe create peek push enqueue pop dequeue freeze", []objects.VerbRow{
 		{Use: "show [MAP]", Aliases: []string{"list"}, Short: "Show maps: types, sizes, where they are pinned (-f)", Do: show},
 		{Use: "create FILE type TYPE key SIZE value SIZE entries N name NAME [flags N] [inner_map MAP] [dev NAME]", Short: "Make a map and pin it at FILE", Do: create},
 		{Use: "dump MAP", Short: "Show all elements, by their types where the map has some", Do: dump},
@@ -48,6 +48,7 @@ beginning of a word stands for it.
 		{Use: "delete MAP key DATA", Short: "Remove an element", Do: remove},
 		{Use: "pop MAP", Aliases: []string{"dequeue"}, Short: "Take an element out of a queue or stack", Do: pop},
 		{Use: "pin MAP FILE", Short: "Give a map a name in a BPF file system", Do: pin},
+		{Use: "event_pipe MAP [cpu N index N]", Short: "Print what programs write to a map of perf events, until interrupted", Long: eventPipeHelp, Example: "  skep map event_pipe name events --machine /tmp/machine\n  sudo skep map event_pipe id 7 cpu 0 index 0 -j --engine linux", Do: eventPipe},
 		{Use: "freeze MAP", Short: "Make a map read-only for user space", Do: freeze},
 	})
 }

@@ -122,6 +122,15 @@ func (j *JSON) Bytes(data []byte) {
 	j.EndArray()
 }
 
+// Numbers writes an array of bytes like 15.
+func (j *JSON) Numbers(data []byte) {
+	j.Array()
+	for _, b := range data {
+		j.Raw("%d", b)
+	}
+	j.EndArray()
+}
+
 // Null writes a null.
 func (j *JSON) Null() { j.Raw("null") }
 

@@ -9,9 +9,12 @@ package objects
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -126,6 +129,11 @@ func (v *Verb) Done() error {
 		v.J.Null()
 	}
 	return nil
+}
+
+// UntilInterrupted is a context that ends with an interrupt, and how to stop waiting for one.
+func UntilInterrupted() (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 }
 
 // Printf writes text.

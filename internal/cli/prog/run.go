@@ -134,11 +134,7 @@ func output(v *objects.Verb, name, field string, data []byte) error {
 		return ui.WriteFile(name, data)
 	case v.J != nil:
 		v.J.Name(field)
-		v.J.Array()
-		for _, b := range data {
-			v.J.Raw("%d", b)
-		}
-		v.J.EndArray()
+		v.J.Numbers(data)
 		return nil
 	}
 	for at := 0; at < len(data); at += 16 {

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/skep-bpf/skep/internal/cli/objects"
@@ -17,17 +15,12 @@ import (
 	"github.com/skep-bpf/skep/internal/serve"
 )
 
-// untilInterrupted is a context that ends with an interrupt, and how to stop waiting for one.
-func untilInterrupted() (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-}
-
 // traceLog prints what programs trace until it is interrupted.
 func traceLog(v *objects.Verb) error {
 	if err := v.End(); err != nil {
 		return err
 	}
-	ctx, stop := untilInterrupted()
+	ctx, stop := objects.UntilInterrupted()
 	defer stop()
 	if v.J != nil {
 		v.J.Array()
@@ -106,7 +99,7 @@ func profile(v *objects.Verb) error {
 		return err
 	}
 	defer o.Close()
-	ctx, stop := untilInterrupted()
+	ctx, stop := objects.UntilInterrupted()
 	defer stop()
 	if v.Take("duration") {
 		seconds, err := v.Uint("duration", 31)
