@@ -43,6 +43,17 @@ func (p *LoadedProg) Link(t catalog.AttachType, o LinkOptions) (*Object, error) 
 	return &Object{fd, KindLink}, nil
 }
 
+// Link registers what a map implements as long as the object that it returns, or a name of it, lives.
+func (m *Map) Link(t catalog.AttachType) (*Object, error) {
+	attr := linkCreateAttr{progFD: uint32(m.fd), attachType: uint32(t)} // map_fd has its place there
+	fd, err := bpf(cmdLinkCreate, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	runtime.KeepAlive(m)
+	if err != nil {
+		return nil, err
+	}
+	return &Object{fd, KindLink}, nil
+}
+
 type rawTracepointAttr struct {
 	name   unsafe.Pointer
 	progFD uint32

@@ -204,6 +204,13 @@ func mapInfoOf(fd int) (*MapInfo, error) {
 	}, nil
 }
 
+// RawMapInfo returns what the kernel tells of a map as it lies in n bytes of struct bpf_map_info.
+func (o *Object) RawMapInfo(n int) ([]byte, error) {
+	b := make([]byte, max(n, int(unsafe.Sizeof(mapInfo{}))))
+	err := getInfo(o.fd, unsafe.Pointer(&b[0]), uintptr(len(b)))
+	return b[:n], err
+}
+
 // PerCPU reports whether the map has a value for each possible CPU.
 func (m *MapInfo) PerCPU() bool { return (&catalog.MapDef{Type: m.Type}).PerCPU() }
 

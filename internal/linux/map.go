@@ -27,6 +27,8 @@ type MapOptions struct {
 	// Def.Key and Def.Value.
 	BTF            *BTF
 	KeyID, ValueID btf.TypeID
+	// VmlinuxValueID is the type of a struct_ops map's value in the kernel's BTF; BTF is the object's then.
+	VmlinuxValueID btf.TypeID
 }
 
 type mapCreateAttr struct {
@@ -82,6 +84,8 @@ func NewMap(def *catalog.MapDef, opts *MapOptions) (*Map, error) {
 		attr.innerMapFD = uint32(inner.fd)
 	}
 	switch {
+	case opts.VmlinuxValueID != 0:
+		attr.btfFD, attr.vmlinuxValueTypeID = uint32(opts.BTF.fd), uint32(opts.VmlinuxValueID)
 	case def.Value == nil || withoutBTF[def.Type]:
 	case opts.BTF != nil:
 		attr.btfFD, attr.btfKeyTypeID, attr.btfValueTypeID = uint32(opts.BTF.fd), uint32(opts.KeyID), uint32(opts.ValueID)

@@ -25,6 +25,8 @@ type LoadOptions struct {
 	IfIndex uint32 // of the device to load for
 	// Reuse are maps to take instead of the object's, by their place among its maps.
 	Reuse map[int]*linux.Object
+	// StructOps has the maps of interfaces made, for Register.
+	StructOps bool
 }
 
 // Loaded is an object whose maps and programs are in the system.
@@ -70,10 +72,15 @@ func (v *Verb) Load(img *image.Image, o *LoadOptions) (_ *Loaded, err error) {
 			l.Maps[i] = old.AsMap()
 			continue
 		}
-		if m.Optional || m.Kind == image.KindStructOps {
+		if m.Optional || m.Kind == image.KindStructOps && !o.StructOps {
 			continue
 		}
-		if err := l.makeMap(v, i, cpus, o.IfIndex); err != nil {
+		if m.Kind == image.KindStructOps {
+			err = l.makeStructOps(i)
+		} else {
+			err = l.makeMap(v, i, cpus, o.IfIndex)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("map %s: %w", m.Name, err)
 		}
 	}
@@ -227,12 +234,8 @@ func (l *Loaded) load(v *Verb, p *image.Program, o *LoadOptions) (*linux.LoadedP
 	case catalog.ProgExt:
 		return nil, errors.New("what it replaces has to be named when it is loaded, which bpftool has no words for either")
 	case catalog.ProgTracing, catalog.ProgLSM, catalog.ProgStructOps:
-		if l.kernel == nil {
-			spec, err := btf.LoadKernelSpec()
-			if err != nil {
-				return nil, err
-			}
-			l.kernel = spec
+		if err := l.kernelTypes(); err != nil {
+			return nil, err
 		}
 		lp.AttachTo(l.kernel, p.AttachTo)
 	}
@@ -250,6 +253,14 @@ func (l *Loaded) load(v *Verb, p *image.Program, o *LoadOptions) (*linux.LoadedP
 		fmt.Fprintf(v.UI.Err, "%s:\n%s", p.Name, log)
 	}
 	return k, err
+}
+
+// kernelTypes reads the kernel's types, once.
+func (l *Loaded) kernelTypes() (err error) {
+	if l.kernel == nil {
+		l.kernel, err = btf.LoadKernelSpec()
+	}
+	return err
 }
 
 // byDescriptor has instructions refer to maps by descriptors, as those libbpf

@@ -1,0 +1,72 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/skep-bpf/skep/internal/linux"
+	"github.com/skep-bpf/skep/internal/oracle"
+)
+
+// Interfaces are registered, shown and taken away as bpftool does.
+func TestStructOpsAsBpftool(t *testing.T) {
+	object := compile(t, "congestion.c")
+	oracle.Need(t, "bpf(2)", linux.Available())
+	dir, err := os.MkdirTemp("/sys/fs/bpf", "skep-test-")
+	oracle.Need(t, "a BPF file system", err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	s := &system{live: true, dir: dir, bpftool: oracle.Tool(t, "bpftool"), flags: []string{"--engine", "linux"}}
+	available := func(name string) bool {
+		text, err := os.ReadFile("/proc/sys/net/ipv4/tcp_available_congestion_control")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(string(text)+" ", name)
+	}
+	r := s.skep(t, "struct_ops", "register", object, dir+"/links")
+	t.Cleanup(func() { s.skep(t, "struct_ops", "unregister", "name", "skep_kept") })
+	if r.code != 0 || !strings.Contains(r.err, "Registered tcp_congestion_ops skep_kept id ") || !strings.Contains(r.err, "Registered tcp_congestion_ops skep_linked map id ") {
+		t.Fatalf("register: %+v", r)
+	}
+	if !available("skep_kept") || !available("skep_linked") {
+		t.Error("the kernel knows none of them")
+	}
+	s.inAllForms(t, "struct_ops", "show", "name", "skep_kept")
+	s.inAllForms(t, "struct_ops", "dump", "name", "skep_kept")
+	s.same(t, "struct_ops", "dump", "name", "skep_linked")
+	s.check(t)
+	if out := s.do(t, "link", "show", "pinned", dir+"/links/skep_linked"); !strings.Contains(out, ": struct_ops  prog 0  \n\tmap_id ") {
+		t.Errorf("link show: %s", out)
+	}
+	if r := s.skep(t, "struct_ops", "register", object); r.code != 1 || strings.Count(r.err, "\n") != 1 || !strings.Contains(r.err, "skep_kept: ") || !strings.Contains(r.err, "there is one of that name") {
+		t.Errorf("registered twice: %+v", r)
+	}
+	os.Remove(dir + "/links/skep_linked")
+	if r := s.skep(t, "struct_ops", "unregister", "name", "skep_kept"); r.code != 0 || !strings.HasPrefix(r.err, "Unregistered tcp_congestion_ops skep_kept id ") {
+		t.Errorf("unregister: %+v", r)
+	}
+	if available("skep_kept") {
+		t.Error("the kernel knows it still")
+	}
+	text := filepath.Join(t.TempDir(), "text.o")
+	if err := os.WriteFile(text, []byte("no object"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for words, want := range map[string]string{
+		"register":                           "OBJ, the object file is missing",
+		"register /nowhere.o":                "/nowhere.o: ",
+		"register " + text:                   "not an ELF file",
+		"register " + compile(t, "events.c"): "it holds no struct_ops",
+		"unregister":                         "STRUCT_OPS_MAP is missing",
+		"unregister name skep_kept":          "there is no map with name skep_kept",
+		"unregister id 0":                    "map 0: ",
+		"dump name":                          "name is missing",
+		"show pinned /x":                     `"pinned": a struct_ops map is named by id or name`,
+	} {
+		if r := s.skep(t, join("struct_ops", words)...); r.code == 0 || !strings.Contains(r.err, want) || strings.Count(r.err, "\n") != 1 {
+			t.Errorf("%s: %+v", words, r)
+		}
+	}
+}
