@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // ErrSyntax is the sentinel of every [SyntaxError].
@@ -117,7 +118,8 @@ func scan(file, text string) ([]token, error) {
 			tokens = append(tokens, t)
 			i++
 		default:
-			return nil, fail("character %q has no meaning here", c)
+			r, _ := utf8.DecodeRuneInString(text[i:])
+			return nil, fail("character %q has no meaning here", r)
 		}
 	}
 	return append(tokens, token{kind: tokEnd, line: line, col: len(text) - start + 1}), nil

@@ -52,7 +52,9 @@ type elfReloc struct {
 // openELF reads headers, symbols and relocations.
 func openELF(rd io.ReaderAt) (*object, error) {
 	var magic [4]byte
-	if _, err := rd.ReadAt(magic[:], 0); err != nil || string(magic[:]) != elf.ELFMAG {
+	if _, err := rd.ReadAt(magic[:], 0); err != nil && err != io.EOF {
+		return nil, fmt.Errorf("%w: %w", ErrNotELF, err)
+	} else if string(magic[:]) != elf.ELFMAG {
 		return nil, ErrNotELF
 	}
 	file, err := elf.NewFile(rd)

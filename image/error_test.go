@@ -124,3 +124,10 @@ func TestMissingFile(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestDirectory: what is no file is not called one without ELF in it.
+func TestDirectory(t *testing.T) {
+	if _, err := LoadFile("testdata", nil); !errors.Is(err, ErrNotELF) || !strings.Contains(err.Error(), "directory") {
+		t.Errorf("a directory: %v", err)
+	}
+}

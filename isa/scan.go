@@ -1,6 +1,9 @@
 package isa
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // token is a word of assembly text.
 type token struct {
@@ -43,6 +46,8 @@ func scan(line string) (tokens []token) {
 			n = longMark(rest)
 		case isWordByte(c):
 			n, kind = wordLen(rest), tokWord
+		default:
+			_, n = utf8.DecodeRuneInString(rest)
 		}
 		tokens = append(tokens, token{kind, rest[:n], i})
 		i += n

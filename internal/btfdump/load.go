@@ -25,8 +25,10 @@ func Load(data []byte, base *rawbtf.BTF) (*rawbtf.BTF, error) {
 			return nil, err
 		}
 	}
-	if len(data) < 2 {
-		return nil, fmt.Errorf("%w: %d bytes", ErrNoBTF, len(data))
+	if len(data) == 0 {
+		return nil, fmt.Errorf("%w: it is empty", ErrNoBTF)
+	} else if len(data) == 1 {
+		return nil, fmt.Errorf("%w: one byte", ErrNoBTF)
 	}
 	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
 		if order.Uint16(data) == rawbtf.Magic {
@@ -43,7 +45,7 @@ func Load(data []byte, base *rawbtf.BTF) (*rawbtf.BTF, error) {
 func section(data []byte) ([]byte, error) {
 	f, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrNoBTF, err)
+		return nil, fmt.Errorf("%w: truncated or corrupt ELF file: %v", ErrNoBTF, err)
 	}
 	sec := f.Section(".BTF")
 	if sec == nil || sec.Type == elf.SHT_NOBITS {

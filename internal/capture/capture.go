@@ -62,14 +62,29 @@ func (e *Error) Error() string {
 	if e.Packed {
 		where = "unpacked offset"
 	}
-	advice := ""
-	switch {
-	case errors.Is(e.Err, ErrTruncated):
-		advice = fmt.Sprintf("; its first %d packets are whole", e.Packet)
-	case errors.Is(e.Err, ErrDamaged):
-		advice = fmt.Sprintf("; only its first %d packets can be trusted", e.Packet)
+	return fmt.Sprintf("%s: %s %d: %v: %s%s", e.Name, where, e.Offset, e.Err, e.Reason, e.advice())
+}
+
+// advice says what of the file is still good.
+func (e *Error) advice() string {
+	before := fmt.Sprintf("its first %d packets", e.Packet)
+	switch e.Packet {
+	case 0:
+		before = "nothing in it"
+	case 1:
+		before = "its first packet"
 	}
-	return fmt.Sprintf("%s: %s %d: %v: %s%s", e.Name, where, e.Offset, e.Err, e.Reason, advice)
+	switch {
+	case errors.Is(e.Err, ErrTruncated) && e.Packet < 2:
+		return "; " + before + " is whole"
+	case errors.Is(e.Err, ErrTruncated):
+		return "; " + before + " are whole"
+	case errors.Is(e.Err, ErrDamaged) && e.Packet == 0:
+		return "; nothing in it can be trusted"
+	case errors.Is(e.Err, ErrDamaged):
+		return "; only " + before + " can be trusted"
+	}
+	return ""
 }
 
 // Unwrap returns the sentinel.

@@ -61,16 +61,33 @@ func Open(name string) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
+	size, err := Size(f)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
 	r, err := NewReader(name, f)
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	r.file = f
-	if st, err := f.Stat(); err == nil && st.Mode().IsRegular() {
-		r.size = st.Size()
-	}
+	r.file, r.size = f, size
 	return r, nil
+}
+
+// Size returns how many bytes a file has, 0 where that is not known, as of a
+// pipe. A directory is an error.
+func Size(f *os.File) (int64, error) {
+	st, err := f.Stat()
+	switch {
+	case err != nil:
+		return 0, err
+	case st.IsDir():
+		return 0, fmt.Errorf("%s: is a directory", f.Name())
+	case !st.Mode().IsRegular():
+		return 0, nil
+	}
+	return st.Size(), nil
 }
 
 // bufferSize is how much of a file is read at a time, in bytes.

@@ -406,7 +406,7 @@ func TestObjectErrors(t *testing.T) {
 		want string
 	}{
 		{"map show", 1, "no machine to ask: keep one by skep serve PATH and name it by --machine PATH or SKEP_MACHINE, or ask the kernel by --engine linux"},
-		{"prog show --engine bsd", 2, `there is no engine "bsd": skep and linux are`},
+		{"prog show --engine bsd", 2, `--engine bsd: there are skep and linux`},
 		{"map show --machine /nowhere/at/all", 1, "no skep serve listens at /nowhere/at/all"},
 		{"map dump --engine linux", 2, "nothing is named: a map is named by id, name or pinned"},
 		{"map dump --engine linux number 1", 2, `"number": a map is named by id, name or pinned`},

@@ -6,11 +6,10 @@
 package cli
 
 import (
-	"errors"
+	"fmt"
 	"io"
 	"os/signal"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -57,7 +56,8 @@ func Main(args []string, in io.Reader, out, errw io.Writer) int {
 
 // New returns the skep command with all others below it.
 func New(s *ui.Streams) *cobra.Command {
-	root := &cobra.Command{
+	var root *cobra.Command
+	root = &cobra.Command{
 		Use:   "skep",
 		Short: "Run, verify and look at BPF programs, without root or a kernel",
 		Long: `skep is the Linux kernel's BPF system in user space: it loads the object that
@@ -71,7 +71,7 @@ fault; 2 the command line is wrong.`,
 		SilenceUsage:  true,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return ui.Usagef("there is no command %q: see skep --help", args[0])
+				return noCommand(root, args[0])
 			}
 			return nil
 		},
@@ -82,9 +82,8 @@ fault; 2 the command line is wrong.`,
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return ui.Usagef("%w: see %s --help", lowerFirst(err), cmd.CommandPath())
-	})
+	root.SuggestionsMinimumDistance = 2
+	root.SetFlagErrorFunc(ui.FlagError)
 	for _, g := range groups(s) {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 		for _, cmd := range g.commands {
@@ -95,16 +94,52 @@ fault; 2 the command line is wrong.`,
 	root.AddCommand(conformance.NewCmd(s), version.NewCmd(s))
 	objects.Abbreviate(root, nouns)
 	root.SetUsageTemplate(withoutAliases(root.UsageTemplate()))
-	for _, cmd := range root.Commands() {
+	root.SetHelpCommand(helpCommand(root))
+	sayUsage(root.Commands())
+	return root
+}
+
+// sayUsage has commands, and those below them, say how they are called when
+// their arguments are wrong.
+func sayUsage(commands []*cobra.Command) {
+	for _, cmd := range commands {
+		sayUsage(cmd.Commands())
 		check := cmd.Args
+		if check == nil {
+			continue
+		}
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
-				return ui.Usagef("%w: %s", lowerFirst(err), cmd.UseLine())
+				return ui.Usagef("%w: %s", err, cmd.UseLine())
 			}
 			return nil
 		}
 	}
-	return root
+}
+
+// noCommand says that there is no such command, and which one may be meant.
+func noCommand(parent *cobra.Command, name string) error {
+	meant := ""
+	if like := parent.SuggestionsFor(name); len(like) > 0 {
+		meant = fmt.Sprintf("did you mean %s? ", like[0])
+	}
+	return ui.Usagef("there is no command %q: %ssee %s --help", name, meant, parent.CommandPath())
+}
+
+// helpCommand is skep help, which cobra's own does not fail for names there are not.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Show the help of a command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, left, err := root.Find(args)
+			if err != nil || cmd == root && len(left) > 0 {
+				return noCommand(root, args[0])
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
+	}
 }
 
 // group are commands that the help lists together.
@@ -163,14 +198,4 @@ func withoutAliases(template string) string {
 	}
 	end := strings.Index(template[from:], "{{end}}")
 	return template[:from] + template[from+end+len("{{end}}"):]
-}
-
-// lowerFirst fits a library's message into the middle of a line, without the
-// name of the Go function that could not read a number.
-func lowerFirst(err error) error {
-	text := err.Error()
-	if num := (*strconv.NumError)(nil); errors.As(err, &num) {
-		text = strings.Replace(text, num.Error(), num.Err.Error(), 1)
-	}
-	return errors.New(strings.ToLower(text[:1]) + text[1:])
 }

@@ -45,7 +45,7 @@ func manual(root *cobra.Command) string {
 		}
 		fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n    %s\n", cmd.CommandPath(), cmd.Short, cmd.UseLine())
 		if cmd.Long != "" {
-			fmt.Fprintf(&b, "\n%s\n", cmd.Long)
+			fmt.Fprintf(&b, "\n%s\n", asMarkdown(cmd.Long))
 		}
 		if cmd.LocalFlags().HasFlags() {
 			b.WriteString("\n| flag | |\n|---|---|\n")
@@ -62,6 +62,17 @@ func manual(root *cobra.Command) string {
 		fmt.Fprintf(&b, "\n    %s\n", strings.ReplaceAll(strings.TrimSpace(cmd.Example), "\n", "\n  "))
 	}
 	return b.String()
+}
+
+// asMarkdown keeps the lines of paragraphs apart that are grammar or a list.
+func asMarkdown(text string) string {
+	paragraphs := strings.Split(text, "\n\n")
+	for i, p := range paragraphs {
+		if strings.Contains(p, " := ") || strings.Contains(p, "\n  ") || strings.HasPrefix(p, "  ") {
+			paragraphs[i] = "    " + strings.ReplaceAll(p, "\n", "\n    ")
+		}
+	}
+	return strings.Join(paragraphs, "\n\n")
 }
 
 // flagRow is a flag as a row of its command's table.
@@ -82,5 +93,6 @@ func flagRow(f *pflag.Flag) string {
 	default:
 		usage += " (default " + f.DefValue + ")"
 	}
-	return fmt.Sprintf("| `%s` | %s |\n", name, usage)
+	bars := strings.NewReplacer("|", `\|`)
+	return fmt.Sprintf("| `%s` | %s |\n", bars.Replace(name), bars.Replace(usage))
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // What an expression can be refused for; test with errors.Is.
@@ -58,14 +59,23 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// characterEnd is where the character ends that the byte before end is part of.
+func characterEnd(text string, end int) int {
+	for end < len(text) && !utf8.RuneStart(text[end]) {
+		end++
+	}
+	return end
+}
+
 // spot returns the text the error is about, shortened.
 func (e *Error) spot() string {
 	if e.Pos >= e.End || e.End > len(e.Expr) {
 		return ""
 	}
-	s := e.Expr[e.Pos:e.End]
+	// Errors are of bytes, people read characters.
+	s := e.Expr[e.Pos:characterEnd(e.Expr, e.End)]
 	if len(s) > 40 {
-		s = s[:40]
+		s = s[:characterEnd(s, 40)]
 	}
 	return s
 }

@@ -2,6 +2,8 @@
 package asm
 
 import (
+	"bytes"
+	"debug/elf"
 	"encoding/binary"
 	"fmt"
 	"strings"
@@ -36,7 +38,7 @@ is a line of bytes for each, with its text; c is an array for a C program. The
 default is raw with -o, else hex.`,
 		Example: `  skep asm examples/asm/short.s
   skep asm --format c examples/asm/short.s`,
-		Args: cobra.ExactArgs(1),
+		Args: ui.Args(1, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			o.File = args[0]
 			return run(s, &o)
@@ -44,7 +46,7 @@ default is raw with -o, else hex.`,
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.Out, "out", "o", "", "write to `file`, which appears only when all is well")
-	f.StringVar(&o.Format, "format", "", "`raw|hex|c`: what to write")
+	ui.OneOf(f, &o.Format, "format", "", "what to write", "raw", "hex", "c")
 	f.BoolVar(&o.BigEndian, "big-endian", false, "assemble for a big-endian machine")
 	f.BoolVar(&o.Unchecked, "unchecked", false, "let instructions pass that the kernel would call malformed")
 	return cmd
@@ -61,15 +63,14 @@ func run(s *ui.Streams, o *Options) error {
 			o.Format = "raw"
 		}
 	}
-	encode, ok := formats[o.Format]
-	if !ok {
-		return ui.Usagef("--format %s: there are raw, hex and c", o.Format)
-	}
 	text, err := s.ReadFile(o.File)
 	if err != nil {
 		return err
 	}
 	name := ui.InputName(o.File)
+	if bytes.HasPrefix(text, []byte(elf.ELFMAG)) {
+		return fmt.Errorf("%s: an object file, not assembly text: skep disasm shows what it holds", name)
+	}
 	prog, err := isa.Assemble(name, string(text), isa.Symbols{Helper: helperID})
 	if err != nil {
 		return err
@@ -82,7 +83,7 @@ func run(s *ui.Streams, o *Options) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	data := encode(prog, order)
+	data := formats[o.Format](prog, order)
 	if o.Out == "" {
 		_, err = s.Out.Write(data)
 		return err

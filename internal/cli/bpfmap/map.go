@@ -32,7 +32,7 @@ beginning of a word stands for it.
   DATA  := [hex] BYTE …                      one word a byte: 10 0x0a 012, after hex 0a
   VALUE := { DATA | MAP | PROG }             MAP and PROG for maps that hold such
   PROG  := { id N | tag TAG | name NAME | pinned FILE }`,
-		Example: `  (skep serve /tmp/machine &)
+		Example: `  skep serve /tmp/machine &
   export SKEP_MACHINE=/tmp/machine
   skep map create /sys/fs/bpf/m type hash key 4 value 8 entries 16 name counts
   skep map update name counts key 1 0 0 0 value hex 2a 0 0 0 0 0 0 0

@@ -3,6 +3,8 @@
 package classic
 
 import (
+	"bytes"
+	"debug/elf"
 	"encoding/binary"
 	"fmt"
 	"strconv"
@@ -57,7 +59,7 @@ func (p *program) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVarP(&p.expr, "expression", "e", "", "take the program of a filter `expression`, not of a file")
 	f.StringVarP(&p.link, "linktype", "y", "EN10MB", "link `type` of the expression")
-	f.StringVarP(&p.machine, "machine", "m", "socket", "whose rules: socket, seccomp or libpcap")
+	ui.OneOfP(f, &p.machine, "machine", "m", "socket", "whose rules", "socket", "seccomp", "libpcap")
 	f.BoolVar(&p.bigEndian, "big-endian", false, "bytes are of a big-endian machine")
 	f.StringArrayVarP(&p.defines, "define", "D", nil, "`NAME=NUMBER`: a constant of the assembly text (may be repeated)")
 }
@@ -67,8 +69,10 @@ func (p *program) args(_ *cobra.Command, args []string) error {
 	switch {
 	case p.expr != "" && len(args) > 0:
 		return ui.Usagef("-e and %s: either will do", args[0])
-	case p.expr == "" && len(args) != 1:
+	case p.expr == "" && len(args) == 0:
 		return ui.Usagef("the FILE of a program or -e EXPRESSION is missing")
+	case len(args) > 1:
+		return ui.Usagef("%q is too much: one program is run", args[1])
 	case p.expr == "":
 		p.file = args[0]
 	}
@@ -83,13 +87,7 @@ var machines = map[string]classic.Machine{
 }
 
 // on returns the machine.
-func (p *program) on() (classic.Machine, error) {
-	m, ok := machines[p.machine]
-	if !ok {
-		return 0, ui.Usagef("--machine %s: there are socket, seccomp and libpcap", p.machine)
-	}
-	return m, nil
-}
+func (p *program) on() classic.Machine { return machines[p.machine] }
 
 func (p *program) order() binary.ByteOrder {
 	if p.bigEndian {
@@ -132,6 +130,9 @@ func (p *program) readFile(s *ui.Streams, file string) ([]classic.Instruction, e
 	data, err := s.ReadFile(file)
 	if err != nil {
 		return nil, err
+	}
+	if bytes.HasPrefix(data, []byte(elf.ELFMAG)) {
+		return nil, fmt.Errorf("%s: an object file, not classic BPF: skep disasm shows what it holds", ui.InputName(file))
 	}
 	return classic.Read(ui.InputName(file), data, p.order(), symbols)
 }

@@ -91,10 +91,7 @@ func (c *conversion) addTo(cmd *cobra.Command, s *ui.Streams, format string) {
 }
 
 func (c *conversion) run(s *ui.Streams) error {
-	m, err := c.on()
-	if err != nil {
-		return err
-	}
+	m := c.on()
 	prog, err := c.read(s)
 	if err != nil {
 		return err
@@ -135,10 +132,7 @@ libpcap by its bpf_validate.`,
   skep classic check --machine libpcap -e 'ip protochain 6'`,
 		Args: p.args,
 		RunE: func(*cobra.Command, []string) error {
-			m, err := p.on()
-			if err != nil {
-				return err
-			}
+			m := p.on()
 			prog, err := p.read(s)
 			if err != nil {
 				return err

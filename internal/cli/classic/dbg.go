@@ -37,10 +37,7 @@ program and a capture from the start.`,
 }
 
 func debug(s *ui.Streams, p *program, pcap string) error {
-	m, err := p.on()
-	if err != nil {
-		return err
-	}
+	m := p.on()
 	d := &classic.Debugger{Out: s.Out, Machine: m, Open: openPackets, Aux: classic.Aux{IfIndex: 1, HardwareType: 1, Network: 14, Random: rand.Uint32}}
 	defer d.Close()
 	if p.file != "" || p.expr != "" {

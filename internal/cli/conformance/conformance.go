@@ -45,7 +45,7 @@ no verifier is asked. The other engines run what their verifier accepts: jit,
 jit-blind (with constants blinded) and linux, the kernel.`,
 		Example: `  echo 'b7 00 00 00 2a 00 00 00 95 00 00 00 00 00 00 00' | skep conformance-plugin
   echo '71 10 01 00 00 00 00 00 95 00 00 00 00 00 00 00' | skep conformance-plugin --engine jit 'aa bb cc'`,
-		Args: cobra.MaximumNArgs(1),
+		Args: ui.Args(0, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				o.Memory = args[0]
@@ -54,7 +54,7 @@ jit-blind (with constants blinded) and linux, the kernel.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Engine, "engine", "interp", "run on `interp|jit|jit-blind|linux`")
+	ui.OneOf(f, &o.Engine, "engine", "interp", "what to run on", "interp", "jit", "jit-blind", "linux")
 	f.StringVar(&o.Program, "program", "", "the program's `bytes`, instead of standard input")
 	f.BoolVar(&o.ELF, "elf", false, "the bytes are an object file, whose first program is meant")
 	f.BoolVar(&o.Debug, "debug", false, "say the whole of why a verifier refuses the program")
@@ -63,9 +63,6 @@ jit-blind (with constants blinded) and linux, the kernel.`,
 
 func run(s *ui.Streams, o *Options) error {
 	e := conformance.ByName(o.Engine)
-	if e == nil {
-		return ui.Usagef("--engine %s: there are interp, jit, jit-blind and linux", o.Engine)
-	}
 	if err := e.Available(); err != nil {
 		return fmt.Errorf("--engine %s: %w", o.Engine, err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/skep-bpf/skep/image"
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/cli/engine"
 	"github.com/skep-bpf/skep/internal/cli/ui"
 	"github.com/skep-bpf/skep/isa"
 )
@@ -47,7 +48,7 @@ The assembly dialect is what skep asm reads. The kernel dialect is that of the
 verifier's log, llvm that of llvm-objdump -d. FILE may be - for standard input.`,
 		Example: `  skep disasm examples/firewall/firewall.o
   skep disasm --prog plain --dialect kernel examples/loops/loops.o`,
-		Args: cobra.ExactArgs(1),
+		Args: ui.Args(1, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			o.File = args[0]
 			return run(s, &o)
@@ -55,17 +56,14 @@ verifier's log, llvm that of llvm-objdump -d. FILE may be - for standard input.`
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&o.Progs, "prog", nil, "show only the program of this `name` (may be repeated)")
-	f.StringVar(&o.Dialect, "dialect", "assembly", "`assembly|kernel|llvm`: whose text")
+	ui.OneOf(f, &o.Dialect, "dialect", "assembly", "whose text", "assembly", "kernel", "llvm")
 	f.BoolVar(&o.Source, "source", true, "show source lines")
 	f.BoolVar(&o.BigEndian, "big-endian", false, "raw code is of a big-endian machine")
 	return cmd
 }
 
 func run(s *ui.Streams, o *Options) error {
-	dialect, ok := dialects[o.Dialect]
-	if !ok {
-		return ui.Usagef("--dialect %s: there are assembly, kernel and llvm", o.Dialect)
-	}
+	dialect := dialects[o.Dialect]
 	data, err := s.ReadFile(o.File)
 	if err != nil {
 		return err
@@ -112,7 +110,7 @@ func object(s *ui.Streams, out io.Writer, o *Options, dialect isa.Dialect, data 
 	}
 	for _, want := range o.Progs {
 		if img.Program(want) == nil {
-			return fmt.Errorf("%s: no program %s; it has %s", name, want, programNames(img))
+			return fmt.Errorf("%s: no program %s: %s", name, want, ui.There(engine.ProgramNames(img.Programs)))
 		}
 	}
 	first := true
@@ -138,17 +136,6 @@ func object(s *ui.Streams, out io.Writer, o *Options, dialect isa.Dialect, data 
 		}
 	}
 	return nil
-}
-
-func programNames(img *image.Image) string {
-	if len(img.Programs) == 0 {
-		return "none"
-	}
-	names := make([]string, len(img.Programs))
-	for i, p := range img.Programs {
-		names[i] = p.Name
-	}
-	return strings.Join(names, ", ")
 }
 
 // names gives the printer what the object knows.

@@ -149,15 +149,24 @@ func (o *Options) LoadImage(object, btfFile string) (*image.Image, error) {
 	return image.LoadFile(object, &opts)
 }
 
-// ByName returns the function that makes a collection on an engine.
-func ByName(name string) (func(*image.Image, *Options) (Collection, error), error) {
-	switch name {
-	case Skep:
-		return newSkep, nil
-	case Linux:
-		return newLinux, nil
+// Names are the engines there are.
+var Names = []string{Skep, Linux}
+
+// ByName returns the function that makes a collection on one of Names.
+func ByName(name string) func(*image.Image, *Options) (Collection, error) {
+	if name == Linux {
+		return newLinux
 	}
-	return nil, fmt.Errorf("there is no engine %q: skep and linux are", name)
+	return newSkep
+}
+
+// ProgramNames are the names of programs, in their order.
+func ProgramNames(programs []*image.Program) []string {
+	names := make([]string, len(programs))
+	for i, p := range programs {
+		names[i] = p.Name
+	}
+	return names
 }
 
 // givesEvents says whether a map is a way to user space.

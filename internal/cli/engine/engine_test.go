@@ -21,11 +21,7 @@ func TestPerfEventArrayLargerThanCPUs(t *testing.T) {
 			img := testprog.Image(t, []*image.Map{
 				{Name: "events", Type: catalog.MapPerfEventArray, KeySize: 4, ValueSize: 4, MaxEntries: 512},
 			}, testprog.Prog{Name: "pass", Type: catalog.ProgXDP, Text: "r0 = 2\nexit"})
-			open, err := ByName(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			coll, err := open(img, &Options{CPUs: 1})
+			coll, err := ByName(name)(img, &Options{CPUs: 1})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -2,6 +2,7 @@
 package exec
 
 import (
+	"math"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -41,7 +42,7 @@ The exit code is the program's own, 128 and the signal's number if one ended it,
 		Example: `  skep exec -- stat --file-system /sys/fs/bpf
   sudo -u nobody skep exec -- bpftool prog load examples/firewall/firewall.o /sys/fs/bpf/fw
   sudo -u nobody skep exec -- go test ./...`,
-		Args: cobra.MinimumNArgs(1),
+		Args: ui.Args(1, math.MaxInt),
 		RunE: func(_ *cobra.Command, args []string) error {
 			o.Command = args
 			return execute(s, &o)
@@ -59,7 +60,7 @@ The exit code is the program's own, 128 and the signal's number if one ended it,
 
 func execute(s *ui.Streams, o *Options) error {
 	if err := serve.Available(); err != nil {
-		return err
+		return ui.WithCode(err, serve.NotBegun)
 	}
 	caps := bpfsys.AllCaps
 	if o.Unprivileged {
@@ -71,20 +72,22 @@ func execute(s *ui.Streams, o *Options) error {
 			return ui.Usagef("--check and --sysctl are for skep serve to say, whose machine this is")
 		}
 		code, err := serve.Exec(&options)
-		if err != nil {
-			return err
-		}
-		return ui.Exit(code)
+		return end(code, err)
 	}
 	sys, done, err := serve.NewSystem(serve.MachineOptions{Checked: o.Checked, Sysctl: o.Sysctl}, s.Err)
 	if err != nil {
-		return err
+		return ui.WithCode(err, serve.NotBegun)
 	}
 	defer done()
 	options.System = sys
 	code, err := serve.Exec(&options)
+	return end(code, err)
+}
+
+// end is the program's exit code, or what kept it from beginning.
+func end(code int, err error) error {
 	if err != nil {
-		return err
+		return ui.WithCode(err, serve.NotBegun)
 	}
 	return ui.Exit(code)
 }

@@ -418,7 +418,7 @@ func newList(s *ui.Streams) *cobra.Command {
 		Aliases: []string{"list"},
 		Short:   "List the names skep knows, as bpftool lists its own",
 		Example: "  skep feature list_builtins helpers -j",
-		Args:    cobra.ExactArgs(1),
+		Args:    ui.Args(1, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			return o.Offline(s, args, func(v *objects.Verb) error {
 				for _, g := range groups {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/skep-bpf/skep/classic"
+	"github.com/skep-bpf/skep/internal/cli/ui"
 	"github.com/skep-bpf/skep/lang/pcap"
 )
 
@@ -35,6 +36,16 @@ type sniffer struct {
 	sec, nsec int64 // of the packet last read
 }
 
+// interfaces names the interfaces there are.
+func interfaces() string {
+	var names []string
+	all, _ := net.Interfaces()
+	for _, i := range all {
+		names = append(names, i.Name)
+	}
+	return ui.There(names)
+}
+
 // live reads packets from an interface until the context or the limit ends it.
 func (j *job) live(ctx context.Context) error {
 	sn := &sniffer{link: linkEthernet, any: j.o.Interface == "any"}
@@ -44,7 +55,7 @@ func (j *job) live(ctx context.Context) error {
 	} else {
 		iface, err := net.InterfaceByName(j.o.Interface)
 		if err != nil {
-			return fmt.Errorf("%s: %w", j.o.Interface, err)
+			return fmt.Errorf("there is no interface %s: %s, and any", j.o.Interface, interfaces())
 		}
 		index = iface.Index
 		if len(iface.HardwareAddr) == 0 && iface.Flags&net.FlagLoopback == 0 {

@@ -98,7 +98,7 @@ func live(t *testing.T) {
 		t.Errorf("%v: %s", err, &text)
 	}
 	o = Options{Interface: "nowhere0", Snaplen: maxSnaplen}
-	if err := run(context.Background(), ui.New(nil, &text, &text), &o); err == nil || !strings.HasPrefix(err.Error(), "nowhere0: ") {
+	if err := run(context.Background(), ui.New(nil, &text, &text), &o); err == nil || !strings.HasPrefix(err.Error(), "there is no interface nowhere0: there ") {
 		t.Errorf("a device that is not there: %v", err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/skep-bpf/skep/internal/capture"
+	"github.com/skep-bpf/skep/internal/cli/ui"
 )
 
 // errOutput marks errors of the output, which are no fault of the input they
@@ -126,7 +127,8 @@ func (o *output) open() error {
 		}
 		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
 		if err != nil {
-			return err
+			o.started = false // nothing is there to complete, or to remove
+			return o.fail(ui.Cause(err))
 		}
 		o.file = f
 	}
@@ -313,7 +315,7 @@ func (o *output) finish() error {
 		err = o.fail(cerr)
 	}
 	if o.temp != "" && err == nil {
-		err = os.Rename(o.temp, o.name)
+		err = o.fail(ui.Cause(os.Rename(o.temp, o.name)))
 	}
 	if o.temp != "" && err != nil {
 		os.Remove(o.temp)

@@ -87,8 +87,9 @@ func open(name string, stdin io.Reader) (_ *input, err error) {
 			return nil, err
 		}
 		in.closers = append(in.closers, f)
-		if st, err := f.Stat(); err == nil && st.Mode().IsRegular() {
-			in.size = st.Size()
+		if in.size, err = capture.Size(f); err != nil {
+			in.close()
+			return nil, err
 		}
 		file = f
 	}

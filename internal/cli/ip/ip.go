@@ -48,13 +48,13 @@ of the host, and with rw also sends. Offload mode is simulated. xdp and its like
 program with -force only.
 
 The machine is the one at --machine PATH, or SKEP_MACHINE in the environment.`,
-		Example: `  (skep serve /tmp/machine &)
+		Example: `  skep serve /tmp/machine &
   export SKEP_MACHINE=/tmp/machine
-  (skep ip link add em1 type veth peer name em2)
-  (skep ip link add cap0 type pcap in examples/captures/web.pcap)
-  (skep ip link set dev cap0 xdp obj examples/firewall/firewall.o sec xdp)
-  (skep ip link set dev cap0 up)
-  (skep ip -s link show dev cap0)`,
+  skep ip link add em1 type veth peer name em2
+  skep ip link add cap0 type pcap in examples/captures/web.pcap
+  skep ip link set dev cap0 xdp obj examples/firewall/firewall.o sec xdp
+  skep ip link set dev cap0 up
+  skep ip -s link show dev cap0`,
 		DisableFlagParsing: true,
 		Args:               cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {

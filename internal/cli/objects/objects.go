@@ -37,7 +37,7 @@ type Options struct {
 // Flags adds the flags to a command and those below it.
 func (o *Options) Flags(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
-	f.StringVar(&o.Engine, "engine", engine.Skep, "`skep` asks a machine that skep serve keeps, linux the kernel beneath")
+	ui.OneOf(f, &o.Engine, "engine", engine.Skep, "skep asks a machine that skep serve keeps, linux the kernel beneath", engine.Names...)
 	f.StringVar(&o.Machine, "machine", os.Getenv("SKEP_MACHINE"), "the machine whose skep serve listens at `PATH`; SKEP_MACHINE in the environment says the same")
 	f.Lookup("machine").DefValue = "" // the manual does not depend on where it is made
 	f.BoolVarP(&o.JSON, "json", "j", false, "print JSON")
@@ -62,8 +62,6 @@ func (o *Options) Connect(s *ui.Streams) error {
 	switch {
 	case o.Engine == engine.Linux:
 		return nil
-	case o.Engine != engine.Skep:
-		return ui.Usagef("there is no engine %q: skep and linux are", o.Engine)
 	case o.Machine == "":
 		return ErrNoSystem
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skep-bpf/skep"
-	"github.com/skep-bpf/skep/image"
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/cli/engine"
 	"github.com/skep-bpf/skep/internal/cli/objects"
@@ -165,7 +164,7 @@ func dump(s *ui.Streams, o *dumpOptions) error {
 		return err
 	}
 	if o.Program != "" && img.Program(o.Program) == nil {
-		return fmt.Errorf("%s: no program %s; it has %s", o.Object, o.Program, programNames(img))
+		return fmt.Errorf("%s: no program %s: %s", o.Object, o.Program, ui.There(engine.ProgramNames(img.Programs)))
 	}
 	mo := skep.MachineOptions{
 		CPUs: 1, KernelBTF: eo.KernelBTF, Unprivileged: o.Unprivileged, Harden: skep.Harden{Blind: o.Blind, Retpolines: o.Retpolines},
@@ -188,7 +187,7 @@ func dump(s *ui.Streams, o *dumpOptions) error {
 		return fmt.Errorf("%s: it holds no programs", o.Object)
 	}
 	if o.File != "" && len(names) > 1 {
-		return fmt.Errorf("%s: it has %s: name one for file", o.Object, programNames(img))
+		return fmt.Errorf("%s: it has %s: name one for file", o.Object, ui.And(engine.ProgramNames(img.Programs)))
 	}
 	out := bufio.NewWriter(s.Out)
 	var all []any
@@ -240,17 +239,6 @@ func printJSON(out *bufio.Writer, o *dumpOptions, all []any) error {
 	err := j.Value(v)
 	j.Line()
 	return err
-}
-
-func programNames(img *image.Image) string {
-	if len(img.Programs) == 0 {
-		return "none"
-	}
-	names := make([]string, len(img.Programs))
-	for i, p := range img.Programs {
-		names[i] = p.Name
-	}
-	return strings.Join(names, ", ")
 }
 
 func newDumper(o *dumpOptions, p *skep.Program, out *bufio.Writer) *dumper {

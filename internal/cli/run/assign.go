@@ -53,7 +53,7 @@ func assign(coll engine.Collection, img *image.Image, set string) error {
 	}
 	m := img.Map(name)
 	if m == nil {
-		return fmt.Errorf("no map %s: there are %s", name, mapNames(img))
+		return fmt.Errorf("no map %s: %s", name, ui.There(mapNames(img)))
 	}
 	if m.KeySize == 0 {
 		return fmt.Errorf("maps of type %v have no keys", m.Type)
@@ -73,7 +73,7 @@ func assign(coll engine.Collection, img *image.Image, set string) error {
 	case catalog.MapArrayOfMaps, catalog.MapHashOfMaps:
 		inner := img.Map(text)
 		if inner == nil {
-			return fmt.Errorf("no map %s: there are %s", text, mapNames(img))
+			return fmt.Errorf("no map %s: %s", text, ui.There(mapNames(img)))
 		}
 		return coll.SetInner(m, k, inner)
 	}
@@ -98,7 +98,7 @@ func assign(coll engine.Collection, img *image.Image, set string) error {
 func assignProgram(coll engine.Collection, img *image.Image, m *image.Map, key []byte, name string) error {
 	p := img.Program(name)
 	if p == nil {
-		return fmt.Errorf("no program %s: there are %s", name, list(img.Programs, programName))
+		return fmt.Errorf("no program %s: %s", name, ui.There(engine.ProgramNames(img.Programs)))
 	}
 	loaded, err := coll.Load(p)
 	if err != nil {
@@ -117,7 +117,7 @@ func decodes(img *image.Image, args []string) (map[*image.Map]btf.Type, error) {
 		}
 		m := img.Map(name)
 		if m == nil {
-			return nil, fmt.Errorf("--decode %s: no map %s: there are %s", arg, name, mapNames(img))
+			return nil, fmt.Errorf("--decode %s: no map %s: %s", arg, name, ui.There(mapNames(img)))
 		}
 		t := typeByName(img.BTF, typ)
 		if t == nil {
@@ -161,15 +161,13 @@ func typeByName(spec *btf.Spec, name string) btf.Type {
 	return nil
 }
 
-func mapNames(img *image.Image) string {
+// mapNames are the maps the object declares.
+func mapNames(img *image.Image) []string {
 	var names []string
 	for _, m := range img.Maps {
 		if m.Kind == image.KindDefined {
 			names = append(names, m.Name)
 		}
 	}
-	if len(names) == 0 {
-		return "none"
-	}
-	return strings.Join(names, ", ")
+	return names
 }

@@ -22,8 +22,8 @@ func (t *totals) print(s *ui.Streams, order binary.ByteOrder) error {
 		t.maps[i].print(s, &b, order)
 	}
 	t.printTrace(s, &b)
-	fmt.Fprintf(&b, "\n%s packets, %s, in %s; %s in the program per packet\n",
-		ui.Count(t.Packets), ui.Bytes(int64(t.Bytes)), rounded(t.Elapsed), perPacket(t.perRun()))
+	fmt.Fprintf(&b, "\n%s, %s, in %s; %s in the program per packet\n",
+		ui.Counted(t.Packets, "packet"), ui.Bytes(int64(t.Bytes)), rounded(t.Elapsed), perPacket(t.perRun()))
 	_, err := io.WriteString(s.Out, b.String())
 	return err
 }

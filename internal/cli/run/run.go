@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -66,7 +67,7 @@ are counted, and shown with --decode 'events=struct event'.`,
 		Example: `  skep run examples/firewall/firewall.o --pcap examples/captures/web.pcap
   skep run examples/firewall/firewall.o --pcap examples/captures/web.pcap \
       --set 'block4[203.0.113.0/24]=3' --const closed_port=22 --out passed.pcap`,
-		Args: cobra.ExactArgs(1),
+		Args: ui.Args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Object = args[0]
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -89,13 +90,13 @@ are counted, and shown with --decode 'events=struct event'.`,
 	f.Uint32Var(&o.Repeat, "repeat", 1, "run `n` times on each packet, to measure")
 	f.IntVar(&o.Max, "max", 20, "show at most `n` entries of a map and lines of trace (0: all)")
 	f.BoolVarP(&o.JSON, "json", "j", false, "print JSON")
-	f.StringVar(&o.Engine, "engine", engine.Skep, "`skep|linux`: who runs it; linux is the kernel beneath, by BPF_PROG_TEST_RUN")
+	ui.OneOf(f, &o.Engine, "engine", engine.Skep, "who runs it; linux is the kernel beneath, by BPF_PROG_TEST_RUN", engine.Names...)
 	f.StringVar(&o.BTF, "btf", "", "relocate against the kernel types in `file`, not this machine's")
 	f.IntVar(&o.CPUs, "cpus", 1, "`n` possible CPUs: values of a per-CPU map")
 	f.Uint64Var(&o.Seed, "seed", 0, "`n` seeds the programs' random numbers; with --clock fixed a run repeats itself")
 	f.BoolVar(&o.Checked, "checked", false, "look at every access and every claim of the verifier; slow")
 	f.BoolVar(&o.LinkHeader, "link-header", false, "show socket filters the link header, as packet sockets do; else they begin at the network header, as in a test run")
-	f.StringVar(&o.Clock, "clock", "real", "`real|fixed|packets`: what clocks show; they stand still, or go on as between the packets")
+	ui.OneOf(f, &o.Clock, "clock", "real", "what clocks show; they stand still, or go on as between the packets", "real", "fixed", "packets")
 	return cmd
 }
 
@@ -121,10 +122,7 @@ func run(ctx context.Context, s *ui.Streams, o *Options) error {
 // prepare brings everything up to the first packet: the image, the engine, the
 // program, what maps hold before.
 func prepare(s *ui.Streams, o *Options) (_ *work, err error) {
-	open, err := engine.ByName(o.Engine)
-	if err != nil {
-		return nil, ui.Usage(err)
-	}
+	open := engine.ByName(o.Engine)
 	img, err := loadImage(o)
 	if err != nil {
 		return nil, err
@@ -194,17 +192,14 @@ func (o *Options) check() error {
 	case o.Max < 0:
 		return ui.Usagef("--max %d: 0 or more", o.Max)
 	}
-	clock, ok := clocks[o.Clock]
-	if !ok {
-		return ui.Usagef("--clock %s: there are real, fixed and packets", o.Clock)
-	}
-	o.Options.Clock = clock
+	o.Options.Clock = clocks[o.Clock]
 	return nil
 }
 
 // maxCPUs is the most possible CPUs a run may have (the kernel's NR_CPUS of amd64).
 const maxCPUs = 8192
 
+// clocks are the values of --clock.
 var clocks = map[string]engine.Clock{
 	"real":    engine.RealClock,
 	"fixed":   engine.FixedClock,
@@ -244,27 +239,22 @@ func choose(img *image.Image, o *Options) (*image.Program, error) {
 	case len(img.Programs) == 0:
 		return nil, fmt.Errorf("%s: no program in it", o.Object)
 	case len(found) == 0 && o.Prog != "":
-		return nil, fmt.Errorf("%s: no program %s: there are %s", o.Object, o.Prog, list(img.Programs, programName))
+		return nil, fmt.Errorf("%s: no program %s: %s", o.Object, o.Prog, ui.There(engine.ProgramNames(img.Programs)))
 	case len(found) == 0:
-		return nil, fmt.Errorf("%s: no program in section %s: there are %s", o.Object, o.Section, list(img.Programs, programSection))
+		return nil, fmt.Errorf("%s: no program in section %s: %s", o.Object, o.Section, ui.There(sections(img.Programs)))
 	}
-	return nil, fmt.Errorf("%s: %d programs, choose one with --prog: %s", o.Object, len(found), list(found, programName))
+	return nil, fmt.Errorf("%s: %d programs, choose one with --prog: %s", o.Object, len(found), ui.And(engine.ProgramNames(found)))
 }
 
-func programName(p *image.Program) string    { return p.Name }
-func programSection(p *image.Program) string { return p.Section }
-
-// list joins what f says of each program, every name once.
-func list(programs []*image.Program, f func(*image.Program) string) string {
+// sections are where programs are, every one once.
+func sections(programs []*image.Program) []string {
 	var names []string
-	seen := map[string]bool{}
 	for _, p := range programs {
-		if name := f(p); !seen[name] {
-			seen[name] = true
-			names = append(names, name)
+		if !slices.Contains(names, p.Section) {
+			names = append(names, p.Section)
 		}
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 // verdictsOf returns how results of a program type read, nil for types that

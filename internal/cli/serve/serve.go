@@ -39,10 +39,10 @@ skep ip and skep tc make and change: programs that are attached to them run when
 packets pass.
 
 Only the user who runs it may join, and root.`,
-		Example: `  (skep serve /tmp/machine &)
+		Example: `  skep serve /tmp/machine &
   SKEP_MACHINE=/tmp/machine skep exec -- bpftool prog load examples/firewall/firewall.o /sys/fs/bpf/fw
   SKEP_MACHINE=/tmp/machine skep prog show`,
-		Args: cobra.ExactArgs(1),
+		Args: ui.Args(1, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			o.Path = args[0]
 			return execute(s, &o)

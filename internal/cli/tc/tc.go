@@ -49,13 +49,13 @@ exec bpf graft puts a program into a pinned program array, in the place of the o
 is there. exec bpf dbg prints the machine's trace pipe, until it is interrupted.
 
 The machine is the one at --machine PATH, or SKEP_MACHINE in the environment.`,
-		Example: `  (skep serve /tmp/machine &)
+		Example: `  skep serve /tmp/machine &
   export SKEP_MACHINE=/tmp/machine
-  (skep ip link add cap0 type pcap in examples/captures/web.pcap)
-  (skep tc qdisc add dev cap0 clsact)
-  (skep tc filter add dev cap0 ingress bpf da obj examples/tc_prio/tc_prio.o sec tc)
-  (skep tc filter show dev cap0 ingress)
-  (skep tc exec bpf dbg)`,
+  skep ip link add cap0 type pcap in examples/captures/web.pcap
+  skep tc qdisc add dev cap0 clsact
+  skep tc filter add dev cap0 ingress bpf da obj examples/tc_prio/tc_prio.o sec tc
+  skep tc filter show dev cap0 ingress
+  skep tc exec bpf dbg`,
 		DisableFlagParsing: true,
 		Args:               cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {

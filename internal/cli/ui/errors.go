@@ -44,6 +44,22 @@ func Exit(code int) error {
 	return exitError(code)
 }
 
+// codeError is an error with an exit code of its own.
+type codeError struct {
+	error
+	code int
+}
+
+func (e codeError) Unwrap() error { return e.error }
+
+// WithCode has err, if there is one, end its command with an exit code that is not ExitFailed.
+func WithCode(err error, code int) error {
+	if err == nil {
+		return nil
+	}
+	return codeError{err, code}
+}
+
 // ErrSilent ends a command with ExitFailed when all has been said already.
 var ErrSilent = errors.New("failed")
 
@@ -60,6 +76,9 @@ func Report(w io.Writer, command string, err error) int {
 		return int(code)
 	}
 	fmt.Fprintf(w, "%s: %s\n", command, OneLine(err.Error()))
+	if c := (codeError{}); errors.As(err, &c) {
+		return c.code
+	}
 	var u usageError
 	if errors.As(err, &u) {
 		return ExitUsage

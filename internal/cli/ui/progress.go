@@ -105,6 +105,14 @@ func Bytes(n int64) string {
 	return fmt.Sprintf("%.0f %s", v, units[unit])
 }
 
+// Counted prints a number of things, one of which is called so: "1 packet", "2,000 packets".
+func Counted(n uint64, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return Count(n) + " " + one + "s"
+}
+
 // Count prints a number with its thousands apart: 1,234,567.
 func Count(n uint64) string {
 	s := fmt.Sprint(n)

@@ -130,3 +130,16 @@ func TestReadFile(t *testing.T) {
 		t.Error("a directory was read")
 	}
 }
+
+func TestThere(t *testing.T) {
+	for want, names := range map[string][]string{
+		"there are none":       nil,
+		"there is a":           {"a"},
+		"there are a and b":    {"a", "b"},
+		"there are a, b and c": {"a", "b", "c"},
+	} {
+		if got := There(names); got != want {
+			t.Errorf("%q: %s, want %s", names, got, want)
+		}
+	}
+}

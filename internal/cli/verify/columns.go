@@ -197,30 +197,49 @@ func (c *condition) holds(f *figures) bool {
 	return d == 0
 }
 
-// filterRows keeps the rows that fulfil every comparison, match no pattern with
-// "!", and one of the patterns without, if there are such.
-func filterRows(rows []figures, filters []string) ([]figures, error) {
-	var conds []condition
-	for _, text := range filters {
+// filter are the conditions of all --filter together: every comparison holds,
+// no pattern with "!" matches, and one of those without, if there are such.
+type filter []condition
+
+func parseFilter(texts []string) (filter, error) {
+	var conds filter
+	for _, text := range texts {
 		c, err := parseCondition(text)
 		if err != nil {
 			return nil, err
 		}
 		conds = append(conds, c)
 	}
-	keep := func(f *figures) bool {
-		patterns, matched := false, false
-		for i := range conds {
-			c := &conds[i]
-			holds := c.holds(f)
-			switch {
-			case c.c != nil && !holds, c.not && holds:
-				return false
-			case c.c == nil && !c.not:
-				patterns, matched = true, matched || holds
-			}
+	return conds, nil
+}
+
+// names leaves the conditions that can be told before a program is verified.
+func (f filter) names() filter {
+	var conds filter
+	for _, c := range f {
+		if c.c == nil {
+			conds = append(conds, c)
 		}
-		return matched || !patterns
 	}
-	return slices.DeleteFunc(rows, func(f figures) bool { return !keep(&f) }), nil
+	return conds
+}
+
+func (f filter) keeps(row *figures) bool {
+	patterns, matched := false, false
+	for i := range f {
+		c := &f[i]
+		holds := c.holds(row)
+		switch {
+		case c.c != nil && !holds, c.not && holds:
+			return false
+		case c.c == nil && !c.not:
+			patterns, matched = true, matched || holds
+		}
+	}
+	return matched || !patterns
+}
+
+// rows keeps those that fulfil the conditions.
+func (f filter) rows(rows []figures) []figures {
+	return slices.DeleteFunc(rows, func(row figures) bool { return !f.keeps(&row) })
 }

@@ -20,11 +20,6 @@ const (
 
 // runExplain says of each refused program why, and what to change.
 func runExplain(s *ui.Streams, o *Options) error {
-	switch o.Format {
-	case formatText, formatGitHub:
-	default:
-		return ui.Usagef("--format %s: there are %s and %s", o.Format, formatText, formatGitHub)
-	}
 	if o.JSON && o.Format != formatText {
 		return ui.Usagef("--json does not go with --format %s", o.Format)
 	}

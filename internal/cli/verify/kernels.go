@@ -25,10 +25,11 @@ func report(o *Options) (*verify.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := choose(img, o); err != nil {
+	progs, err := choose(img, o)
+	if err != nil {
 		return nil, err
 	}
-	r, err := verify.Image(img, &verify.Options{Programs: o.Progs, KernelBTF: opts.KernelBTF, Unprivileged: o.Unpriv, Explain: o.Explain})
+	r, err := verify.Image(img, &verify.Options{Programs: engine.ProgramNames(progs), KernelBTF: opts.KernelBTF, Unprivileged: o.Unpriv, Explain: o.Explain})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Object, err)
 	}

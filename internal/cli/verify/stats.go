@@ -25,6 +25,10 @@ func runStats(s *ui.Streams, o *Options) error {
 	if o.Top < 0 {
 		return ui.Usagef("--top %d: not negative", o.Top)
 	}
+	var err error
+	if o.filter, err = parseFilter(o.Filters); err != nil {
+		return err
+	}
 	r, err := report(o)
 	if err != nil {
 		return err
@@ -34,9 +38,7 @@ func runStats(s *ui.Streams, o *Options) error {
 	for _, p := range r.Programs {
 		rows = append(rows, figuresOf(filepath.Base(o.Object), p))
 	}
-	if rows, err = filterRows(rows, o.Filters); err != nil {
-		return err
-	}
+	rows = o.filter.rows(rows)
 	if o.Sort != "" {
 		if err := sortRows(rows, o.Sort); err != nil {
 			return err
@@ -227,9 +229,7 @@ func runCompare(s *ui.Streams, o *Options, rows []figures) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.Compare, err)
 	}
-	if base, err = filterRows(base, o.Filters); err != nil {
-		return err
-	}
+	base = o.filter.rows(base)
 	changes := pair(base, rows, o.Threshold)
 	if o.JSON {
 		err = printChangesJSON(s, changes)

@@ -64,13 +64,14 @@ func TestFilter(t *testing.T) {
 		{"insns>10", "parse_ip"},
 		{"type=xdp verdict!=refused", "parse_eth"},
 	} {
-		got, err := filterRows(append([]figures(nil), sample...), strings.Fields(c.filters))
+		f, err := parseFilter(strings.Fields(c.filters))
+		got := f.rows(append([]figures(nil), sample...))
 		if err != nil || names(got) != c.want {
 			t.Errorf("%s: %s, %v, want %s", c.filters, names(got), err, c.want)
 		}
 	}
 	for _, bad := range []string{"", "!", "[", "processed>", "nosuch=1", "type>xdp", "=5", "processed><5"} {
-		if _, err := filterRows(nil, []string{bad}); err == nil {
+		if _, err := parseFilter([]string{bad}); err == nil {
 			t.Errorf("%q filters", bad)
 		}
 	}
@@ -147,7 +148,9 @@ func FuzzFilter(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if _, err := filterRows(append([]figures(nil), sample...), []string{text}); err != nil && ui.Report(&bytes.Buffer{}, "", err) != ui.ExitUsage {
+		conds, err := parseFilter([]string{text})
+		conds.rows(append([]figures(nil), sample...))
+		if err != nil && ui.Report(&bytes.Buffer{}, "", err) != ui.ExitUsage {
 			t.Errorf("%q: %v is not of the command line", text, err)
 		}
 	})

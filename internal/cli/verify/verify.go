@@ -35,6 +35,7 @@ type Options struct {
 	CSV       bool
 	Sort      string
 	Filters   []string
+	filter    filter // parsed
 	Compare   string
 	Threshold float64 // percent
 	Top       int
@@ -82,7 +83,7 @@ explorations of many thousand steps the page holds a part; its counts are exact.
   skep verify --stats --top 3 examples/balancer/balancer.o
   skep verify --html refused.html examples/refused/refused.o
   skep verify --log-level 2 --prog no_bounds_check examples/refused/refused.o`,
-		Args: cobra.ExactArgs(1),
+		Args: ui.Args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Object = args[0]
 			kernels := len(o.Kernels) > 0 || o.MinKernel
@@ -116,10 +117,10 @@ explorations of many thousand steps the page holds a part; its counts are exact.
 	f.StringArrayVar(&o.Progs, "prog", nil, "verify only the program of this `name` (may be repeated)")
 	f.Uint32Var(&o.LogLevel, "log-level", 0, "print the verifier's log at level `n`")
 	f.BoolVarP(&o.JSON, "json", "j", false, "print JSON")
-	f.StringVar(&o.Engine, "engine", engine.Skep, "`skep|linux`: whose verifier; linux is the kernel beneath")
+	ui.OneOf(f, &o.Engine, "engine", engine.Skep, "whose verifier; linux is the kernel beneath", engine.Names...)
 	f.BoolVar(&o.Unpriv, "unprivileged", false, "apply the rules for callers without CAP_BPF and CAP_PERFMON")
 	f.BoolVar(&o.Explain, "explain", false, "say why programs are refused, and what to change")
-	f.StringVar(&o.Format, "format", formatText, "`text|github`: how to print explanations")
+	ui.OneOf(f, &o.Format, "format", formatText, "how to print explanations", formatText, formatGitHub)
 	f.StringVar(&o.BTF, "btf", "", "relocate against the kernel types in `file`, not this machine's")
 	f.StringVar(&o.HTML, "html", "", "write a page that shows how the verifier went through the programs to `file`")
 	f.StringSliceVar(&o.Kernels, "kernel", nil, "say which of these `releases` of Linux (5.10,6.1) load the programs")
@@ -146,10 +147,7 @@ func run(s *ui.Streams, o *Options) error {
 	if o.LogLevel > 7 {
 		return ui.Usagef("--log-level %d: 0 to 7", o.LogLevel)
 	}
-	open, err := engine.ByName(o.Engine)
-	if err != nil {
-		return ui.Usage(err)
-	}
+	open := engine.ByName(o.Engine)
 	opts := engine.Options{CPUs: 1, Unprivileged: o.Unpriv, VerifyOnly: true}
 	img, err := opts.LoadImage(o.Object, o.BTF)
 	if err != nil {
@@ -187,22 +185,28 @@ func run(s *ui.Streams, o *Options) error {
 }
 
 // choose returns the programs the options mean: all that load by themselves.
+// Those that --filter leaves out by their names are not even verified.
 func choose(img *image.Image, o *Options) ([]*image.Program, error) {
 	if len(img.Programs) == 0 {
 		return nil, fmt.Errorf("%s: no program in it", o.Object)
 	}
-	if len(o.Progs) == 0 {
-		return img.Programs, nil
-	}
+	names := o.filter.names()
 	var progs []*image.Program
+	if len(o.Progs) == 0 {
+		for _, p := range img.Programs {
+			if names.keeps(&figures{Program: p.Name}) {
+				progs = append(progs, p)
+			}
+		}
+		if len(progs) == 0 {
+			return nil, fmt.Errorf("%s: no program that --filter asks for: %s", o.Object, ui.There(engine.ProgramNames(img.Programs)))
+		}
+		return progs, nil
+	}
 	for _, name := range o.Progs {
 		p := img.Program(name)
 		if p == nil {
-			var names []string
-			for _, p := range img.Programs {
-				names = append(names, p.Name)
-			}
-			return nil, fmt.Errorf("%s: no program %s: there are %s", o.Object, name, strings.Join(names, ", "))
+			return nil, fmt.Errorf("%s: no program %s: %s", o.Object, name, ui.There(engine.ProgramNames(img.Programs)))
 		}
 		progs = append(progs, p)
 	}

@@ -17,7 +17,7 @@ func NewCmd(s *ui.Streams) *cobra.Command {
 		Use:     "version",
 		Short:   "Print the version and the platform",
 		Example: "  skep version",
-		Args:    cobra.NoArgs,
+		Args:    ui.Args(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintln(s.Out, String())
 			return err
