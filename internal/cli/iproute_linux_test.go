@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -156,6 +157,9 @@ func (k *iproute2) compare(lines string) {
 		if len(words) == 0 || words[0] == "#" {
 			continue
 		}
+		if words[0] == "ip" && slices.Contains(words, "show") {
+			k.settle()
+		}
 		want, why, ok := k.run(words...)
 		got, errs, code := skep(words...)
 		if ok != (code == 0) {
@@ -173,6 +177,17 @@ func (k *iproute2) compare(lines string) {
 				}
 			}
 		}
+	}
+}
+
+// settle has the kernel bring its devices' states up to date: it follows carriers
+// later, and a list shows what is known by then, but who asks for one device gets
+// its state as it is (rtnl_getlink).
+func (k *iproute2) settle() {
+	out, _, _ := k.run("ip", "-br", "link", "show")
+	for line := range strings.Lines(out) {
+		name, _, _ := strings.Cut(strings.Fields(line)[0], "@")
+		k.run("ip", "link", "show", "dev", name)
 	}
 }
 
