@@ -112,6 +112,8 @@ func TestAssemble(t *testing.T) {
 func TestAssembleErrors(t *testing.T) {
 	for _, tc := range []struct{ text, want string }{
 		{"foo", "x.s:1:1: expected an instruction, found 'foo'"},
+		{"*(u32 *)(r1 + 4) 5", "x.s:1:18: expected '=', found '5'"},
+		{"*(u64 *)(r0 + 0) += r6", "x.s:1:18: '+=' on memory is atomic, and begins with lock: lock *(u64 *)(r1 + 0) += r2"},
 		{"exit\n  r1 5", "x.s:2:6: expected an assignment (=, +=, …), found '5'"},
 		{"r1 =", "x.s:1:5: expected "},
 		{"r12 = 5", "x.s:1:1: no register r12: there are r0–r10"},

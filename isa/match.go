@@ -171,6 +171,12 @@ func (m *matcher) complaint() (msg string, pos int) {
 	if t.kind != tokEnd {
 		found = "'" + t.text + "'"
 	}
+	if len(m.expected) == 1 && m.expected[0] == "=" {
+		if m.tokens[0].text == "*" && len(t.text) > 1 && strings.HasSuffix(t.text, "=") {
+			return fmt.Sprintf("'%s' on memory is atomic, and begins with lock: lock *(u64 *)(r1 + 0) %s r2", t.text, t.text), t.pos
+		}
+		return "expected '=', found " + found, t.pos
+	}
 	return "expected " + alternatives(m.expected, m.furthest == 0) + ", found " + found, t.pos
 }
 
