@@ -46,25 +46,19 @@ func (c *compiler) lookupMap(m *catalog.MapDef, l code.Layout) {
 //	absent: xor eax, eax
 //	done:
 func (c *compiler) lookupInner(pc int) bool {
-	m, ok := code.Inner(c.prog, pc)
+	m, l, ok := code.Inner(c.prog, pc)
 	if !ok {
 		return false
 	}
-	size := (m.ValueSize + 7) &^ 7
-	switch m.Type {
-	case catalog.MapHash:
-		value := code.ElemKey + (m.KeySize+7)&^7
-		return c.lookupHash(m, code.Layout{ElemSize: value + size, ValueOff: value})
-	case catalog.MapArray:
-	default:
-		return false
+	if m.Type == catalog.MapHash {
+		return c.lookupHash(m, l)
 	}
 	absent, done := c.label(), c.label()
 	c.rm(size32, opLoad, rax, at(isa.R2, 0))
 	c.rm(size32, opCmp+2, rax, at(isa.R1, code.MapMaxEntries))
 	c.jumpIf(condAE, absent)
 	c.guard()
-	c.mulImm(size64, rax, int32(size))
+	c.mulImm(size64, rax, int32(l.ElemSize))
 	c.rm(size64, opAdd+2, rax, at(isa.R1, code.MapBase))
 	c.jump(done)
 	c.bind(absent)

@@ -40,18 +40,12 @@ func (c *compiler) lookupMap(m *catalog.MapDef, l code.Layout) {
 //	madd x0, x3, size, x0
 //	done:
 func (c *compiler) lookupInner(pc int) bool {
-	m, ok := code.Inner(c.prog, pc)
+	m, l, ok := code.Inner(c.prog, pc)
 	if !ok {
 		return false
 	}
-	size := (m.ValueSize + 7) &^ 7
-	switch m.Type {
-	case catalog.MapHash:
-		value := code.ElemKey + (m.KeySize+7)&^7
-		return c.lookupHash(m, code.Layout{ElemSize: value + size, ValueOff: value})
-	case catalog.MapArray:
-	default:
-		return false
+	if m.Type == catalog.MapHash {
+		return c.lookupHash(m, l)
 	}
 	done := c.label()
 	c.access(size32, opLdr, x3, mem{x2, 0})
@@ -61,7 +55,7 @@ func (c *compiler) lookupInner(pc int) bool {
 	c.jumpIf(condHS, done)
 	c.guard()
 	c.access(size64, opLdr, x0, mem{x1, code.MapBase})
-	c.addProduct(x0, x3, uint64(size))
+	c.addProduct(x0, x3, uint64(l.ElemSize))
 	c.bind(done)
 	return true
 }

@@ -20,13 +20,26 @@ func Lookup(p *rewrite.Program, o *Options, pc int) (m *catalog.MapDef, l Layout
 }
 
 // Inner returns the template of the map that the lookup at pc asks, where that is the inner
-// map of another: what is known of it are its sizes. The rest is in its header, at R1.
-func Inner(p *rewrite.Program, pc int) (m *catalog.MapDef, ok bool) {
+// map of another, an array or a hash table. Of its layout the sizes alone are known; the
+// rest is in its header, at R1.
+func Inner(p *rewrite.Program, pc int) (m *catalog.MapDef, l Layout, ok bool) {
 	if p.Facts == nil || p.Orig == nil {
-		return nil, false
+		return nil, l, false
 	}
 	m = p.Facts.Insns[p.Orig[pc]].Map
-	return m, m != nil && m.Ptr == 0 && m.ValueSize < 1<<30
+	if m == nil || m.Ptr != 0 || m.ValueSize >= 1<<30 {
+		return nil, l, false
+	}
+	l.ElemSize = (m.ValueSize + 7) &^ 7
+	switch m.Type {
+	case catalog.MapHash:
+		l.ValueOff = ElemKey + (m.KeySize+7)&^7
+		l.ElemSize += l.ValueOff
+		return m, l, true
+	case catalog.MapArray:
+		return m, l, true
+	}
+	return nil, l, false
 }
 
 // Offsets in a map's header, where it is asked at run time; a test in maps' user,
