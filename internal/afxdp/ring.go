@@ -137,8 +137,3 @@ func (r *Ring) Skip() { r.cons++ }
 
 // Release tells the producer that what was skipped has been read.
 func (r *Ring) Release() { atomic.StoreUint32(r.consumer, r.cons) }
-
-// present is what lies in the ring by what both sides have shown.
-func (r *Ring) present() uint32 {
-	return atomic.LoadUint32(r.producer) - atomic.LoadUint32(r.consumer)
-}

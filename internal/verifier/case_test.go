@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -65,8 +64,6 @@ type testCase struct {
 	structs caseStructs // see types_test.go
 	btf     []byte      // they and the functions
 }
-
-var labelLine = regexp.MustCompile(`(?m)^\s*(\w+):`)
 
 func parseCase(t testing.TB, f txtar.File) *testCase {
 	t.Helper()

@@ -108,7 +108,6 @@ type ref struct {
 	id   uint32
 	insn int32
 	obj  any // locks: the map or BTF the lock lies in
-	irq  uint8
 }
 
 // histEntry remembers that the path went through an instruction in a way that

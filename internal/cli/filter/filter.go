@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -31,6 +32,7 @@ type Options struct {
 	Dot        bool
 	NoOptimize bool
 	Link       string
+	ListLinks  bool
 	Snaplen    int
 	Inputs     []string
 	Out        string
@@ -41,7 +43,6 @@ type Options struct {
 	Every      int64
 	Files      int
 	Numbers    bool
-	JSON       bool
 
 	link      pcap.LinkType
 	linkGiven bool
@@ -87,6 +88,7 @@ and -i, standard input is read. -C, -G and -W rotate files as tcpdump does; with
 	f.BoolVar(&o.Dot, "dot", false, "with -d: print the flow graph for graphviz")
 	f.BoolVarP(&o.NoOptimize, "no-optimize", "O", false, "do not optimise the code")
 	f.StringVarP(&o.Link, "linktype", "y", "", "compile for this link `type` (EN10MB)")
+	f.BoolVarP(&o.ListLinks, "list-linktypes", "L", false, "list the link types")
 	f.IntVarP(&o.Snaplen, "snaplen", "s", maxSnaplen, "keep at most `n` bytes of a packet")
 	f.StringArrayVarP(&o.Inputs, "read", "r", nil, "read packets from `file` (may be repeated)")
 	f.StringVarP(&o.Out, "write", "w", "", "write packets to `file`")
@@ -106,6 +108,9 @@ func run(ctx context.Context, s *ui.Streams, o *Options) error {
 	turns, err := o.check()
 	if err != nil {
 		return err
+	}
+	if o.ListLinks {
+		return listLinks(s)
 	}
 	if o.ExprFile != "" {
 		text, err := s.ReadFile(o.ExprFile)
@@ -142,6 +147,15 @@ func run(ctx context.Context, s *ui.Streams, o *Options) error {
 	return err
 }
 
+// listLinks prints the link types there are filters for.
+func listLinks(s *ui.Streams) error {
+	table := s.NewTable("name", ">number", "what it is")
+	for _, l := range pcap.LinkTypes() {
+		table.Row(l.String(), strconv.Itoa(int(l)), l.Description())
+	}
+	return table.Print(s.Out)
+}
+
 // check finds contradictions among the options.
 func (o *Options) check() (*rotation, error) {
 	switch {
@@ -170,7 +184,7 @@ func (o *Options) check() (*rotation, error) {
 	if o.Link != "" {
 		var ok bool
 		if o.link, ok = pcap.LinkTypeByName(o.Link); !ok {
-			return nil, ui.Usagef("--linktype %s: no such link type", o.Link)
+			return nil, ui.Usagef("--linktype %s: no such link type: skep filter -L lists them", o.Link)
 		}
 		o.linkGiven = true
 	}

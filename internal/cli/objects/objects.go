@@ -81,7 +81,6 @@ type Verb struct {
 	Live bool  // the kernel answers, not a machine
 
 	types map[uint32]*typesOf // BTF by id
-	errs  []error             // said in the output, and still failures
 }
 
 // Run makes the function that cobra calls for a command: it connects, runs do

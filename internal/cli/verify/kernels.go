@@ -47,6 +47,10 @@ type kernelRow struct {
 func runKernels(s *ui.Streams, o *Options) error {
 	var kernels []verify.Kernel
 	for _, name := range o.Kernels {
+		if name == "lts" {
+			kernels = append(kernels, verify.LongTerm()...)
+			continue
+		}
 		k, err := verify.ParseKernel(name)
 		if err != nil {
 			return ui.Usagef("--kernel: %w", err)

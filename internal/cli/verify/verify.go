@@ -123,7 +123,7 @@ explorations of many thousand steps the page holds a part; its counts are exact.
 	ui.OneOf(f, &o.Format, "format", formatText, "how to print explanations", formatText, formatGitHub)
 	f.StringVar(&o.BTF, "btf", "", "relocate against the kernel types in `file`, not this machine's")
 	f.StringVar(&o.HTML, "html", "", "write a page that shows how the verifier went through the programs to `file`")
-	f.StringSliceVar(&o.Kernels, "kernel", nil, "say which of these `releases` of Linux (5.10,6.1) load the programs")
+	f.StringSliceVar(&o.Kernels, "kernel", nil, "say which of these `releases` of Linux (5.10,6.1; lts: those maintained for years) load the programs")
 	f.BoolVar(&o.Stats, "stats", false, "print what verifying each program costs")
 	f.BoolVar(&o.CSV, "csv", false, "print the statistics as CSV, a baseline for --compare")
 	f.StringVar(&o.Sort, "sort", "", "order the statistics by `columns`: processed,program^")
