@@ -43,13 +43,14 @@ func serveTests() int {
 	if err := serve.Available(); err != nil {
 		return skip(err)
 	}
-	sys, done, err := serve.NewSystem(serve.MachineOptions{}, os.Stderr)
+	trace := serve.NewTracePipe()
+	sys, done, err := serve.NewSystem(serve.MachineOptions{Trace: trace}, os.Stderr)
 	if err != nil {
 		return skip(err)
 	}
 	defer done()
 	code, err := serve.Exec(&serve.Options{
-		System: sys, Caps: bpfsys.AllCaps,
+		System: sys, Trace: trace, Caps: bpfsys.AllCaps,
 		Args:  append([]string{"/proc/self/exe"}, os.Args[1:]...), // wherever it lies
 		Env:   append(os.Environ(), servedEnv+"=1"),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,

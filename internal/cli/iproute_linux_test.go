@@ -40,7 +40,7 @@ func served(t *testing.T) *bpfsys.System {
 	path := filepath.Join(t.TempDir(), "machine")
 	stop, ready, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
-		ended <- serve.Listen(&serve.ListenOptions{System: sys, Path: path, Caps: bpfsys.AllCaps, Verbs: verbs, Stop: stop, Ready: func() { close(ready) }})
+		ended <- serve.Listen(&serve.ListenOptions{System: sys, Path: path, Caps: bpfsys.AllCaps, Verbs: verbs, Trace: trace, Stop: stop, Ready: func() { close(ready) }})
 	}()
 	select {
 	case <-ready:

@@ -147,3 +147,38 @@ func TestEventPipeAsBpftool(t *testing.T) {
 		}
 	})
 }
+
+// What a machine's programs trace is read by other people's programs, too, each line once.
+func TestTracePipeServed(t *testing.T) {
+	oracle.Tool(t, "stdbuf")
+	object := compile(t, "objects.c")
+	packet := filepath.Join(t.TempDir(), "packet")
+	if err := os.WriteFile(packet, make([]byte, 64), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := newMachine(t)
+	s := &system{dir: "/sys/fs/bpf", machine: path, bpftool: oracle.Tool(t, "bpftool"), flags: []string{"--machine", path}}
+	s.do(t, "prog", "loadall", object, s.dir+"/p")
+	run := func() { s.do(t, "prog", "run", "name", "a_name_longer_than_fifteen", "data_in", packet) }
+	lines := func(text string) int { return strings.Count(text, ": bpf_trace_printk: hi 226\n") }
+
+	run() // before anybody reads
+	tool := s.watch(t, true, "prog", "tracelog")
+	tool.until(func(text string) bool { return lines(text) == 1 }, func() {})
+	run()
+	tool.until(func(text string) bool { return lines(text) == 2 }, func() {})
+	tool.end()
+	if r := command(t, self(t), "exec", "--machine", path, "--", "timeout", "0.1", "cat", "/sys/kernel/tracing/trace_pipe"); r.code != 124 || r.out != "" {
+		t.Errorf("lines are read twice: %+v", r)
+	}
+	run()
+	for range 3 { // a reader that has gone takes nothing with it
+		if r := command(t, self(t), "exec", "--machine", path, "--", "sh", "-c", "exec 3< /sys/kernel/debug/tracing/trace_pipe; head -n 1 <&3"); lines(r.out) != 1 {
+			t.Errorf("%+v", r)
+		}
+		run()
+	}
+	if r := command(t, self(t), "exec", "--unprivileged", "--", "sh", "-c", "exec 3< /sys/kernel/tracing/trace_pipe"); os.Getuid() != 0 && r.code == 0 {
+		t.Errorf("without capabilities: %+v", r)
+	}
+}

@@ -94,6 +94,7 @@ type ListenOptions struct {
 	Path   string
 	Caps   bpfsys.Caps // at most these
 	Verbs  Verbs       // what commands may ask for
+	Trace  *TracePipe  // what programs find in trace_pipe, as System's options have it; nil: the kernel's
 	Stop   <-chan struct{}
 	Ready  func() // called when programs may come
 }

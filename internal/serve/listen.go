@@ -36,7 +36,7 @@ func Listen(o *ListenOptions) error {
 	if err != nil {
 		return err
 	}
-	s, err := newServer(o.System)
+	s, err := newServer(o.System, o.Trace)
 	if err != nil {
 		l.Close()
 		return err

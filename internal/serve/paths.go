@@ -194,6 +194,9 @@ func (c *client) openat(n *notif) answer {
 		}
 		return c.giveText(text)
 	}
+	if c.s.trace != nil && c.s.caps&bpfsys.CapSysAdmin != 0 && isTracePipe(p) {
+		return c.openTracePipe(n.Args[2])
+	}
 	return c.pathCall(&pathCall{nr: unix.SYS_OPENAT, dir: 0, opens: true}, n)
 }
 

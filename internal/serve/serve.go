@@ -27,6 +27,8 @@ import (
 // Options of Exec.
 type Options struct {
 	System *bpfsys.System
+	// Trace is what programs find in trace_pipe, as System's options have it; nil: the kernel's.
+	Trace *TracePipe
 	// Machine is the socket of a server to join instead of System; "": none.
 	Machine string
 	// Caps are what the program is taken to have, whoever runs it.

@@ -199,12 +199,13 @@ func serveClient(t *testing.T, name string) (*bpfsys.System, int) {
 	t.Helper()
 	oracle.Need(t, "interception of system calls", Available())
 	var errs bytes.Buffer
-	sys, done, err := NewSystem(MachineOptions{}, &errs)
+	trace := NewTracePipe()
+	sys, done, err := NewSystem(MachineOptions{Trace: trace}, &errs)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(done)
-	code, err := Exec(&Options{System: sys, Caps: bpfsys.AllCaps, Args: []string{"/proc/self/exe"},
+	code, err := Exec(&Options{System: sys, Trace: trace, Caps: bpfsys.AllCaps, Args: []string{"/proc/self/exe"},
 		Env: append(os.Environ(), "SERVE_CLIENT="+name), Stdout: os.Stdout, Stderr: &errs})
 	if err != nil {
 		t.Fatal(err)

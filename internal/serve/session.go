@@ -31,6 +31,8 @@ type server struct {
 	cg    cgroups
 
 	traced tracepoints
+	trace  *TracePipe    // what trace_pipe holds; nil: it is the kernel's
+	ended  chan struct{} // closed when the server ends
 	byNr   map[int32]watch
 
 	mu     sync.Mutex
@@ -109,7 +111,7 @@ func (o *Options) server(int) (begin func(listener int) error, end func(), err e
 	if o.Machine != "" {
 		return o.join()
 	}
-	s, err := newServer(o.System)
+	s, err := newServer(o.System, o.Trace)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -120,7 +122,7 @@ func (o *Options) server(int) (begin func(listener int) error, end func(), err e
 	return begin, s.close, nil
 }
 
-func newServer(sys *bpfsys.System) (*server, error) {
+func newServer(sys *bpfsys.System, trace *TracePipe) (*server, error) {
 	st, err := newStore()
 	if err != nil {
 		return nil, err
@@ -136,7 +138,7 @@ func newServer(sys *bpfsys.System) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{sys: sys, store: st, root: root, cg: cg, byNr: map[int32]watch{}, events: map[any]int{}, traced: tracepoints{ids: map[string]uint64{}}}
+	s := &server{sys: sys, trace: trace, ended: make(chan struct{}), store: st, root: root, cg: cg, byNr: map[int32]watch{}, events: map[any]int{}, traced: tracepoints{ids: map[string]uint64{}}}
 	for _, w := range watched {
 		s.byNr[int32(w.nr)] = w
 	}
@@ -146,6 +148,7 @@ func newServer(sys *bpfsys.System) (*server, error) {
 
 // close ends the server: what clients left behind goes.
 func (s *server) close() {
+	close(s.ended)
 	s.store.close()
 	os.RemoveAll(s.root)
 	os.RemoveAll(s.cg.root)

@@ -74,7 +74,8 @@ func execute(s *ui.Streams, o *Options) error {
 		code, err := serve.Exec(&options)
 		return end(code, err)
 	}
-	sys, done, err := serve.NewSystem(serve.MachineOptions{Checked: o.Checked, Sysctl: o.Sysctl}, s.Err)
+	options.Trace = serve.NewTracePipe()
+	sys, done, err := serve.NewSystem(serve.MachineOptions{Checked: o.Checked, Sysctl: o.Sysctl, Trace: options.Trace}, s.Err)
 	if err != nil {
 		return ui.WithCode(err, serve.NotBegun)
 	}

@@ -42,13 +42,8 @@ func traceLog(v *objects.Verb) error {
 		if err := json.Unmarshal(raw, &r); err != nil {
 			return err
 		}
-		if r.Lost > 0 {
-			if err := line(fmt.Sprintf("CPU:0 [LOST %d EVENTS]", r.Lost)); err != nil {
-				return err
-			}
-		}
-		for _, l := range r.Lines {
-			if err := line(l.Format(r.PID)); err != nil {
+		for _, l := range r.Text() {
+			if err := line(l); err != nil {
 				return err
 			}
 		}

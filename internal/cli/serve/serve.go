@@ -83,7 +83,7 @@ func execute(s *ui.Streams, o *Options) error {
 		<-signals
 		close(stop)
 	}()
-	err = serve.Listen(&serve.ListenOptions{System: sys, Path: o.Path, Caps: caps, Verbs: verbs, Stop: stop, Ready: func() {
+	err = serve.Listen(&serve.ListenOptions{System: sys, Path: o.Path, Caps: caps, Verbs: verbs, Trace: trace, Stop: stop, Ready: func() {
 		fmt.Fprintf(s.Err, "skep serve: programs join by skep exec --machine %s\n", o.Path)
 	}})
 	err = errors.Join(err, devices.End())
