@@ -38,6 +38,9 @@ type CollectionOptions struct {
 	// Maps replaces maps of the image by existing ones, by name. They stay the
 	// caller's to close.
 	Maps map[string]*Map
+	// Share makes the maps in memory that other processes can be given, by [Collection.Send] or [Map.File], as far as
+	// their type and their values allow: arrays, hash maps and ring buffers. [Map.Shared] tells. Only on Linux.
+	Share bool
 }
 
 // LoadImageFile reads an object file for this machine's kernel types.
@@ -183,6 +186,7 @@ func (l *loader) createMap(im *image.Map) error {
 	if def.Name == "" { // made by hand
 		def.Name = kernelName(im.Name)
 	}
+	def.Shared = l.opts.Share && !im.Freeze && maps.Shareable(def) == nil // frozen: see maps.Hand
 	mp, err := l.m.m.NewMap(*def)
 	if err != nil {
 		return err
@@ -261,7 +265,8 @@ func (l *loader) loadProgram(ip *image.Program) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Program{p: p, mach: l.m, section: ip.Section, attach: ip.Attach, source: vp, result: res}, nil
+	return &Program{p: p, mach: l.m, section: ip.Section, attach: ip.Attach, source: vp, result: res,
+		from: &origin{img: l.img, prog: ip, maps: l.maps}}, nil
 }
 
 // tag is the program's as bpf(2) would reckon it, where maps are named by descriptors.

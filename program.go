@@ -36,6 +36,7 @@ type Program struct {
 	attach  AttachType
 	source  *verifier.Program
 	result  *verifier.Result
+	from    *origin // nil: of bpf(2)
 }
 
 // Name returns the name of the program's entry function.

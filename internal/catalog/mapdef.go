@@ -27,6 +27,10 @@ type MapDef struct {
 	// Frozen read-only arrays (BPF_F_RDONLY_PROG and frozen) let the verifier
 	// read their content as constants; nil otherwise.
 	ReadConst func(off uint32, buf []byte) bool
+
+	// Shared asks for memory that other processes can have too. Doubtful is what a map is in
+	// whose memory they could then lead native code astray: it asks the map's own code, which looks at each number it finds there.
+	Shared, Doubtful bool
 }
 
 // PerCPU reports whether every possible CPU has a value of its own.

@@ -12,7 +12,8 @@ import (
 )
 
 func init() {
-	bind(catalog.MapArray, kind{check: checkArray, make: newArray})
+	bind(catalog.MapArray, kind{check: checkArray, make: newArray,
+		shared: &sharer{size: sharedArraySize, make: newSharedArray}, sealed: newSealedArray})
 }
 
 // Array is BPF_MAP_TYPE_ARRAY: values one after the other, each rounded up to
@@ -46,8 +47,7 @@ func checkArray(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
 }
 
 func newArray(c *core) (Map, errno.Errno) {
-	m := &Array{core: c, size: uint64(round8(c.def.ValueSize))}
-	total := m.size * uint64(m.def.MaxEntries)
+	total := arrayBytes(&c.def)
 	if total > maxMapBytes {
 		return nil, errno.ENOMEM
 	}
@@ -59,20 +59,30 @@ func newArray(c *core) (Map, errno.Errno) {
 	if err != nil {
 		return nil, errno.ENOMEM
 	}
+	m, e := arrayOver(c, data)
+	if e == 0 && c.def.Flags&catalog.FlagRdonlyProg != 0 {
+		data.Seal() // user space cannot map it to write (bpf_map_mmap)
+		m.def.ReadConst = m.readConst
+	}
+	return m, e
+}
+
+// arrayBytes is how long the values of an array are.
+func arrayBytes(def *catalog.MapDef) uint64 {
+	return uint64(round8(def.ValueSize)) * uint64(def.MaxEntries)
+}
+
+// arrayOver makes an array of its values, which become its own, even if it fails.
+func arrayOver(c *core, data *mem.Block) (*Array, errno.Errno) {
+	m := &Array{core: c, size: uint64(round8(c.def.ValueSize))}
 	if e := m.newHeader(); e != 0 {
 		data.Free()
 		return nil, e
-	}
-	if c.def.Flags&catalog.FlagRdonlyProg != 0 {
-		data.Seal() // user space cannot map it to write (bpf_map_mmap)
 	}
 	m.data, m.base = data, data.Addr()
 	m.def.ValueBase = m.base
 	mem.Store64(m.def.Ptr+HeaderBase, m.base)
 	mem.Store32(m.def.Ptr+HeaderElemSize, uint32(m.size))
-	if m.def.Flags&catalog.FlagRdonlyProg != 0 {
-		m.def.ReadConst = m.readConst
-	}
 	return m, 0
 }
 

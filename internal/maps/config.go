@@ -88,6 +88,10 @@ type kind struct {
 	settle func(cfg *Config, def *catalog.MapDef)
 	// make builds the map; c is ready but for its header and impl.
 	make func(c *core) (Map, errno.Errno)
+	// shared makes it where several processes have its memory; nil: it is one process's alone.
+	shared *sharer
+	// sealed makes it of a sealed copy of a map that is constant; nil: there are none.
+	sealed func(c *core) (Map, errno.Errno)
 }
 
 // kinds are the map types with an implementation, filled by the types' files.

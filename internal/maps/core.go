@@ -48,6 +48,7 @@ type core struct {
 	impl impl
 
 	ownHeader bool // the header is from headers, not part of a larger block (ring buffers)
+	shm       *shm // where other processes have the map too; else nil
 
 	reg      *Registry // nil until the map is in one
 	refs     atomic.Int64
@@ -103,6 +104,9 @@ func (c *core) Close() {
 			c.reg.dropPtr(c)
 		}
 		c.impl.free()
+		if c.shm != nil {
+			c.shm.close()
+		}
 		c.def.BTF.Drop()
 		if c.ownHeader {
 			headers.Put(c.def.Ptr)
@@ -148,11 +152,13 @@ func (c *core) elem(key, value []byte) errno.Errno {
 // beginWrite opens a write of the control side; endWrite closes it, whatever beginWrite said.
 func (c *core) beginWrite() errno.Errno {
 	c.writers.Add(1)
-	if c.frozen.Load() {
+	if c.isFrozen() {
 		return errno.EPERM
 	}
 	return 0
 }
+
+func (c *core) isFrozen() bool { return c.frozen.Load() || c.shm != nil && c.shm.frozen() }
 
 func (c *core) endWrite() { c.writers.Add(-1) }
 
@@ -244,20 +250,23 @@ func (c *core) Freeze() error {
 	if len(c.def.Special) != 0 {
 		return errno.ENOTSUPP
 	}
-	if c.frozen.Load() {
+	if c.isFrozen() {
 		return errno.EPERM
 	}
 	c.freezing.Lock()
 	defer c.freezing.Unlock()
-	if c.writers.Load() != 0 || c.frozen.Load() {
+	if c.writers.Load() != 0 || c.isFrozen() {
 		return errno.EBUSY
 	}
 	c.frozen.Store(true)
+	if c.shm != nil {
+		c.shm.freeze()
+	}
 	return nil
 }
 
 // Frozen reports whether Freeze has succeeded.
-func (c *core) Frozen() bool { return c.frozen.Load() }
+func (c *core) Frozen() bool { return c.isFrozen() }
 
 // freeFields hands the special fields of a value to the Machine and zeroes
 // them (bpf_obj_free_fields), so that the memory can hold another element.

@@ -11,7 +11,8 @@ import (
 )
 
 func init() {
-	bind(catalog.MapHash, kind{check: checkHash, make: newHash})
+	bind(catalog.MapHash, kind{check: checkHash, make: newHash,
+		shared: &sharer{size: sharedHashSize, make: newSharedHash}})
 }
 
 // Hash is BPF_MAP_TYPE_HASH: a [table] whose elements hold the values. An

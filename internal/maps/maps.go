@@ -107,6 +107,8 @@ type Iter struct {
 	pos  uint32 // array: next index; hash: next bucket
 	elem uint32 // hash: link to go on with
 	live bool   // elem is valid
+
+	steps uint32 // elements so far, of maps in shared memory
 }
 
 // IterMap is offered by the types bpf_for_each_map_elem takes. A walk begins

@@ -65,8 +65,28 @@ func New(cfg *Config, def catalog.MapDef) (Map, error) {
 		def.Inner = &inner
 	}
 	c := &core{def: def, row: row, cfg: cfg, vals: newValueLayout(&def)}
+	make := k.make
+	if def.Shared {
+		var err error
+		if c.shm, err = newShm(c, k); err != nil {
+			return nil, err
+		}
+		make = k.shared.make
+	}
+	m, err := c.build(make)
+	if err != nil {
+		if c.shm != nil {
+			c.shm.close()
+		}
+		return nil, err
+	}
+	return Open(m, access)
+}
+
+// build finishes a map whose core stands.
+func (c *core) build(make func(*core) (Map, errno.Errno)) (Map, error) {
 	c.refs.Store(1)
-	m, e := k.make(c)
+	m, e := make(c)
 	if e != 0 {
 		return nil, e
 	}
@@ -75,7 +95,7 @@ func New(cfg *Config, def catalog.MapDef) (Map, error) {
 		panic("BUG: map made without a header")
 	}
 	c.setHeader()
-	return Open(m, access)
+	return m, nil
 }
 
 // Check refuses sizes and flags as a type's map_alloc_check does, which comes
@@ -160,7 +180,7 @@ func flagsOK(row *catalog.MapKind, flags uint32) bool {
 // metaEqual reports whether m can stand where a map like the template is
 // expected (bpf_map_meta_equal and the types' own additions).
 func metaEqual(template, m *catalog.MapDef) bool {
-	if template.Type != m.Type || template.KeySize != m.KeySize ||
+	if m.Doubtful || template.Type != m.Type || template.KeySize != m.KeySize ||
 		template.ValueSize != m.ValueSize || template.Flags != m.Flags ||
 		len(template.Special) != len(m.Special) {
 		return false

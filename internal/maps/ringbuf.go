@@ -12,7 +12,8 @@ import (
 )
 
 func init() {
-	bind(catalog.MapRingBuf, kind{check: checkRingBuf, make: newRingBuf})
+	bind(catalog.MapRingBuf, kind{check: checkRingBuf, make: newRingBuf,
+		shared: &sharer{size: sharedRingSize, make: newSharedRing}})
 }
 
 // RingBuf is BPF_MAP_TYPE_RINGBUF: one queue of records that all CPUs write and
@@ -43,7 +44,8 @@ type RingBuf struct {
 	dropped atomic.Uint64
 	onWake  atomic.Pointer[func()]
 	gone    atomic.Pointer[func()]
-	view    *ringView // for other processes; nil: there are none
+	view    *ringView   // for processes that see what was written; nil: there are none
+	shared  *sharedRing // where other processes write and read too; else nil
 }
 
 // ringMemory is the memory of a ring.
@@ -139,7 +141,16 @@ func signal(wake chan struct{}) {
 	}
 }
 
+func (m *RingBuf) release() {
+	if m.shared != nil {
+		m.shared.release()
+	}
+}
+
 func (m *RingBuf) free() {
+	if m.shared != nil {
+		sharedRings.remove(m.block)
+	}
 	m.block.Free()
 	if m.view != nil {
 		m.view.block.Free()
@@ -171,6 +182,9 @@ func (m *RingBuf) Reserve(size, flags uint64) uint64 {
 	length := recordSize(size)
 	if length > m.mask+1 {
 		return 0
+	}
+	if m.shared != nil {
+		return m.shared.reserve(size, length)
 	}
 	cons := m.taken()
 	m.lock()
@@ -218,6 +232,13 @@ func (m *RingBuf) commit(sample, flags uint64, discard uint32) {
 
 // Signal wakes who waits for records.
 func (m *RingBuf) Signal() {
+	if m.shared != nil {
+		m.shared.signal()
+	}
+	m.signalHere()
+}
+
+func (m *RingBuf) signalHere() {
 	signal(m.wake)
 	if f := m.onWake.Load(); f != nil {
 		(*f)()
@@ -228,6 +249,9 @@ func (m *RingBuf) Signal() {
 func (m *RingBuf) OnWake(f, gone func()) {
 	m.onWake.Store(&f)
 	m.gone.Store(&gone)
+	if m.shared != nil {
+		m.shared.watch()
+	}
 }
 
 // Output copies size bytes at data into a record of their own and returns R0
@@ -264,6 +288,9 @@ func (m *RingBuf) Query(what uint64) uint64 {
 // belongs to, for helpers that are given nothing else.
 func RingBufOf(sample uint64) uint64 {
 	hdr := sample - ringHdrSize
+	if ring := sharedRings.of(hdr); ring != 0 {
+		return ring
+	}
 	return hdr&^(pageSize-1) - uint64(mem.Load32(hdr+4))*pageSize
 }
 

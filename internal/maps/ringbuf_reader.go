@@ -13,6 +13,15 @@ func (m *RingBuf) Consume(f func(sample []byte) bool) int {
 	m.reading.Lock()
 	defer m.reading.Unlock()
 	n := 0
+	if m.shared != nil {
+		for more := true; more; {
+			var seen bool
+			if seen, more = m.shared.consume(f); seen {
+				n++
+			}
+		}
+		return n
+	}
 	cons := m.taken()
 	for more := true; more && cons < m.finished(); {
 		h := atomic.LoadUint32(m.header(cons))
@@ -35,7 +44,12 @@ func (m *RingBuf) Consume(f func(sample []byte) bool) int {
 
 // Wake receives when the kernel would wake a poll on the map, at least once
 // after the last such moment.
-func (m *RingBuf) Wake() <-chan struct{} { return m.wake }
+func (m *RingBuf) Wake() <-chan struct{} {
+	if m.shared != nil {
+		m.shared.watch()
+	}
+	return m.wake
+}
 
 // Avail returns how many bytes lie between reader and writers, headers included.
 func (m *RingBuf) Avail() uint64 {
@@ -44,4 +58,9 @@ func (m *RingBuf) Avail() uint64 {
 }
 
 // Dropped returns how many records found no room since the map was made.
-func (m *RingBuf) Dropped() uint64 { return m.dropped.Load() }
+func (m *RingBuf) Dropped() uint64 {
+	if m.shared != nil {
+		return atomic.LoadUint64(m.shared.word64(ringDropped))
+	}
+	return m.dropped.Load()
+}

@@ -13,9 +13,12 @@ import (
 	crand "crypto/rand"
 	"encoding/binary"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
@@ -177,6 +180,16 @@ func (m *Machine) Close() {
 // given back by CloseMap.
 func (m *Machine) NewMap(def catalog.MapDef) (maps.Map, error) {
 	mp, err := maps.New(&m.config, def)
+	return m.newMap(mp, err)
+}
+
+// OpenMap is NewMap of a map that another process has, see [maps.OpenShared]. key and value are its types, or nil.
+func (m *Machine) OpenMap(f *os.File, key, value btf.Type) (maps.Map, error) {
+	mp, err := maps.OpenShared(&m.config, f, key, value)
+	return m.newMap(mp, err)
+}
+
+func (m *Machine) newMap(mp maps.Map, err error) (maps.Map, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,8 @@
 package run
 
 import (
+	"slices"
+
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/helpers"
 	"github.com/skep-bpf/skep/internal/jit"
@@ -8,6 +10,7 @@ import (
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/rewrite"
+	"github.com/skep-bpf/skep/internal/verifier"
 )
 
 // JIT says whether programs run as native code.
@@ -46,7 +49,7 @@ func (native) compile(p *rewrite.Program, owner *Program) (code, error) {
 	if c, ok := owner.m.clock.(*systemClock); ok {
 		clock = &jitcode.Clock{Boot: c.boot}
 	}
-	c, err := jit.Compile(p, jit.Options{Clock: clock, SharedRings: owner.m.opts.Share,
+	c, err := jit.Compile(p, jit.Options{Clock: clock, SharedRings: o.Share || sharesRing(p),
 		Budgeted: o.Budget != 0, Layout: layout, Retpolines: o.Retpolines, Seal: o.Seal,
 		Anonymous: o.PerfMap, // where there is a file, perf looks there for names
 	})
@@ -63,6 +66,13 @@ func (native) compile(p *rewrite.Program, owner *Program) (code, error) {
 
 func (native) free(c code) { c.(*jit.Program).Free() }
 
+// sharesRing reports whether a program writes to a ring buffer that other processes have too.
+func sharesRing(p *rewrite.Program) bool {
+	return p.Facts != nil && slices.ContainsFunc(p.Facts.Insns, func(f verifier.InsnFacts) bool {
+		return f.Map != nil && f.Map.Type == catalog.MapRingBuf && f.Map.Doubtful
+	})
+}
+
 // layout reads from a map's header how the map lies in memory.
 func layout(m *catalog.MapDef) (jitcode.Layout, bool) {
 	return jitcode.Layout{
@@ -74,7 +84,7 @@ func layout(m *catalog.MapDef) (jitcode.Layout, bool) {
 		Seed:      mem.Load32(m.Ptr + maps.HeaderSeed),
 		ValueOff:  mem.Load32(m.Ptr + maps.HeaderValueOff),
 		PerCPU:    mem.Load64(m.Ptr + maps.HeaderPerCPU),
-	}, true
+	}, !m.Doubtful
 }
 
 func (native) newVM(c *CPU) (vm, error) {
