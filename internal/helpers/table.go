@@ -6,9 +6,6 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 )
 
-// lastHelper is the highest number of enum bpf_func_id.
-const lastHelper = catalog.FnCGrpStorageDelete
-
 // Table holds every helper by id; nil where the kernel has one that skep has
 // not, see [Unimplemented].
 var Table = bind(
@@ -18,7 +15,7 @@ var Table = bind(
 )
 
 // bind joins the families into one table.
-func bind(families ...map[catalog.HelperID]Func) (table [lastHelper + 1]Func) {
+func bind(families ...map[catalog.HelperID]Func) (table [catalog.LastHelper + 1]Func) {
 	for _, family := range families {
 		for id, f := range family {
 			if table[id] != nil {

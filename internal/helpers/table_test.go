@@ -14,7 +14,7 @@ import (
 // Every row has an implementation or a reason for lacking one, never both, and
 // nothing is bound that has no row.
 func TestEveryRowIsBound(t *testing.T) {
-	for id := catalog.HelperID(1); id <= lastHelper; id++ {
+	for id := catalog.HelperID(1); id <= catalog.LastHelper; id++ {
 		_, excused := Unimplemented[id]
 		switch row := catalog.HelperByID(id); {
 		case row == nil:
@@ -29,14 +29,14 @@ func TestEveryRowIsBound(t *testing.T) {
 		t.Error("helper 0 is bound")
 	}
 	for id, why := range Unimplemented {
-		if id <= 0 || id > lastHelper || why == "" {
+		if id <= 0 || id > catalog.LastHelper || why == "" {
 			t.Errorf("unimplemented helper %d: %q", id, why)
 		}
 	}
 }
 
 func TestLookupOutOfRange(t *testing.T) {
-	for _, id := range []catalog.HelperID{-1, 0, lastHelper + 1, 1 << 30} {
+	for _, id := range []catalog.HelperID{-1, 0, catalog.LastHelper + 1, 1 << 30} {
 		if Lookup(id) != nil {
 			t.Errorf("Lookup(%d) found something", id)
 		}
