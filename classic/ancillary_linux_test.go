@@ -3,7 +3,6 @@ package classic_test
 import (
 	"encoding/binary"
 	"errors"
-	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +11,7 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/linux"
 	"github.com/skep-bpf/skep/internal/oracle"
+	"github.com/skep-bpf/skep/internal/oracle/netns"
 )
 
 // wire is an Ethernet device of our own, in a network namespace of our own, with
@@ -28,28 +28,15 @@ type wire struct {
 // newWire makes the device on the calling thread, which must never serve
 // anything else.
 func newWire(t *testing.T) *wire {
-	runtime.LockOSThread()
-	oracle.Need(t, "a network namespace", unix.Unshare(unix.CLONE_NEWNET))
-	tap, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	oracle.Need(t, "/dev/net/tun", err)
-	ifr, err := unix.NewIfreq("skep0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
-	oracle.Need(t, "a tap device", unix.IoctlIfreq(tap, unix.TUNSETIFF, ifr))
-	w := &wire{t: t, tap: tap}
+	netns.Enter(t)
+	w := &wire{t: t}
+	w.tap, w.index = netns.TAP(t, "skep0", 0)
 	w.sock = w.socket()
 	w.out = w.socket()
 	t.Cleanup(func() {
 		unix.Close(w.sock)
 		unix.Close(w.out)
-		unix.Close(tap)
 	})
-	ifr.SetUint16(unix.IFF_UP)
-	w.must(unix.IoctlIfreq(w.sock, unix.SIOCSIFFLAGS, ifr))
-	w.must(unix.IoctlIfreq(w.sock, unix.SIOCGIFINDEX, ifr))
-	w.index = int(ifr.Uint32())
 	w.mac = [6]byte{2, 0, 0, 0, 0, 1}
 	w.setMAC()
 	// All protocols, in network byte order.

@@ -11,34 +11,20 @@ import (
 
 	"github.com/skep-bpf/skep/device"
 	"github.com/skep-bpf/skep/internal/oracle"
+	"github.com/skep-bpf/skep/internal/oracle/netns"
 )
 
 // TestLive has frames go from the host's kernel into devices here and back: by a
 // TAP device, whose XDP program returns them, and past a tapped interface.
 func TestLive(t *testing.T) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread ends with its namespace
-		oracle.Need(t, "a network namespace", unix.Unshare(unix.CLONE_NEWNET))
+	netns.In(t, func() {
 		tap, err := device.OpenTAP("skep0", 1)
 		oracle.Need(t, "a tap device", err)
 		defer tap.Close()
 		sock, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 		oracle.Need(t, "a packet socket", err)
 		defer unix.Close(sock)
-		up := func(name string) int {
-			ifr, _ := unix.NewIfreq(name)
-			ifr.SetUint16(unix.IFF_UP)
-			if err := unix.IoctlIfreq(sock, unix.SIOCSIFFLAGS, ifr); err != nil {
-				t.Error(err)
-			}
-			if err := unix.IoctlIfreq(sock, unix.SIOCGIFINDEX, ifr); err != nil {
-				t.Error(err)
-			}
-			return int(ifr.Uint32())
-		}
-		index := up("skep0")
+		index := netns.Up(t, "skep0")
 		if err := unix.SetsockoptInt(sock, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1); err != nil {
 			t.Error(err)
 		}
@@ -85,6 +71,5 @@ func TestLive(t *testing.T) {
 		if _, err := tap.Transmit([][]byte{frame(1)}); err == nil || errors.Is(err, unix.EBADF) {
 			t.Errorf("a closed device transmits: %v", err)
 		}
-	}()
-	<-done
+	})
 }

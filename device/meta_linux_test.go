@@ -1,7 +1,6 @@
 package device_test
 
 import (
-	"os/exec"
 	"runtime"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/device"
 	"github.com/skep-bpf/skep/internal/oracle"
+	"github.com/skep-bpf/skep/internal/oracle/netns"
 )
 
 // seen is struct seen of testdata/meta.c.
@@ -93,34 +93,12 @@ func TestMetadataAsTheKernel(t *testing.T) {
 
 // kernelMeta does the same in a network namespace.
 func kernelMeta(t *testing.T) (got [4]seen) {
-	ip := oracle.Tool(t, "ip")
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread ends with its namespace
-		oracle.Need(t, "a network namespace", unix.Unshare(unix.CLONE_NEWNET))
+	netns.In(t, func() {
 		index := map[string]int{}
 		for _, pair := range [][2]string{{"x", "src"}, {"a", "b"}, {"c", "d"}} {
-			if out, err := exec.Command(ip, "link", "add", "name", pair[0], "type", "veth", "peer", "name", pair[1]).CombinedOutput(); err != nil {
-				t.Errorf("%v %s", err, out)
-				return
-			}
+			netns.IP(t, "link add name "+pair[0]+" type veth peer name "+pair[1])
 			for _, name := range pair {
-				if out, err := exec.Command(ip, "link", "set", "dev", name, "up").CombinedOutput(); err != nil {
-					t.Errorf("%v %s", err, out)
-					return
-				}
-				ifr, _ := unix.NewIfreq(name)
-				s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-				if err == nil {
-					err = unix.IoctlIfreq(s, unix.SIOCGIFINDEX, ifr)
-					unix.Close(s)
-				}
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				index[name] = int(ifr.Uint32())
+				index[name] = netns.Up(t, name)
 			}
 		}
 		spec, err := ebpf.LoadCollectionSpec("testdata/meta.o")
@@ -166,7 +144,6 @@ func kernelMeta(t *testing.T) (got [4]seen) {
 				t.Error(err)
 			}
 		}
-	}()
-	<-done
+	})
 	return got
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/skep-bpf/skep/hook"
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/oracle"
+	"github.com/skep-bpf/skep/internal/oracle/netns"
 	"github.com/skep-bpf/skep/internal/testprog"
 )
 
@@ -58,37 +58,17 @@ func (v verdict) spec() *ebpf.ProgramSpec {
 // their way out of a tap device, and asks whether they come out.
 func TestClsactAsTheKernel(t *testing.T) {
 	tc := oracle.Tool(t, "tc")
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread ends with its namespaces
-		oracle.Need(t, "a network namespace", unix.Unshare(unix.CLONE_NEWNET|unix.CLONE_NEWNS))
-		oracle.Need(t, "a mount", errors.Join(
-			unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
-			unix.Mount("bpf", "/sys/fs/bpf", "bpf", 0, "")))
-		tap, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-		oracle.Need(t, "/dev/net/tun", err)
-		defer unix.Close(tap)
-		ifr, _ := unix.NewIfreq("skep0")
-		ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
-		oracle.Need(t, "a tap device", unix.IoctlIfreq(tap, unix.TUNSETIFF, ifr))
+	netns.In(t, func() {
+		netns.BPFFS(t)
+		tap, index := netns.TAP(t, "skep0", unix.O_NONBLOCK)
 		sock, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 		oracle.Need(t, "a packet socket", err)
 		defer unix.Close(sock)
-		ifr.SetUint16(unix.IFF_UP)
-		if err := unix.IoctlIfreq(sock, unix.SIOCSIFFLAGS, ifr); err != nil {
+		if err := unix.Bind(sock, &unix.SockaddrLinklayer{Ifindex: index}); err != nil {
 			t.Error(err)
 			return
 		}
-		if err := unix.IoctlIfreq(sock, unix.SIOCGIFINDEX, ifr); err != nil {
-			t.Error(err)
-			return
-		}
-		if err := unix.Bind(sock, &unix.SockaddrLinklayer{Ifindex: int(ifr.Uint32())}); err != nil {
-			t.Error(err)
-			return
-		}
-		k := kernelClsact{t: t, tc: tc, tap: tap, sock: sock, index: int(ifr.Uint32())}
+		k := kernelClsact{t: t, tc: tc, tap: tap, sock: sock, index: index}
 		r := rand.New(rand.NewPCG(4, 2))
 		passed := 0
 		for n := range 60 {
@@ -102,8 +82,7 @@ func TestClsactAsTheKernel(t *testing.T) {
 		if passed < 10 || passed > 50 {
 			t.Errorf("%d of 60 passed: they say little", passed)
 		}
-	}()
-	<-done
+	})
 }
 
 type kernelClsact struct {

@@ -1,11 +1,7 @@
 package xsk_test
 
 import (
-	"fmt"
 	"net"
-	"os/exec"
-	"runtime"
-	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -13,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/skep-bpf/skep/internal/oracle"
+	"github.com/skep-bpf/skep/internal/oracle/netns"
 	"github.com/skep-bpf/skep/xsk"
 )
 
@@ -20,26 +17,12 @@ import (
 // of the kernel at x.
 func inNamespace(t *testing.T, object string, f func(*world)) {
 	t.Helper()
-	ip := oracle.Tool(t, "ip")
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread ends with its namespace
-		oracle.Need(t, "a network namespace", unix.Unshare(unix.CLONE_NEWNET))
-		for _, args := range []string{
-			"link add x numrxqueues 1 numtxqueues 1 type veth peer name y numrxqueues 1 numtxqueues 1",
-			"link set x addrgenmode none", "link set y addrgenmode none",
-			"link set x up", "link set y up",
-		} {
-			if out, err := exec.Command(ip, strings.Fields(args)...).CombinedOutput(); err != nil {
-				oracle.Need(t, "a veth pair", fmt.Errorf("ip %s: %w: %s", args, err, out))
-			}
-		}
+	netns.In(t, func() {
+		netns.Pair(t, "x", "y", 1)
 		w, end := kernelWorld(t, object)
 		defer end()
 		f(w)
-	}()
-	<-done
+	})
 }
 
 func kernelWorld(t *testing.T, object string) (*world, func()) {

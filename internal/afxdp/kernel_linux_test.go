@@ -4,40 +4,22 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os/exec"
-	"runtime"
-	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/skep-bpf/skep/internal/afxdp"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/oracle"
+	"github.com/skep-bpf/skep/internal/oracle/netns"
 )
 
 // inNamespace runs f in a network namespace with a pair of devices x and y, up, with so many queues.
 func inNamespace(t *testing.T, queues int, f func()) {
 	t.Helper()
-	ip := oracle.Tool(t, "ip")
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread ends with its namespace
-		oracle.Need(t, "a network namespace", unix.Unshare(unix.CLONE_NEWNET))
-		for _, args := range []string{
-			fmt.Sprintf("link add x numrxqueues %[1]d numtxqueues %[1]d type veth peer name y numrxqueues %[1]d numtxqueues %[1]d", queues),
-			"link set x addrgenmode none", "link set y addrgenmode none", // nothing but the test's frames
-			"link set x up", "link set y up",
-		} {
-			if out, err := exec.Command(ip, strings.Fields(args)...).CombinedOutput(); err != nil {
-				oracle.Need(t, "a veth pair", fmt.Errorf("ip %s: %w: %s", args, err, out))
-			}
-		}
+	netns.In(t, func() {
+		netns.Pair(t, "x", "y", queues)
 		f()
-	}()
-	<-done
+	})
 }
 
 // wire is one end of a pair for sockets of ours.

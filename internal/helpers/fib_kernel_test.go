@@ -8,15 +8,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/skep-bpf/skep/internal/catalog"
-	"github.com/skep-bpf/skep/internal/oracle"
+	"github.com/skep-bpf/skep/internal/oracle/netns"
 	"github.com/skep-bpf/skep/internal/packet"
 	"github.com/skep-bpf/skep/internal/socket"
 )
@@ -72,23 +68,11 @@ neigh add 2001:db8::fd lladdr 02:aa:00:00:06:fd dev va
 neigh add 2001:db8::9 lladdr 02:aa:00:00:06:09 dev va
 `
 
-// enterNetns puts the test's thread into a network namespace of its own, for good.
-func enterNetns(t *testing.T) {
-	t.Helper()
-	runtime.LockOSThread() // never unlocked: the thread ends with the test
-	oracle.Need(t, "a network namespace", unix.Unshare(unix.CLONE_NEWNET))
-}
-
 // buildNetwork makes the network with ip(8).
 func buildNetwork(t *testing.T) {
 	t.Helper()
-	ip := oracle.Tool(t, "ip")
-	enterNetns(t)
-	for line := range strings.Lines(strings.TrimSpace(network)) {
-		if out, err := exec.Command(ip, strings.Fields(line)...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %s: %v: %s", strings.TrimSpace(line), err, out)
-		}
-	}
+	netns.Enter(t)
+	netns.IP(t, strings.Split(strings.TrimSpace(network), "\n")...)
 	for _, f := range []string{"ipv4/conf/all/forwarding", "ipv6/conf/all/forwarding"} {
 		if err := os.WriteFile("/proc/sys/net/"+f, []byte("1"), 0); err != nil {
 			t.Fatal(err)

@@ -3,21 +3,17 @@ package main
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"net"
-	"os/exec"
-	"runtime"
-	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/skep-bpf/skep/internal/oracle"
+	"github.com/skep-bpf/skep/internal/oracle/netns"
 )
 
 // TestInterfaces answers and forwards the same packets in the kernel, over veth.
 func TestInterfaces(t *testing.T) {
-	ip := oracle.Tool(t, "ip")
 	in, answers := udp(t, dns)
 	for _, c := range []struct {
 		name, to, sent, got string
@@ -28,21 +24,9 @@ func TestInterfaces(t *testing.T) {
 		{"back", "v", "w", "y", in},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			done := make(chan struct{})
-			go func() {
-				defer close(done)
-				runtime.LockOSThread() // never unlocked: the thread ends with its namespace
-				oracle.Need(t, "a network namespace", unix.Unshare(unix.CLONE_NEWNET))
-				for _, args := range []string{
-					"link add x numrxqueues 1 numtxqueues 1 type veth peer name y numrxqueues 1 numtxqueues 1",
-					"link add v numrxqueues 1 numtxqueues 1 type veth peer name w numrxqueues 1 numtxqueues 1",
-				} {
-					run(t, ip, args)
-				}
-				for _, d := range []string{"x", "y", "v", "w"} {
-					run(t, ip, "link set "+d+" addrgenmode none")
-					run(t, ip, "link set "+d+" up")
-				}
+			netns.In(t, func() {
+				netns.Pair(t, "x", "y", 1)
+				netns.Pair(t, "v", "w", 1)
 				send, receive := packetSocket(t, c.sent), packetSocket(t, c.got)
 				defer unix.Close(send)
 				defer unix.Close(receive)
@@ -64,15 +48,8 @@ func TestInterfaces(t *testing.T) {
 				if n != len(in) || err != nil {
 					t.Errorf("%d packets were sent, %v", n, err)
 				}
-			}()
-			<-done
+			})
 		})
-	}
-}
-
-func run(t *testing.T, tool, args string) {
-	if out, err := exec.Command(tool, strings.Fields(args)...).CombinedOutput(); err != nil {
-		oracle.Need(t, "veth pairs", fmt.Errorf("%s %s: %w: %s", tool, args, err, out))
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -13,25 +12,20 @@ import (
 	"github.com/skep-bpf/skep/internal/capture"
 	"github.com/skep-bpf/skep/internal/cli/ui"
 	"github.com/skep-bpf/skep/internal/oracle"
+	"github.com/skep-bpf/skep/internal/oracle/netns"
 )
 
 // TestLive captures on the loopback device of a network namespace of its own,
 // into which UDP packets to ports 9 and 10 are sent without end.
 func TestLive(t *testing.T) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread ends with its namespace
-		oracle.Need(t, "a network namespace", unix.Unshare(unix.CLONE_NEWNET))
+	netns.In(t, func() {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			t.Error(err)
 			return
 		}
 		defer unix.Close(fd)
-		ifr, _ := unix.NewIfreq("lo")
-		ifr.SetUint16(unix.IFF_UP)
-		oracle.Need(t, "a loopback device", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr))
+		netns.Up(t, "lo")
 		if probe, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
 			oracle.Need(t, "a packet socket", err)
 		} else {
@@ -53,8 +47,7 @@ func TestLive(t *testing.T) {
 		live(t)
 		close(stop)
 		<-stopped
-	}()
-	<-done
+	})
 }
 
 func live(t *testing.T) {

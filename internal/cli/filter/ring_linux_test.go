@@ -5,46 +5,24 @@ import (
 	"context"
 	"encoding/binary"
 	"path/filepath"
-	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/skep-bpf/skep/internal/capture"
 	"github.com/skep-bpf/skep/internal/cli/ui"
-	"github.com/skep-bpf/skep/internal/oracle"
+	"github.com/skep-bpf/skep/internal/oracle/netns"
 )
 
 // TestRing captures what a tap device receives, in a network namespace of its own.
 func TestRing(t *testing.T) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread ends with its namespace
-		oracle.Need(t, "a network namespace", unix.Unshare(unix.CLONE_NEWNET))
-		tap, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
-		oracle.Need(t, "/dev/net/tun", err)
-		defer unix.Close(tap)
-		ifr, _ := unix.NewIfreq("tap0")
-		ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
-		oracle.Need(t, "a tap device", unix.IoctlIfreq(tap, unix.TUNSETIFF, ifr))
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer unix.Close(fd)
-		ifr.SetUint16(unix.IFF_UP)
-		if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr); err != nil {
-			t.Error(err)
-			return
-		}
+	netns.In(t, func() {
+		tap, _ := netns.TAP(t, "tap0", 0)
 		// Not as subtests: those run on other threads.
 		ringTag(t, tap)
 		ringWrap(t, tap)
 		ringDrops(t, tap)
-	}()
-	<-done
+	})
 }
 
 // frame is an Ethernet frame of a protocol nobody listens to.
