@@ -143,10 +143,45 @@ func TestProgramTargets(t *testing.T) {
 		if info.AttachBtfId != uint32(id) || info.AttachBtfObjId == 0 {
 			t.Errorf("attached to type %d of BTF %d", info.AttachBtfId, info.AttachBtfObjId)
 		}
-		if _, e := bpf(RawTracepointOpen, rawTracepointOpen{ProgFd: fd}); e != errno.ENOTSUPP {
-			t.Errorf("attaching it: %v", e)
-		}
 		clear(mem[atInfo:atData])
+	}
+	attached, e := bpf(RawTracepointOpen, rawTracepointOpen{ProgFd: tracer})
+	if e != 0 {
+		t.Fatal("attaching it:", e)
+	}
+	if _, e := bpf(ObjGetInfoByFD, objInfo{BpfFd: attached, InfoLen: 64, Info: at(atInfo)}); e != 0 {
+		t.Fatal(e)
+	}
+	// The program it is attached to is told by its own id, not by its types'.
+	if b := mem[atInfo:]; LinkType(u32at(b, 0)) != LinkTracing || u32at(b, 16) != uint32(catalog.AttachTraceFEntry) || u32at(b, 20) != 1 || u32at(b, 24) != uint32(id) {
+		t.Errorf("link info: %x", b[:48])
+	}
+	for _, c := range []struct {
+		what string
+		fd   int32
+		want errno.Errno
+	}{{"a traced function replaced", ext, errno.EBUSY}, {"an attached program attached again", tracer, errno.EINVAL}} {
+		if _, e := bpf(RawTracepointOpen, rawTracepointOpen{ProgFd: c.fd}); e != c.want {
+			t.Errorf("%s: %v", c.what, e)
+		}
+	}
+	for _, c := range []struct {
+		what   string
+		prog   int32
+		target int32
+		id     uint32
+	}{
+		{"a type without a program", ext, 0, uint32(id)}, {"a program without a type", ext, target, 0},
+		{"another type", ext, target, uint32(id) + 1}, {"a target of a tracer", tracer, target, uint32(id)},
+	} {
+		a := linkCreate{ProgFd: c.prog, TargetFd: c.target}
+		if c.prog == tracer {
+			a.AttachType = uint32(catalog.AttachTraceFEntry)
+		}
+		binary.NativeEndian.PutUint32(a.Extra[:], c.id)
+		if _, e := bpf(LinkCreate, a); e != errno.EINVAL {
+			t.Errorf("%s: %v", c.what, e)
+		}
 	}
 	held := s.m.Program(1)
 	if held == nil {
@@ -160,11 +195,12 @@ func TestProgramTargets(t *testing.T) {
 		t.Fatal("the target is gone while programs are attached to it")
 	}
 	held.Close()
-	fds.close(tracer)
 	fds.close(ext)
+	fds.close(attached)
 	fds.close(typesFD)
 	s.m.Epoch.Reclaim()
-	if held = s.m.Program(1); held != nil {
+	if held = s.m.Program(1); held != nil { // the link had the tracer's
 		t.Error("the target stays for good")
 	}
+	fds.close(tracer)
 }

@@ -42,8 +42,8 @@ func (f *File) FDInfo() string {
 			jited = 1
 		}
 		runs, took := o.Timed()
-		add("prog_type:\t%d\nprog_jited:\t%d\nprog_tag:\t%x\nmemlock:\t4096\nprog_id:\t%d\nrun_time_ns:\t%d\nrun_cnt:\t%d\nrecursion_misses:\t0\nverified_insns:\t%d\n",
-			o.Info.Type, jited, o.About.Tag, o.ID(), took.Nanoseconds(), runs, o.About.VerifiedInsns)
+		add("prog_type:\t%d\nprog_jited:\t%d\nprog_tag:\t%x\nmemlock:\t4096\nprog_id:\t%d\nrun_time_ns:\t%d\nrun_cnt:\t%d\nrecursion_misses:\t%d\nverified_insns:\t%d\n",
+			o.Info.Type, jited, o.About.Tag, o.ID(), took.Nanoseconds(), runs, o.Misses(), o.About.VerifiedInsns)
 	case *BTF:
 		add("btf_id:\t%d\n", o.id)
 	case *Link:

@@ -194,7 +194,7 @@ func (c *call) progInfo(a *objInfo, p *run.Program) errno.Errno {
 	runs, took := p.Timed()
 	info := progInfo{
 		Type: uint32(p.Info.Type), Id: p.ID(), Tag: about.Tag, LoadTime: about.Time, CreatedByUid: about.UID,
-		RunTimeNs: uint64(took.Nanoseconds()), RunCnt: runs, VerifiedInsns: uint32(about.VerifiedInsns),
+		RunTimeNs: uint64(took.Nanoseconds()), RunCnt: runs, RecursionMisses: p.Misses(), VerifiedInsns: uint32(about.VerifiedInsns),
 		AttachBtfObjId: about.AttachBTF, BtfId: about.BTF,
 		FuncInfoRecSize: funcInfoSize, LineInfoRecSize: lineInfoSize, JitedLineInfoRecSize: 8,
 	}

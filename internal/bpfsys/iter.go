@@ -7,6 +7,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/kstruct"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/run"
@@ -250,128 +251,57 @@ func (w *walk) elements(m Map) errno.Errno {
 }
 
 // object begins an object: a struct of the kernel's types, of zeroes.
-func (w *walk) object(name string, at int) structure {
+func (w *walk) object(name string, at int) kstruct.Struct {
 	area := w.mem.Bytes()[walkObject+at:][:walkObjectSize/4]
 	clear(area)
-	o := structure{b: area, addr: w.mem.Addr() + uint64(walkObject+at)}
+	var types *btf.Spec
 	if k := w.s.kernelBTF(); k != nil {
-		k.spec.TypeByName(name, &o.t)
+		types = k.spec
 	}
-	return o
+	return kstruct.New(types, name, area, w.mem.Addr()+uint64(walkObject+at))
 }
 
 func (w *walk) mapObject(m maps.Map) uint64 {
 	d := m.Def()
 	o := w.object("bpf_map", 0)
-	o.set("map_type", uint64(d.Type))
-	o.set("key_size", uint64(d.KeySize))
-	o.set("value_size", uint64(d.ValueSize))
-	o.set("max_entries", uint64(d.MaxEntries))
-	o.set("map_flags", uint64(d.Flags))
-	o.set("map_extra", d.Extra)
-	o.set("id", uint64(d.ID))
-	o.text("name", d.Name)
-	o.set("refcnt.counter", 1)
-	o.set("usercnt.counter", 1)
-	return o.addr
+	o.Set("map_type", uint64(d.Type))
+	o.Set("key_size", uint64(d.KeySize))
+	o.Set("value_size", uint64(d.ValueSize))
+	o.Set("max_entries", uint64(d.MaxEntries))
+	o.Set("map_flags", uint64(d.Flags))
+	o.Set("map_extra", d.Extra)
+	o.Set("id", uint64(d.ID))
+	o.Text("name", d.Name)
+	o.Set("refcnt.counter", 1)
+	o.Set("usercnt.counter", 1)
+	return o.Addr
 }
 
 func (w *walk) progObject(p *run.Program) uint64 {
 	aux := w.object("bpf_prog_aux", walkObjectSize/4)
-	aux.set("id", uint64(p.ID()))
-	aux.text("name", p.Info.Name)
-	aux.set("load_time", p.About.Time)
-	aux.set("verified_insns", uint64(p.About.VerifiedInsns))
-	aux.set("attach_btf_id", uint64(p.About.AttachBTFType))
-	aux.set("used_map_cnt", uint64(len(p.Maps())))
+	aux.Set("id", uint64(p.ID()))
+	aux.Text("name", p.Info.Name)
+	aux.Set("load_time", p.About.Time)
+	aux.Set("verified_insns", uint64(p.About.VerifiedInsns))
+	aux.Set("attach_btf_id", uint64(p.About.AttachBTFType))
+	aux.Set("used_map_cnt", uint64(len(p.Maps())))
 	o := w.object("bpf_prog", 0)
-	o.set("type", uint64(p.Info.Type))
-	o.set("expected_attach_type", uint64(p.Info.Attach))
-	o.set("len", uint64(len(p.Rewritten.Insns)))
-	o.text("tag", string(p.About.Tag[:]))
-	o.set("aux", aux.addr)
-	return o.addr
+	o.Set("type", uint64(p.Info.Type))
+	o.Set("expected_attach_type", uint64(p.Info.Attach))
+	o.Set("len", uint64(len(p.Rewritten.Insns)))
+	o.Text("tag", string(p.About.Tag[:]))
+	o.Set("aux", aux.Addr)
+	return o.Addr
 }
 
 func (w *walk) linkObject(l *Link) uint64 {
 	o := w.object("bpf_link", walkObjectSize/2)
-	o.set("id", uint64(l.id))
-	o.set("type", uint64(l.typ))
-	o.set("refcnt.counter", uint64(l.refs.Load()))
+	o.Set("id", uint64(l.id))
+	o.Set("type", uint64(l.typ))
+	o.Set("refcnt.counter", uint64(l.refs.Load()))
 	if p := l.program(); p != nil {
-		o.set("prog", w.progObject(p))
+		o.Set("prog", w.progObject(p))
 		p.Close()
 	}
-	return o.addr
+	return o.Addr
 }
-
-// structure is an object laid out as the kernel's types say.
-type structure struct {
-	t    *btf.Struct // nil: not known, and nothing can be set
-	b    []byte
-	addr uint64
-}
-
-// field finds a member by its path, "refcnt.counter", through unnamed members too.
-func (o *structure) field(path string) []byte {
-	if o.t == nil {
-		return nil
-	}
-	off, size, ok := member(o.t, path)
-	if !ok || uint64(off)+uint64(size) > uint64(len(o.b)) {
-		return nil
-	}
-	return o.b[off:][:size]
-}
-
-// member returns where a member lies and what it takes, in bytes.
-func member(t btf.Type, path string) (off, size uint32, ok bool) {
-	var all []btf.Member
-	switch t := btf.UnderlyingType(t).(type) {
-	case *btf.Struct:
-		all = t.Members
-	case *btf.Union:
-		all = t.Members
-	}
-	for _, m := range all {
-		rest := ""
-		switch {
-		case m.Name == path:
-		case m.Name == "":
-			rest = path
-		case len(path) > len(m.Name) && path[:len(m.Name)+1] == m.Name+".":
-			rest = path[len(m.Name)+1:]
-		default:
-			continue
-		}
-		if m.BitfieldSize != 0 {
-			return 0, 0, false
-		}
-		if rest == "" {
-			n, err := btf.Sizeof(m.Type)
-			return m.Offset.Bytes(), uint32(n), err == nil
-		}
-		if in, n, found := member(m.Type, rest); found {
-			return m.Offset.Bytes() + in, n, true
-		}
-	}
-	return 0, 0, false
-}
-
-// set writes a number, where the types have the member.
-func (o *structure) set(path string, v uint64) {
-	b, order := o.field(path), binary.NativeEndian
-	switch len(b) {
-	case 1:
-		b[0] = byte(v)
-	case 2:
-		order.PutUint16(b, uint16(v))
-	case 4:
-		order.PutUint32(b, uint32(v))
-	case 8:
-		order.PutUint64(b, v)
-	}
-}
-
-// text writes a string, cut to what there is room for.
-func (o *structure) text(path, s string) { copy(o.field(path), s) }

@@ -45,6 +45,11 @@ type Link struct {
 	uprobes *uprobes
 	flags   uint32 // of netfilter
 
+	// Of a program attached to a function of another: that one, and the function's type.
+	traced     *run.Attachment
+	target     *run.Program
+	targetType uint32
+
 	mu   sync.Mutex
 	prog *run.Program // nil once detached
 	refs atomic.Int64
@@ -71,6 +76,10 @@ func (l *Link) Close() {
 		return
 	}
 	l.s.links.drop(l.id)
+	if l.traced != nil {
+		l.traced.Detach()
+		l.target.Close()
+	}
 	l.s.hooks.remove(l.place(), func(e *entry) bool { return e.link == l })
 	l.mu.Lock()
 	p := l.prog
@@ -156,9 +165,12 @@ func (c *call) linkCreate() (int32, errno.Errno) {
 		if attach == catalog.AttachTraceIter {
 			return c.linkIter(a, p)
 		}
-		return c.linkTracing(p, u64at(a.Extra[:], 8))
-	case catalog.ProgLSM:
-		return c.linkTracing(p, u64at(a.Extra[:], 8))
+		if attach == catalog.AttachTraceRawTp {
+			return c.linkRawTracepoint(p, p.Rewritten.Source.AttachTo, u64at(a.Extra[:], 8))
+		}
+		fallthrough
+	case catalog.ProgLSM, catalog.ProgExt:
+		return c.linkTracing(p, a.TargetFd, u32at(a.Extra[:], 0), u64at(a.Extra[:], 8))
 	case catalog.ProgKprobe, catalog.ProgTracepoint, catalog.ProgPerfEvent:
 		if attach == catalog.AttachPerfEvent {
 			return c.linkPerf(a, p)
@@ -422,20 +434,6 @@ func (c *call) relative(flags uint32, rel int32) (func(*entry) bool, catalog.Pro
 	}, p.Info.Type, 0
 }
 
-// linkTracing attaches to what the program was loaded for. Of functions of programs
-// nothing would run it.
-func (c *call) linkTracing(p *run.Program, cookie uint64) (int32, errno.Errno) {
-	if p.Rewritten.Source.Target != nil {
-		c.s.unserved("", "attaching %q to a program", p.Info.Name)
-		return 0, errno.ENOTSUPP
-	}
-	l := &Link{typ: LinkTracing, attach: p.Info.Attach, cookie: cookie}
-	if e := c.s.newLink(l, p); e != 0 {
-		return 0, e
-	}
-	return c.install(l)
-}
-
 // rawTracepointOpen follows bpf_raw_tracepoint_open.
 func (c *call) rawTracepointOpen() (int32, errno.Errno) {
 	a := as[rawTracepointOpen](&c.attr)
@@ -449,10 +447,10 @@ func (c *call) rawTracepointOpen() (int32, errno.Errno) {
 		if a.Name != 0 {
 			return 0, errno.EINVAL // the target is known since the load
 		}
-		if p.Info.Type == catalog.ProgTracing && p.Info.Attach == catalog.AttachTraceIter {
-			return 0, errno.EINVAL
+		if p.Info.Type == catalog.ProgTracing && p.Info.Attach == catalog.AttachTraceRawTp {
+			return c.linkRawTracepoint(p, p.Rewritten.Source.AttachTo, a.Cookie)
 		}
-		return c.linkTracing(p, a.Cookie)
+		return c.linkTracing(p, 0, 0, a.Cookie)
 	case catalog.ProgRawTracepoint, catalog.ProgRawTracepointWritable:
 	default:
 		return 0, errno.EINVAL
@@ -461,10 +459,15 @@ func (c *call) rawTracepointOpen() (int32, errno.Errno) {
 	if !ok {
 		return 0, errno.EFAULT
 	}
+	return c.linkRawTracepoint(p, name, a.Cookie)
+}
+
+// linkRawTracepoint follows bpf_raw_tp_link_attach.
+func (c *call) linkRawTracepoint(p *run.Program, name string, cookie uint64) (int32, errno.Errno) {
 	if !c.s.tracepoint(name) {
 		return 0, errno.ENOENT
 	}
-	l := &Link{typ: LinkRawTracepoint, attach: p.Info.Attach, name: name, cookie: a.Cookie}
+	l := &Link{typ: LinkRawTracepoint, attach: p.Info.Attach, name: name, cookie: cookie}
 	if e := c.s.newLink(l, p); e != 0 {
 		return 0, e
 	}
@@ -592,8 +595,12 @@ func (c *call) linkInfo(a *objInfo, l *Link) errno.Errno {
 	if p := l.program(); p != nil {
 		info.ProgId = p.ID()
 		if l.typ == LinkTracing {
-			binary.NativeEndian.PutUint32(info.U[4:], p.About.AttachBTF)
-			binary.NativeEndian.PutUint32(info.U[8:], p.About.AttachBTFType)
+			object, typ := p.About.AttachBTF, p.About.AttachBTFType
+			if l.target != nil {
+				object, typ = l.target.ID(), l.targetType
+			}
+			binary.NativeEndian.PutUint32(info.U[4:], object)
+			binary.NativeEndian.PutUint32(info.U[8:], typ)
 		}
 		p.Close()
 	}

@@ -300,7 +300,12 @@ func (l *loading) verify() (int32, errno.Errno) {
 		text, most = res.Log, res.LogMost
 	}
 	if err != nil {
-		letGo(l.types, l.prog)
+		if l.types != nil {
+			l.types.Close()
+		}
+		if l.prog != nil {
+			l.prog.Close()
+		}
 		if v := (*verifier.Error)(nil); errors.As(err, &v) {
 			text, most = v.Log, v.LogMost
 			if e = v.Errno; e == errno.EBADF && l.bad != 0 {
@@ -351,23 +356,13 @@ func (l *loading) about() run.About {
 	}
 	if l.prog != nil {
 		l.prog.Acquire()
+		about.Target = &run.AttachTarget{Prog: l.prog}
 		about.AttachBTF, about.AttachBTFType = l.prog.About.BTF, l.a.AttachBtfId
 	}
-	types, prog := l.types, l.prog
-	if types != nil || prog != nil {
-		about.Freed = func() { letGo(types, prog) }
+	if types := l.types; types != nil {
+		about.Freed = types.Close
 	}
 	return about
-}
-
-// letGo gives back what a program held: its types, and what it was attached to.
-func letGo(types *BTF, prog *run.Program) {
-	if types != nil {
-		types.Close()
-	}
-	if prog != nil {
-		prog.Close()
-	}
 }
 
 // Tag follows bpf_prog_calc_tag: a hash of the code without the maps' descriptors.
@@ -418,11 +413,5 @@ func (l *loading) toProgram() {
 	if l.a.AttachBtfId == 0 {
 		return
 	}
-	l.vp.AttachTo = "?" // no function
-	if of.Source.BTF == nil {
-		return
-	}
-	if typ, err := of.Source.BTF.TypeByID(btf.TypeID(l.a.AttachBtfId)); err == nil && typ.TypeName() != "" {
-		l.vp.AttachTo = typ.TypeName()
-	}
+	l.vp.AttachTo = funcName(l.prog, l.a.AttachBtfId)
 }

@@ -176,6 +176,8 @@ type program uint32
 func (p program) ID() uint32 { return uint32(p) }
 
 func (program) Target() uint64        { return 0 }
+func (program) Enter() bool           { return true }
+func (program) Leave()                {}
 func (program) Owner() maps.ProgOwner { return maps.ProgOwner{Type: catalog.ProgSchedCls} }
 
 func (program) Acquire() {}

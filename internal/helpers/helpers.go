@@ -60,8 +60,19 @@ type Env struct {
 	// Seq takes what bpf_seq_write and bpf_seq_printf write; nil: nobody reads.
 	Seq func([]byte)
 
+	// Traced is what a program attached to a function or an event is told of it.
+	Traced Traced
+
 	// Redirect is what bpf_redirect and its kin decided, for the hook to carry out.
 	Redirect Redirect
+}
+
+// Traced is a function or an event that a program is attached to, as it happens.
+type Traced struct {
+	Args   int    // of the function: what lies at R1, in registers
+	Left   bool   // its result lies behind them
+	IP     uint64 // where it lies
+	Cookie uint64 // given when the program was attached
 }
 
 // Prog is what helpers may know of the running program.

@@ -7,7 +7,7 @@ const (
 	whyPerf    = "reads hardware counters or perf records of a traced kernel"
 	whyStack   = "walks the stack of a traced task"
 	whyTask    = "hands out a task_struct, and there is no kernel that has one"
-	whyTraced  = "serves tracing programs attached to kernel functions, which do not run here"
+	whyTraced  = "changes what a traced kernel function does, and none is traced here"
 	whySockOps = "serves sock_ops programs, which do not run here"
 	whySockOpt = "changes or reads options of a live TCP socket"
 	whyCGroup  = "needs a hierarchy of cgroups"
@@ -44,13 +44,6 @@ var Unimplemented = map[catalog.HelperID]string{
 	catalog.FnCopyFromUserTask:           whyTask,
 	catalog.FnProbeWriteUser:             whyTraced,
 	catalog.FnOverrideReturn:             whyTraced,
-	catalog.FnGetFuncIP:                  whyTraced,
-	catalog.FnGetAttachCookie:            whyTraced,
-	catalog.FnGetFuncArg:                 whyTraced,
-	catalog.FnGetFuncRet:                 whyTraced,
-	catalog.FnGetFuncArgCnt:              whyTraced,
-	catalog.FnSKBOutput:                  whyTraced,
-	catalog.FnXDPOutput:                  whyTraced,
 	catalog.FnBprmOptsSet:                whyTraced,
 	catalog.FnSockMapUpdate:              whySockOps,
 	catalog.FnSockHashUpdate:             whySockOps,

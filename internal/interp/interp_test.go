@@ -126,10 +126,10 @@ func TestCallback(t *testing.T) {
 	if got, err := vm.Run(p, 0, Options{}); err != nil || got != 23 {
 		t.Errorf("R0 = %d, %v; want 23", got, err)
 	}
-	if got, err := vm.RunCallback(p, 7, [3]uint64{9}, Options{}); err != nil || got != 9 {
+	if got, err := vm.RunCallback(p, 7, [5]uint64{9}, Options{}); err != nil || got != 9 {
 		t.Errorf("by itself: %d, %v; want 9", got, err)
 	}
-	if _, err := vm.RunCallback(p, 3, [3]uint64{}, Options{}); err == nil {
+	if _, err := vm.RunCallback(p, 3, [5]uint64{}, Options{}); err == nil {
 		t.Error("a slot that begins no function was called")
 	}
 }

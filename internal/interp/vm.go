@@ -111,9 +111,9 @@ func (vm *VM) Run(p *Program, r1 uint64, opts Options) (uint64, error) {
 	return vm.start(p, 0, []uint64{r1}, opts)
 }
 
-// RunCallback runs a subprogram as a run of its own, as timers do, with the
-// three arguments theirs get. fn is the value a PSEUDO_FUNC load of p gave.
-func (vm *VM) RunCallback(p *Program, fn uint64, args [3]uint64, opts Options) (uint64, error) {
+// RunCallback runs a function as a run of its own, as timers do. fn is the
+// value a PSEUDO_FUNC load of p gave, or 0 for the first.
+func (vm *VM) RunCallback(p *Program, fn uint64, args [5]uint64, opts Options) (uint64, error) {
 	if err := p.callable(int(fn)); err != nil {
 		return 0, fmt.Errorf("interp: callback %#x: %w", fn, err)
 	}

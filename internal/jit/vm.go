@@ -155,9 +155,9 @@ func (v *VM) Turns(p *Program, r1, stride uint64, verdicts []uint32) (done int, 
 	return done, left
 }
 
-// RunCallback runs a subprogram as a run of its own, as timers do. fn is the
-// value a PSEUDO_FUNC load of p gave.
-func (v *VM) RunCallback(p *Program, fn uint64, args [3]uint64, l Limits) (uint64, error) {
+// RunCallback runs a function as a run of its own, as timers do. fn is the
+// value a PSEUDO_FUNC load of p gave, or 0 for the first.
+func (v *VM) RunCallback(p *Program, fn uint64, args [5]uint64, l Limits) (uint64, error) {
 	addr, _, err := p.entry(fn)
 	if err != nil {
 		return 0, err
@@ -166,7 +166,7 @@ func (v *VM) RunCallback(p *Program, fn uint64, args [3]uint64, l Limits) (uint6
 	c.Fuel = p.fuel
 	c.SP = c.Top
 	c.Running, c.Tails, c.Stretch = p.number, 0, briefLimit
-	v.prepare(addr, args[0], args[1], args[2], 0, 0)
+	v.prepare(addr, args[0], args[1], args[2], args[3], args[4])
 	exec.Enter(c)
 	return v.Serve(p, l)
 }
@@ -319,6 +319,7 @@ func (v *VM) loop() uint64 {
 			c.PC, c.R[0] = pc, r0
 		case code.Kfunc:
 			pc := c.PC
+			v.redirect()
 			r0 := v.services.Kfunc(s.Insn, c.R[1], c.R[2], c.R[3], c.R[4], c.R[5])
 			c.PC, c.R[0] = pc, r0
 		case code.TailCall:

@@ -185,6 +185,8 @@ type fakeProg struct {
 
 func (p *fakeProg) ID() uint32            { return p.id }
 func (p *fakeProg) Target() uint64        { return 0 }
+func (p *fakeProg) Enter() bool           { return true }
+func (p *fakeProg) Leave()                {}
 func (p *fakeProg) Owner() maps.ProgOwner { return p.owner }
 func (p *fakeProg) Acquire()              { p.refs++ }
 func (p *fakeProg) Close()                { p.refs-- }

@@ -156,6 +156,9 @@ type Prog interface {
 	Owner() ProgOwner
 	// Target is what native code goes by that calls the program by tail; 0 where there is none.
 	Target() uint64
+	// Enter counts the program into a prog_array, and Leave out again; not ok where it may not be in one.
+	Enter() bool
+	Leave()
 	Acquire()
 	Close()
 }

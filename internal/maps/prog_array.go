@@ -77,8 +77,22 @@ func (m *ProgArray) Set(index uint32, p Prog) error {
 	if p != nil && (p.Owner().Type == catalog.ProgExt || !m.share(p.Owner(), true)) {
 		return errno.EINVAL
 	}
+	if p != nil && !p.Enter() {
+		return errno.EBUSY
+	}
 	m.swap(index, p)
 	return nil
+}
+
+// Retarget has native code go to what a program's target is now.
+func (m *ProgArray) Retarget(p Prog) {
+	m.setting.Lock()
+	defer m.setting.Unlock()
+	for i := range m.progs {
+		if at := m.progs[i].Load(); at != nil && *at == p {
+			m.slots.set(uint32(i), p.Target())
+		}
+	}
 }
 
 // Clear empties the map: when the last descriptor of a prog_array goes, its
@@ -103,6 +117,7 @@ func (m *ProgArray) swap(i uint32, p Prog) bool {
 	if old == nil {
 		return false
 	}
+	(*old).Leave()
 	(*old).Close()
 	return true
 }

@@ -64,7 +64,7 @@ func (c *CPU) RunBatch(p *Program, b *Batch, n int) (done int, err error) {
 		b.redirected = false
 	}
 	// A budget is one run's, labels are one program's: there native code may not go on by itself.
-	if c.native != nil && c.m.opts.Budget == 0 && !c.m.opts.Labels && n > 0 {
+	if c.native != nil && p.tracing.now.Load() == nil && c.m.opts.Budget == 0 && !c.m.opts.Labels && n > 0 {
 		return c.turns(p, b, n)
 	}
 	for ; done < n; done++ {

@@ -32,6 +32,10 @@ type CPU struct {
 	outer  unsafe.Pointer // labels of the goroutine before the run
 	lent   region         // map value a timer callback is given
 
+	inner  *CPU        // where programs run that are attached to this one's; nil: none did
+	view   *kernelView // what they see of packets
+	failed error       // of theirs, that ends the run
+
 	// The next run of armed on the vCPU's own packet is like the last: there is nothing
 	// to set up or to reset, and nobody asks how long it takes. Whoever begins another
 	// run, or to measure time, disarms; shot and runs are what such a run needs.
@@ -72,6 +76,10 @@ func newCPU(m *Machine, id int) (*CPU, error) {
 func readable(addr, n uint64) bool { return n <= mem.Extent(addr) }
 
 func (c *CPU) close() {
+	if c.inner != nil {
+		c.inner.close()
+	}
+	c.view.free()
 	c.vm.close()
 	c.env.Close()
 	c.pkt.Free()
@@ -227,7 +235,7 @@ func (c *CPU) arm(p *Program) {
 	}
 	c.shot, c.runs = c.native.Shot(p.native, c.ctx), &p.stats[c.id].runs
 	c.armed.Store(p)
-	if c.m.stats.Load() { // CountTime tells first and disarms then
+	if c.m.stats.Load() || p.tracing.now.Load() != nil { // CountTime and Trace tell first and disarm then
 		c.armed.Store(nil)
 	}
 }
@@ -235,6 +243,11 @@ func (c *CPU) arm(p *Program) {
 // RunUntil is [CPU.Run] that gives up with [ErrInterrupted] once done is closed.
 func (c *CPU) RunUntil(done <-chan struct{}, p *Program, ctx uint64, pkt *packet.Packet) (uint64, error) {
 	c.epoch.Enter()
+	if t := p.tracing.now.Load(); t != nil {
+		r0, err := c.runTraced(t, done, p, [maxFuncArgs]uint64{ctx}, pkt, 1)
+		c.epoch.Leave()
+		return r0, err
+	}
 	start := c.begin(p, ctx, pkt)
 	r0, err := c.vm.run(p.code, ctx, limits{budget: c.m.opts.Budget, done: done})
 	c.end(p, start, 1)
@@ -247,8 +260,9 @@ func (c *CPU) RunUntil(done <-chan struct{}, p *Program, ctx uint64, pkt *packet
 func (c *CPU) callback(p *Program, fn uint64, m *catalog.MapDef, value uint64) (uint64, error) {
 	start := c.begin(p, 0, nil)
 	c.lent = region{value, uint64(m.ValueSize)}
-	args := [3]uint64{m.Ptr, c.keyOf(m, value), value}
-	r0, err := c.vm.runCallback(p.code, fn, args, limits{budget: c.m.opts.Budget})
+	args := [maxFuncArgs]uint64{m.Ptr, c.keyOf(m, value), value}
+	code, fn := p.callback(fn)
+	r0, err := c.vm.runCallback(code, fn, args, limits{budget: c.m.opts.Budget})
 	c.lent = region{}
 	c.end(p, start, 1)
 	return r0, err
@@ -282,7 +296,7 @@ func (c *CPU) begin(p *Program, ctx uint64, pkt *packet.Packet) (start int64) {
 // running makes p the program that helpers see.
 func (c *CPU) running(p *Program) {
 	c.prog = p
-	c.env.Prog = &p.Info
+	c.env.Prog = p.acts
 	if p.labels != nil {
 		c.label(p)
 	}

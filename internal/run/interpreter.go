@@ -14,13 +14,13 @@ import (
 // interpreter is the engine that internal/interp is.
 type interpreter struct{}
 
-func (interpreter) compile(p *rewrite.Program, owner *Program) (code, error) {
+func (interpreter) compile(p *rewrite.Program, owner *Program) (code, func(), error) {
 	c, err := interp.Prepare(p)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c.Owner = owner
-	return c, nil
+	return c, func() {}, nil
 }
 
 func (interpreter) free(code) {}
@@ -50,7 +50,7 @@ func (v *interpVM) run(c code, r1 uint64, l limits) (uint64, error) {
 	return v.vm.Run(c.(*interp.Program), r1, v.options(l))
 }
 
-func (v *interpVM) runCallback(c code, fn uint64, args [3]uint64, l limits) (uint64, error) {
+func (v *interpVM) runCallback(c code, fn uint64, args [5]uint64, l limits) (uint64, error) {
 	return v.vm.RunCallback(c.(*interp.Program), fn, args, v.options(l))
 }
 
@@ -71,6 +71,9 @@ func (s services) Helper(id int32, r1, r2, r3, r4, r5 uint64) uint64 {
 
 // Kfunc calls a kernel function of the running program.
 func (s services) Kfunc(ins isa.Instruction, r1, r2, r3, r4, r5 uint64) uint64 {
+	if _, _, ok := rewrite.TracedCall(ins); ok {
+		return s.c.moment(ins, r1)
+	}
 	k := s.c.prog.kfuncs[kfuncKey{ins.Imm, ins.Off}]
 	if k.name == throwName {
 		s.c.vm.throw(r1)
@@ -94,7 +97,7 @@ func (s services) TailCall() *interp.Program {
 	if !ok {
 		return nil
 	}
-	return p.code.(*interp.Program)
+	return p.current().(*interp.Program)
 }
 
 // Running makes helpers see the program that goes on.
@@ -113,8 +116,8 @@ func newChecker(c *CPU) *interp.Checker {
 			return nil
 		},
 		Helper: func(p *interp.Program, id catalog.HelperID) *catalog.Helper {
-			info := &p.Owner.(*Program).Info
-			return catalog.ProgKindByType(info.Type).Helper(id, info.Attach)
+			acts := p.Owner.(*Program).acts
+			return catalog.ProgKindByType(acts.Type).Helper(id, acts.Attach)
 		},
 		Kfunc: func(p *interp.Program, call isa.Instruction, args [5]uint64, r0 uint64) interp.Region {
 			k := p.Owner.(*Program).kfuncs[kfuncKey{call.Imm, call.Off}]

@@ -1,6 +1,8 @@
 package run
 
 import (
+	"sync"
+
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/rewrite"
 	"github.com/skep-bpf/skep/internal/verifier"
@@ -20,9 +22,26 @@ type About struct {
 	// AttachBTF and AttachBTFType are the ids of the object attached to and of the type in it.
 	AttachBTF, AttachBTFType uint32
 	VerifiedInsns            int
+	// Target is the program attached to, until a link has it; nil: it attaches to none.
+	Target *AttachTarget
 
 	// Freed is called when the program is gone; nil: nobody.
 	Freed func()
+}
+
+// AttachTarget is the program whose function another was loaded for (bpf_prog_aux.dst_prog). It lives as long
+// as that one, or, once there is a link, as the link.
+type AttachTarget struct {
+	sync.Mutex
+	Prog *Program // nil: handed to a link
+}
+
+// Close gives the program back, if it is there still.
+func (t *AttachTarget) Close() {
+	if t.Prog != nil {
+		t.Prog.Close()
+		t.Prog = nil
+	}
 }
 
 // LoadOptions shape [Machine.Load].

@@ -99,6 +99,7 @@ type Machine struct {
 	idle    *sync.Cond
 	progs   map[uint32]*Program
 	lastID  uint32
+	tracing sync.Mutex // around what is attached to programs
 }
 
 // New makes a machine.

@@ -43,7 +43,7 @@ func (m *Machine) Native() bool { return m.engine == engine(native{}) }
 // native is the engine that internal/jit is.
 type native struct{}
 
-func (native) compile(p *rewrite.Program, owner *Program) (code, error) {
+func (native) compile(p *rewrite.Program, owner *Program) (code, func(), error) {
 	o := &owner.m.opts
 	var clock *jitcode.Clock
 	if c, ok := owner.m.clock.(*systemClock); ok {
@@ -54,14 +54,15 @@ func (native) compile(p *rewrite.Program, owner *Program) (code, error) {
 		Anonymous: o.PerfMap, // where there is a file, perf looks there for names
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c.Owner = owner
-	if owner.forget, err = tellTools(o, p, c); err != nil {
+	forget, err := tellTools(o, p, c)
+	if err != nil {
 		c.Free()
-		return nil, err
+		return nil, nil, err
 	}
-	return c, nil
+	return c, forget, nil
 }
 
 func (native) free(c code) { c.(*jit.Program).Free() }
@@ -101,7 +102,7 @@ func (v *nativeVM) run(c code, r1 uint64, l limits) (uint64, error) {
 	return v.vm.Run(c.(*jit.Program), r1, jit.Limits{Budget: l.budget, Done: l.done})
 }
 
-func (v *nativeVM) runCallback(c code, fn uint64, args [3]uint64, l limits) (uint64, error) {
+func (v *nativeVM) runCallback(c code, fn uint64, args [5]uint64, l limits) (uint64, error) {
 	return v.vm.RunCallback(c.(*jit.Program), fn, args, jit.Limits{Budget: l.budget, Done: l.done})
 }
 
@@ -122,7 +123,7 @@ func (s nativeServices) TailCall() *jit.Program {
 	if !ok {
 		return nil
 	}
-	return p.code.(*jit.Program)
+	return p.current().(*jit.Program)
 }
 
 // Redirect keeps what native code has decided of the packet, as the helper would.

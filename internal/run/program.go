@@ -33,7 +33,7 @@ type Program struct {
 	m      *Machine
 	code   code
 	native *jit.Program // code, where that is native
-	forget func()       // takes back what tools were told of it; nil where they were not
+	forget func()       // takes back what tools were told of it
 	labels context.Context
 	plain  bool // it is, and is plain, and bears no labels
 	kfuncs map[kfuncKey]kfunc
@@ -41,6 +41,10 @@ type Program struct {
 	frags  bool
 	stats  []progStats // per vCPU
 	refs   atomic.Int64
+
+	tracing tracing
+	// acts is Info, or, of a program that replaces a function of another, with that one's type.
+	acts *helpers.Prog
 }
 
 // progStats is a cache line of its own per vCPU, so that counting costs no traffic.
@@ -48,8 +52,10 @@ type progStats struct {
 	runs atomic.Uint64
 	time atomic.Int64 // ns
 	// timed are the runs that time is of.
-	timed atomic.Uint64
-	_     [40]byte
+	timed  atomic.Uint64
+	misses atomic.Uint64 // runs left out, as the program ran already
+	active bool          // it runs, attached to something
+	_      [24]byte
 }
 
 // kfuncKey names a kernel function as a call instruction does.
@@ -99,7 +105,7 @@ func (m *Machine) newProgram(rw *rewrite.Program, used []maps.Map, about About) 
 		p.labels = labelled(rw)
 	}
 	var err error
-	if p.code, err = m.engine.compile(rw, p); err != nil {
+	if p.code, p.forget, err = m.engine.compile(rw, p); err != nil {
 		return nil, fmt.Errorf("program %q: %w", src.Name, err)
 	}
 	p.native, _ = p.code.(*jit.Program)
@@ -109,6 +115,9 @@ func (m *Machine) newProgram(rw *rewrite.Program, used []maps.Map, about About) 
 		p.maps = append(p.maps, mp)
 	}
 	p.refs.Store(1)
+	if p.acts = &p.Info; src.Target != nil && src.Type == catalog.ProgExt {
+		p.acts = &helpers.Prog{Name: src.Name, Type: src.Target.Type, Attach: src.Target.Attach}
+	}
 	return p, m.add(p)
 }
 
@@ -167,7 +176,7 @@ func (m *Machine) add(p *Program) error {
 		}
 		_, taken = m.progs[m.lastID]
 	}
-	p.Info.ID = m.lastID
+	p.Info.ID, p.acts.ID = m.lastID, m.lastID
 	m.progs[p.Info.ID] = p
 	return nil
 }
@@ -209,6 +218,9 @@ func (p *Program) Native() *jit.Program { return p.native }
 
 // Target is the program's for tail calls of native code, 0 where it is interpreted.
 func (p *Program) Target() uint64 {
+	if v := p.variant(); v != nil && v.native != nil {
+		return v.native.Target()
+	}
 	if p.native == nil {
 		return 0
 	}
@@ -250,15 +262,19 @@ func (p *Program) Close() {
 		for _, mp := range p.maps {
 			mp.Close()
 		}
+		if p.About.Target != nil {
+			p.About.Target.Close()
+		}
 		if p.About.Freed != nil {
 			p.About.Freed()
 		}
 		// A run that began before may be in the code still.
 		p.m.Epoch.Retire(func() {
-			if p.forget != nil {
-				p.forget()
-			}
+			p.forget()
 			p.m.engine.free(p.code)
+			if v := p.tracing.variant; v != nil {
+				v.free(p.m)
+			}
 		})
 		p.m.Epoch.Reclaim()
 	}

@@ -96,3 +96,22 @@ func (e *env) checkSameParam(i int, f, g string, ft, gt btf.Type) *Error {
 	}
 	return nil
 }
+
+// CheckReplace says whether an accepted ext program can replace another function than the one it was verified with: p is
+// its source, r what was found, to and name are the function's (bpf_check_attach_target).
+func CheckReplace(p *Program, r *Result, to *Target, name string) error {
+	if p.Target.Type != to.Type || p.Target.Attach != to.Attach {
+		return &Error{Errno: errno.EINVAL, Slot: -1, Msg: "the program replaces functions of programs of another type"}
+	}
+	q := *p
+	q.Target, q.AttachTo = to, name
+	e := newEnv(&q, Options{})
+	defer e.done()
+	e.facts.kind = catalog.ProgKindByType(to.Type)
+	main := &r.Subprogs[0]
+	e.subs = []subprog{{changesPkt: main.ChangesPkt, mightSleep: main.MightSleep}}
+	if err := e.findReplaced(); err != nil {
+		return err
+	}
+	return nil
+}
