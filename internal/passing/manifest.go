@@ -135,7 +135,12 @@ func NewObject(img *image.Image) (o *Object, add func(*image.Program) error, err
 		if o.BTF, err = b.Marshal(nil, nil); err != nil {
 			return nil, nil, err
 		}
-		id = func(f image.FuncInfo) (btf.TypeID, error) { return b.Add(f.Func) }
+		id = func(f image.FuncInfo) (btf.TypeID, error) {
+			if _, err := img.BTF.TypeID(f.Func); err != nil {
+				return 0, err
+			}
+			return b.Add(f.Func) // what it was added as
+		}
 	}
 	return o, func(p *image.Program) error {
 		out := Program{Name: p.Name, Section: p.Section, Type: p.Type, Attach: p.Attach, AttachTo: p.AttachTo, Flags: p.Flags,
@@ -218,6 +223,9 @@ func Decode(b []byte, files int) (*Collection, error) {
 		}
 	}
 	for _, o := range c.Objects {
+		if o == nil {
+			return nil, fmt.Errorf("%w: an object is missing", ErrMessage)
+		}
 		for _, i := range o.Maps {
 			if i < -1 || i >= len(c.Maps) {
 				return nil, fmt.Errorf("%w: map %d of %d", ErrMessage, i, len(c.Maps))

@@ -82,6 +82,9 @@ func receive(conn *net.UnixConn) (frame []byte, files []*os.File, err error) {
 	frame = make([]byte, 16)
 	oob := make([]byte, unix.CmsgSpace((MaxFiles+1)*4))
 	n, oobn, flags, _, err := conn.ReadMsgUnix(frame, oob)
+	if errors.Is(err, io.EOF) {
+		err = io.EOF
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,0 +1,13 @@
+//go:build !linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+func run(context.Context, string, string) error {
+	return fmt.Errorf("handing a running service over is for Linux: %w", errors.ErrUnsupported)
+}
