@@ -1,6 +1,7 @@
 package skep
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -39,8 +40,10 @@ type CollectionOptions struct {
 	// caller's to close.
 	Maps map[string]*Map
 	// Share makes the maps in memory that other processes can be given, by [Collection.Send] or [Map.File], as far as
-	// their type and their values allow: arrays, hash maps and ring buffers. [Map.Shared] tells. Only on Linux.
+	// their type and their values allow: arrays and hash maps, per CPU or not, ring buffers, queues and stacks. [Map.Shared] tells. Only on Linux.
 	Share bool
+	// Processes is how many may have a per-CPU map at once: each has CPUs of its own in it, see [Map.CPUs]. 0: 4; at most 255.
+	Processes int
 }
 
 // LoadImageFile reads an object file for this machine's kernel types.
@@ -187,6 +190,9 @@ func (l *loader) createMap(im *image.Map) error {
 		def.Name = kernelName(im.Name)
 	}
 	def.Shared = l.opts.Share && !im.Freeze && maps.Shareable(def) == nil // frozen: see maps.Hand
+	if def.Shared {
+		def.Sharers = uint32(max(cmp.Or(l.opts.Processes, 4), 1))
+	}
 	mp, err := l.m.m.NewMap(*def)
 	if err != nil {
 		return err

@@ -77,8 +77,14 @@ func init() {
 	unwrap.XSKs = func(m any) *maps.Sockets { return &m.(*Machine).m.XSKs }
 }
 
-// CPUs returns the number of possible CPUs of the map's machine: the length of per-CPU values.
-func (m *Map) CPUs() int { return m.mach.CPUs() }
+// CPUs returns the number of possible CPUs of the map's machine, of all machines that can share a
+// per-CPU map that can be shared: the length of per-CPU values.
+func (m *Map) CPUs() int {
+	if def := m.m.Def(); def.Sharers != 0 {
+		return m.m.ValueSize() / def.Stride()
+	}
+	return m.mach.CPUs()
+}
 
 // ID returns the map's number in its Machine.
 func (m *Map) ID() uint32 { return m.m.Def().ID }
@@ -398,7 +404,7 @@ func (m *Map) appendValue(dst []byte, value any) (v []byte, err error) {
 		return marshal.Append(dst, number, m.m.ValueSize())
 	}
 	if m.PerCPU() {
-		v, err = marshal.AppendPerCPU(dst, value, int(m.ValueSize()), m.mach.CPUs())
+		v, err = marshal.AppendPerCPU(dst, value, int(m.ValueSize()), m.CPUs())
 	} else {
 		v, err = marshal.Append(dst, value, int(m.ValueSize()))
 	}
@@ -423,7 +429,7 @@ func (m *Map) socketNumber(s *Socket) (uint32, error) {
 func (m *Map) decodeValue(dst any, v []byte) error {
 	var err error
 	if m.PerCPU() {
-		err = marshal.DecodePerCPU(dst, v, int(m.ValueSize()), m.mach.CPUs())
+		err = marshal.DecodePerCPU(dst, v, int(m.ValueSize()), m.CPUs())
 	} else {
 		err = marshal.Decode(dst, v)
 	}

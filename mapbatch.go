@@ -108,7 +108,7 @@ func (m *Map) appendBatchValues(values any, count int) ([]byte, error) {
 // batchStride is how many elements of a values slice belong to one key.
 func (m *Map) batchStride() int {
 	if m.PerCPU() {
-		return m.mach.CPUs()
+		return m.CPUs()
 	}
 	return 1
 }

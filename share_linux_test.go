@@ -108,6 +108,45 @@ gone:
 	exit
 `
 
+// percpu counts in an array and a hash map per CPU, without atomic instructions, and pushes the mark to a queue.
+const percpu = `
+	r7 = *(u32 *)(r1 + 8)
+	*(u64 *)(r10 - 8) = r7
+	r1 = 0
+	*(u64 *)(r10 - 16) = r1
+	r1 = map_idx[0] ll
+	r2 = r10
+	r2 += -16
+	call bpf_map_lookup_elem
+	if r0 == 0 goto out
+	r1 = *(u64 *)(r0 + 0)
+	r1 += 1
+	*(u64 *)(r0 + 0) = r1
+	r1 = map_idx[1] ll
+	r2 = r10
+	r2 += -8
+	r3 = r10
+	r3 += -16
+	r4 = 1
+	call bpf_map_update_elem
+	r1 = map_idx[1] ll
+	r2 = r10
+	r2 += -8
+	call bpf_map_lookup_elem
+	if r0 == 0 goto out
+	r1 = *(u64 *)(r0 + 0)
+	r1 += 1
+	*(u64 *)(r0 + 0) = r1
+	r1 = map_idx[2] ll
+	r2 = r10
+	r2 += -8
+	r3 = 2
+	call bpf_map_push_elem
+out:
+	r0 = 0
+	exit
+`
+
 // hold reserves a record of the ring buffer, and submits it, marked with the packet's mark.
 const hold = `
 	r6 = *(u32 *)(r1 + 8)
@@ -183,7 +222,9 @@ func peer(what string) error {
 	fmt.Println("ready")
 	switch role {
 	case "run":
-		return runMarks(coll.Programs["marks"], count)
+		for _, p := range coll.Programs {
+			return runMarks(p, count)
+		}
 	case "forever":
 		for i := uint32(0); ; i++ {
 			for _, p := range coll.Programs {
@@ -339,6 +380,77 @@ func TestSharedCounters(t *testing.T) {
 				t.Errorf("the hash map has %d in %d keys, want %d in 16", sum, keys, 2*n)
 			}
 		})
+	}
+}
+
+// Each process has CPUs of its own in per-CPU maps, so that plain additions are enough; who comes after one that is gone counts
+// on from where that one was.
+func TestSharedPerCPU(t *testing.T) {
+	const n, rounds = 1000, 3
+	m := machine(t, skep.MachineOptions{CPUs: 2})
+	coll, err := m.LoadCollectionWithOptions(testprog.Image(t, []*image.Map{
+		{Name: "array", Type: catalog.MapPerCPUArray, KeySize: 4, ValueSize: 8, MaxEntries: 2},
+		{Name: "hash", Type: catalog.MapPerCPUHash, KeySize: 8, ValueSize: 8, MaxEntries: 16},
+		{Name: "queue", Type: catalog.MapQueue, ValueSize: 8, MaxEntries: 4},
+	}, testprog.Prog{Name: "percpu", Type: catalog.ProgSchedCls, Text: percpu}), skep.CollectionOptions{Share: true, Processes: 2})
+	if err != nil {
+		t.Fatalf("%+v", err)
+	}
+	defer coll.Close()
+	if got := coll.Maps["array"].CPUs(); got != 4 {
+		t.Errorf("%d CPUs, want 2 for each of 2 processes", got)
+	}
+	for round := range uint64(rounds) {
+		p := startPeer(t, "run", []string{"checked", "interpreter", "jit"}[round], n)
+		if err := coll.Send(p.conn); err != nil {
+			t.Fatal(err)
+		}
+		p.ready()
+		if err := runMarks(coll.Programs["percpu"], n); err != nil {
+			t.Fatal(err)
+		}
+		p.end()
+		sum := func(m *skep.Map, key any) (sum uint64) {
+			var each []uint64
+			if err := m.Lookup(key, &each); err != nil || len(each) != 4 {
+				t.Fatalf("%d values, %v", len(each), err)
+			}
+			for _, v := range each {
+				sum += v
+			}
+			return sum
+		}
+		want := 2 * n * (round + 1)
+		if got := sum(coll.Maps["array"], uint32(0)); got != want {
+			t.Errorf("the array has %d, want %d", got, want)
+		}
+		got := uint64(0)
+		for k := range uint64(16) {
+			got += sum(coll.Maps["hash"], k)
+		}
+		if got != want {
+			t.Errorf("the hash map has %d, want %d", got, want)
+		}
+		for range 4 {
+			var v uint64
+			if err := coll.Maps["queue"].LookupAndDelete(nil, &v); err != nil || v > 15 {
+				t.Errorf("the queue has %d, %v", v, err)
+			}
+		}
+	}
+	a, b := socketPair(t)
+	for range 2 {
+		if err := coll.Send(a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	second, err := m.Receive(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if _, err := m.Receive(b); err == nil || !strings.Contains(err.Error(), "2 processes have it already") {
+		t.Errorf("a third process: %v", err)
 	}
 }
 

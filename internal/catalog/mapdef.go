@@ -31,6 +31,8 @@ type MapDef struct {
 	// Shared asks for memory that other processes can have too. Doubtful is what a map is in
 	// whose memory they could then lead native code astray: it asks the map's own code, which looks at each number it finds there.
 	Shared, Doubtful bool
+	// Sharers is how many processes may have a per-CPU map at once.
+	Sharers uint32
 }
 
 // PerCPU reports whether every possible CPU has a value of its own.

@@ -16,6 +16,8 @@ import (
 type Config struct {
 	// CPUs is the number of possible CPUs; 0 means 1.
 	CPUs int
+	// CPUsHere is how many of them are those of the machine, where other processes have the rest; 0: all.
+	CPUsHere int
 	// CPU returns the CPU on whose lists the control side works (LRU maps keep
 	// free lists per CPU); nil means CPU 0.
 	CPU func() int
@@ -54,6 +56,14 @@ func (c *Config) cpus() int {
 		return 1
 	}
 	return c.CPUs
+}
+
+// cpusHere is the number of CPUs that programs of the machine run on.
+func (c *Config) cpusHere() int {
+	if c.CPUsHere != 0 {
+		return c.CPUsHere
+	}
+	return c.cpus()
 }
 
 func (c *Config) cpu() int {

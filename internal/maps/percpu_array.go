@@ -9,7 +9,8 @@ import (
 )
 
 func init() {
-	bind(catalog.MapPerCPUArray, kind{check: checkArray, make: newPerCPUArray})
+	bind(catalog.MapPerCPUArray, kind{check: checkArray, make: newPerCPUArray,
+		shared: &sharer{size: sharedPerCPUArraySize, make: newSharedPerCPUArray}})
 }
 
 // PerCPUArray is BPF_MAP_TYPE_PERCPU_ARRAY: one array per CPU, a cache line or
@@ -23,7 +24,8 @@ func init() {
 type PerCPUArray struct {
 	*core
 	data   *mem.Block
-	base   uint64
+	base   uint64 // of all CPUs' values
+	own    uint64 // of those of this process's CPUs: base, but where processes share the map
 	size   uint64 // of an element
 	stride uint64 // from CPU to CPU
 	slot   valueLayout
@@ -34,9 +36,7 @@ type PerCPUArray struct {
 const cacheLine = 128
 
 func newPerCPUArray(c *core) (Map, errno.Errno) {
-	m := &PerCPUArray{core: c, size: uint64(round8(c.def.ValueSize)), slot: c.vals.rounded()}
-	m.stride = (m.size*uint64(m.def.MaxEntries) + cacheLine - 1) &^ (cacheLine - 1)
-	total := m.stride * uint64(m.cfg.cpus())
+	total := perCPUStride(&c.def) * uint64(c.cfg.cpus())
 	if total > maxMapBytes {
 		return nil, errno.ENOMEM
 	}
@@ -44,12 +44,28 @@ func newPerCPUArray(c *core) (Map, errno.Errno) {
 	if err != nil {
 		return nil, errno.ENOMEM
 	}
+	m, e := perCPUArrayOver(c, data, 0)
+	if e != 0 {
+		return nil, e
+	}
+	return m, 0
+}
+
+// perCPUStride is the distance from one CPU's array to the next.
+func perCPUStride(def *catalog.MapDef) uint64 {
+	return (arrayBytes(def) + cacheLine - 1) &^ (cacheLine - 1)
+}
+
+// perCPUArrayOver makes an array of its values, which become its own, even if it fails. CPU 0 has those of number first.
+func perCPUArrayOver(c *core, data *mem.Block, first int) (*PerCPUArray, errno.Errno) {
+	m := &PerCPUArray{core: c, size: uint64(round8(c.def.ValueSize)), stride: perCPUStride(&c.def), slot: c.vals.rounded()}
 	if e := m.newHeader(); e != 0 {
 		data.Free()
 		return nil, e
 	}
 	m.data, m.base = data, data.Addr()
-	mem.Store64(m.def.Ptr+HeaderBase, m.base)
+	m.own = m.base + uint64(first)*m.stride
+	mem.Store64(m.def.Ptr+HeaderBase, m.own)
 	mem.Store32(m.def.Ptr+HeaderElemSize, uint32(m.size))
 	mem.Store64(m.def.Ptr+HeaderCPUStride, m.stride)
 	return m, 0
@@ -70,18 +86,23 @@ func (m *PerCPUArray) at(cpu int, i uint32) uint64 {
 	return m.base + uint64(cpu)*m.stride + uint64(i)*m.size
 }
 
+// mine is at, of the CPUs that programs here run on.
+func (m *PerCPUArray) mine(cpu int, i uint32) uint64 {
+	return m.own + uint64(cpu)*m.stride + uint64(i)*m.size
+}
+
 // ProgLookup follows percpu_array_map_lookup_elem.
 func (m *PerCPUArray) ProgLookup(cpu int, key uint64) uint64 {
 	i := mem.Load32(key)
 	if i >= m.def.MaxEntries {
 		return 0
 	}
-	return m.at(cpu, i)
+	return m.mine(cpu, i)
 }
 
 // ProgLookupPerCPU follows percpu_array_map_lookup_percpu_elem.
 func (m *PerCPUArray) ProgLookupPerCPU(key uint64, cpu uint32) uint64 {
-	if uint64(cpu) >= uint64(m.cfg.cpus()) {
+	if int64(cpu) >= int64(m.cfg.cpusHere()) {
 		return 0
 	}
 	return m.ProgLookup(int(cpu), key)
@@ -99,9 +120,9 @@ func (m *PerCPUArray) ProgUpdate(cpu int, key, value, flags uint64) uint64 {
 	}
 	l := m.locks.of(i)
 	l.Lock()
-	m.vals.copy(mem.Ptr(m.at(cpu, i)), mem.Ptr(value))
+	m.vals.copy(mem.Ptr(m.mine(cpu, i)), mem.Ptr(value))
 	l.Unlock()
-	m.freeFields(m.at(cpu, i))
+	m.freeFields(m.mine(cpu, i))
 	return 0
 }
 
@@ -114,7 +135,7 @@ func (m *PerCPUArray) ProgNext(cpu int, it Iter) (Iter, bool) {
 		return it, false
 	}
 	mem.Store32(it.KeyBuf, it.pos)
-	it.Key, it.Value = it.KeyBuf, m.at(cpu, it.pos)
+	it.Key, it.Value = it.KeyBuf, m.mine(cpu, it.pos)
 	it.pos++
 	return it, true
 }

@@ -11,7 +11,8 @@ import (
 )
 
 func init() {
-	bind(catalog.MapPerCPUHash, kind{check: checkHash, make: newPerCPUHash})
+	bind(catalog.MapPerCPUHash, kind{check: checkHash, make: newPerCPUHash,
+		shared: &sharer{size: sharedPerCPUHashSize, make: newSharedPerCPUHash}})
 }
 
 // PerCPUHash is BPF_MAP_TYPE_PERCPU_HASH: a [table] of keys beside one array of

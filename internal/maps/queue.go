@@ -11,8 +11,9 @@ import (
 )
 
 func init() {
-	bind(catalog.MapQueue, kind{check: checkQueue, make: newQueue})
-	bind(catalog.MapStack, kind{check: checkQueue, make: newQueue})
+	for _, t := range []catalog.MapType{catalog.MapQueue, catalog.MapStack} {
+		bind(t, kind{check: checkQueue, make: newQueue, shared: &sharer{size: sharedQueueSize, make: newSharedQueue}})
+	}
 }
 
 // Queue is BPF_MAP_TYPE_QUEUE and BPF_MAP_TYPE_STACK: a ring of max_entries + 1
@@ -46,17 +47,25 @@ func checkQueue(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
 }
 
 func newQueue(c *core) (Map, errno.Errno) {
-	m := &Queue{core: c, stack: c.def.Type == catalog.MapStack, size: c.def.MaxEntries + 1}
-	b, err := mem.Alloc(int(uint64(m.size) * uint64(c.def.ValueSize)))
+	b, err := mem.Alloc(int(queueBytes(&c.def)))
 	if err != nil {
 		return nil, errno.ENOMEM
 	}
+	return queueOver(c, b)
+}
+
+// queueBytes is how long the places are.
+func queueBytes(def *catalog.MapDef) uint64 {
+	return (uint64(def.MaxEntries) + 1) * uint64(def.ValueSize)
+}
+
+// queueOver makes a queue or stack of its places, which become its own, even if it fails.
+func queueOver(c *core, b *mem.Block) (Map, errno.Errno) {
 	if e := c.newHeader(); e != 0 {
 		b.Free()
 		return nil, e
 	}
-	m.block = b
-	return m, 0
+	return &Queue{core: c, block: b, stack: c.def.Type == catalog.MapStack, size: c.def.MaxEntries + 1}, 0
 }
 
 func (m *Queue) free() { m.block.Free() }
@@ -85,6 +94,12 @@ func (m *Queue) before(i uint32) uint32 {
 func (m *Queue) get(value unsafe.Pointer, remove bool) errno.Errno {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.shm != nil {
+		if e := m.fetch(); e != 0 {
+			return e
+		}
+		defer m.store()
+	}
 	if m.head == m.tail {
 		clear(unsafe.Slice((*byte)(value), m.def.ValueSize))
 		return errno.ENOENT
@@ -111,6 +126,12 @@ func (m *Queue) push(value unsafe.Pointer, flags uint64) errno.Errno {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.shm != nil {
+		if e := m.fetch(); e != 0 {
+			return e
+		}
+		defer m.store()
+	}
 	if m.after(m.head) == m.tail {
 		if flags&catalog.UpdateExist == 0 {
 			return errno.E2BIG

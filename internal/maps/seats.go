@@ -21,7 +21,7 @@ const maxSeats = 255
 
 // sit takes a seat.
 func (s *shm) sit() error {
-	seat, err := s.file.TakeSeat(maxSeats)
+	seat, err := s.file.TakeSeat(s.facts.seats())
 	if err != nil {
 		return err
 	}

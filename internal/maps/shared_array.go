@@ -1,6 +1,8 @@
 package maps
 
 import (
+	"math/bits"
+
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/mem"
@@ -45,5 +47,25 @@ func newSealedArray(c *core) (Map, errno.Errno) {
 	}
 	c.frozen.Store(true)
 	m.def.ReadConst = m.readConst
+	return m, 0
+}
+
+func sharedPerCPUArraySize(def *catalog.MapDef, cpus int) (uint64, bool) {
+	over, total := bits.Mul64(perCPUStride(def), uint64(cpus))
+	return total, over == 0
+}
+
+// newSharedPerCPUArray makes an array in which each process has CPUs of its own, after those of the seats before it. Who
+// takes a seat that another left goes on with that one's values, so that what was counted stays counted.
+func newSharedPerCPUArray(c *core) (Map, errno.Errno) {
+	n, _ := sharedPerCPUArraySize(&c.def, c.cfg.cpus())
+	data, e := c.shm.mapBehind(n)
+	if e != 0 {
+		return nil, e
+	}
+	m, e := perCPUArrayOver(c, data, c.shm.firstCPU())
+	if e != 0 {
+		return nil, e
+	}
 	return m, 0
 }

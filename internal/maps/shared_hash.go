@@ -16,6 +16,7 @@ import (
 type SharedHash struct {
 	*core
 	t *sharedTable
+	n uintptr // bytes of a value that the control side sees
 }
 
 func sharedHashSize(def *catalog.MapDef, _ int) (uint64, bool) {
@@ -23,16 +24,25 @@ func sharedHashSize(def *catalog.MapDef, _ int) (uint64, bool) {
 }
 
 func newSharedHash(c *core) (Map, errno.Errno) {
-	t, e := openTable(c, uint64(round8(c.def.ValueSize)))
+	m := &SharedHash{core: c, n: uintptr(c.def.ValueSize)}
+	if e := m.open(uint64(round8(c.def.ValueSize))); e != 0 {
+		return nil, e
+	}
+	return m, 0
+}
+
+// open makes table and header; valueSize is what an element holds.
+func (m *SharedHash) open(valueSize uint64) errno.Errno {
+	t, e := openTable(m.core, valueSize)
 	if e != 0 {
-		return nil, e
+		return e
 	}
-	if e := c.newHeader(); e != 0 {
+	if e := m.newHeader(); e != 0 {
 		t.block.Free()
-		return nil, e
+		return e
 	}
-	c.def.Doubtful = true
-	return &SharedHash{c, t}, 0
+	m.t, m.def.Doubtful = t, true
+	return 0
 }
 
 func (m *SharedHash) free() { m.t.block.Free() }
@@ -48,7 +58,7 @@ func (m *SharedHash) ProgLookup(_ int, key uint64) uint64 {
 
 // ProgUpdate follows htab_map_update_elem.
 func (m *SharedHash) ProgUpdate(_ int, key, value, flags uint64) uint64 {
-	return ret(m.set(mem.Ptr(key), mem.Ptr(value), flags))
+	return ret(m.set(mem.Ptr(key), flags, func(at uint64) { storeWords(mem.Ptr(at), mem.Ptr(value), m.n) }, nil))
 }
 
 // ProgDelete follows htab_map_delete_elem.
@@ -75,7 +85,9 @@ func (m *SharedHash) ProgNext(_ int, it Iter) (Iter, bool) {
 	return it, true
 }
 
-func (m *SharedHash) set(key, value unsafe.Pointer, flags uint64) errno.Errno {
+// set gives key a value: a new element, which fill writes, takes the place of the one there is; or change changes
+// that one, unless it is nil.
+func (m *SharedHash) set(key unsafe.Pointer, flags uint64, fill, change func(at uint64)) errno.Errno {
 	if flags&^catalog.UpdateLock > catalog.UpdateExist {
 		return errno.EINVAL
 	}
@@ -93,6 +105,10 @@ func (m *SharedHash) set(key, value unsafe.Pointer, flags uint64) errno.Errno {
 	if e := hashFlags(old != none, flags); e != 0 {
 		return e
 	}
+	if old != none && change != nil {
+		change(t.value(old))
+		return 0
+	}
 	i := t.alloc(n)
 	spare := i == none
 	if spare {
@@ -104,7 +120,7 @@ func (m *SharedHash) set(key, value unsafe.Pointer, flags uint64) errno.Errno {
 		}
 	}
 	t.fill(i, key, h)
-	storeWords(mem.Ptr(t.value(i)), value, uintptr(m.def.ValueSize))
+	fill(t.value(i))
 	t.filled(i)
 	t.link(i, h&t.mask)
 	if old == none {
@@ -133,7 +149,7 @@ func (m *SharedHash) remove(key, out unsafe.Pointer) errno.Errno {
 		return errno.ENOENT
 	}
 	if out != nil {
-		loadWords(out, mem.Ptr(t.value(i)), uintptr(m.def.ValueSize))
+		loadWords(out, mem.Ptr(t.value(i)), m.n)
 	}
 	if t.unlink(i, h&t.mask) {
 		t.free(i)
@@ -151,7 +167,7 @@ func (m *SharedHash) lookup(key, value []byte, _ uint64) errno.Errno {
 		if i == none {
 			return errno.ENOENT
 		}
-		loadWords(ptr(value), mem.Ptr(m.t.value(i)), uintptr(m.def.ValueSize))
+		loadWords(ptr(value), mem.Ptr(m.t.value(i)), m.n)
 		if atomic.LoadUint32(m.t.version(i)) == v {
 			return 0
 		}
@@ -160,7 +176,7 @@ func (m *SharedHash) lookup(key, value []byte, _ uint64) errno.Errno {
 }
 
 func (m *SharedHash) update(key, value []byte, flags uint64) errno.Errno {
-	return m.set(ptr(key), ptr(value), flags)
+	return m.set(ptr(key), flags, func(at uint64) { storeWords(mem.Ptr(at), ptr(value), m.n) }, nil)
 }
 
 func (m *SharedHash) delete(key []byte) errno.Errno { return m.remove(ptr(key), nil) }
@@ -264,7 +280,7 @@ func (m *SharedHash) batchBucket(bucket uint32, b *Batch, n int, remove bool) (i
 			return 0, errno.ENOSPC
 		}
 	}
-	ks, vs := int(t.keySize), int(m.def.ValueSize)
+	ks, vs := int(t.keySize), int(m.n)
 	for k, i := range chain {
 		loadWords(ptr(b.Keys[(n+k)*ks:]), t.key(i), uintptr(ks))
 		loadWords(ptr(b.Values[(n+k)*vs:]), mem.Ptr(t.value(i)), uintptr(vs))

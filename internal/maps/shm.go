@@ -18,10 +18,10 @@ import (
 // shm is the memory of a map that several processes have: a file, which each maps where it
 // likes. Its first page says what the map is, so that the file alone is enough to open it:
 //
-//	0          8         12    16        20          24           28     32    36    40        56      64
-//	┌──────────┬─────────┬─────┬─────────┬───────────┬────────────┬──────┬─────┬─────┬─────────┬───────┐
-//	│ skep map │ version │ type│ key size│ value size│ max entries│ flags│ CPUs│ seed│ name    │ size  │
-//	├──────────┼─────────┴─────┼─────────┴───┬───────┴───┬────────┴──────┴─────┴─────┴─────────┴───────┘ 128
+//	0          8         12    16        20          24           28     32    36    40    56    60       64    72
+//	┌──────────┬─────────┬─────┬─────────┬───────────┬────────────┬──────┬─────┬─────┬─────┬─────┬────────┬─────┐
+//	│ skep map │ version │ type│ key size│ value size│ max entries│ flags│ CPUs│ seed│ name│     │sharers │ size│
+//	├──────────┼─────────┴─────┼─────────┴───┬───────┴───┬────────┴──────┴─────┴─────┴─────┴─────┴────────┴─────┘ 128
 //	│ frozen   │ words the type's code has   │           │
 //	├──────────┴─────────────────────────────┴───────────┤ 1024
 //	│ generations of the seats                           │
@@ -46,6 +46,7 @@ type shmFacts struct {
 	Type, KeySize, ValueSize, MaxEntries, Flags uint32
 	CPUs, Seed                                  uint32
 	Name                                        [16]byte
+	_, Sharers                                  uint32 // of per-CPU types: processes, each of which has CPUs of its own
 	Size                                        uint64 // of the file, in bytes
 }
 
@@ -61,7 +62,8 @@ var shmMagic = [8]byte([]byte("skep map"))
 
 // sharer is what a map type's file binds to have its maps shared between processes.
 type sharer struct {
-	// size is how many bytes of the file lie behind its first page, known from the facts alone.
+	// size is how many bytes of the file lie behind its first page, known from the facts alone. cpus are
+	// those of all processes.
 	size func(def *catalog.MapDef, cpus int) (uint64, bool)
 	// make builds the map over c.shm, whose memory is all zero if it is fresh.
 	make func(c *core) (Map, errno.Errno)
@@ -101,16 +103,20 @@ func newShm(c *core, k *kind) (*shm, error) {
 	if err := Shareable(&c.def); err != nil {
 		return nil, err
 	}
-	cpus := c.cfg.cpus()
-	n, ok := k.shared.size(&c.def, cpus)
+	s := &shm{fresh: true, facts: shmFacts{
+		Magic: shmMagic, Version: shmVersion, Type: uint32(c.def.Type), KeySize: c.def.KeySize,
+		ValueSize: c.def.ValueSize, MaxEntries: c.def.MaxEntries, Flags: c.def.Flags,
+	}}
+	if c.row.Traits&catalog.PerCPU != 0 {
+		s.facts.CPUs, s.facts.Sharers = uint32(c.cfg.cpus()), min(max(c.def.Sharers, 1), maxSeats)
+		c.cfg = s.facts.config(c.cfg)
+	}
+	c.def.Sharers = s.facts.Sharers
+	n, ok := k.shared.size(&c.def, c.cfg.cpus())
 	if !ok || n > maxMapBytes {
 		return nil, errno.ENOMEM
 	}
-	s := &shm{fresh: true, facts: shmFacts{
-		Magic: shmMagic, Version: shmVersion, Type: uint32(c.def.Type), KeySize: c.def.KeySize,
-		ValueSize: c.def.ValueSize, MaxEntries: c.def.MaxEntries, Flags: c.def.Flags, CPUs: uint32(cpus),
-		Size: pageSize + (n+pageSize-1)&^(pageSize-1),
-	}}
+	s.facts.Size = pageSize + (n+pageSize-1)&^(pageSize-1)
 	if c.def.Flags&catalog.FlagZeroSeed == 0 {
 		s.facts.Seed = c.cfg.seed()
 	}
@@ -121,6 +127,24 @@ func newShm(c *core, k *kind) (*shm, error) {
 	}
 	return s, s.open(s.facts.encode())
 }
+
+// config is what a per-CPU map of several processes has for a machine's: the CPUs of all.
+func (f *shmFacts) config(cfg *Config) *Config {
+	all := *cfg
+	all.CPUsHere, all.CPUs = cfg.cpus(), int(f.CPUs*f.Sharers)
+	return &all
+}
+
+// seats is how many processes may have the map at once, each of which has CPUs of its own in per-CPU maps.
+func (f *shmFacts) seats() int {
+	if f.Sharers != 0 {
+		return int(f.Sharers)
+	}
+	return maxSeats
+}
+
+// firstCPU is the number, among those of all processes, of this one's first.
+func (s *shm) firstCPU() int { return s.seat * int(s.facts.CPUs) }
 
 // open maps the first page and takes a seat; head, if not nil, is written to it.
 func (s *shm) open(head []byte) (err error) {
@@ -206,7 +230,18 @@ func (s *shm) openMap(cfg *Config, key, value btf.Type) (Map, error) {
 	if k.refuse(row, &def) != 0 || settle(cfg, &def) != 0 || def.Flags != want.Flags || def.MaxEntries != want.MaxEntries {
 		return nil, bad("a %s has no keys of %d, values of %d bytes, %d entries, flags %#x", def.Type, f.KeySize, f.ValueSize, f.MaxEntries, f.Flags)
 	}
-	n, ok := k.shared.size(&def, int(f.CPUs))
+	perCPU := row.Traits&catalog.PerCPU != 0
+	if perCPU != (f.Sharers != 0) || f.Sharers > maxSeats || perCPU != (f.CPUs != 0) || f.CPUs > maxCPUs {
+		return nil, bad("it is for %d processes of %d CPUs", f.Sharers, f.CPUs)
+	}
+	if perCPU {
+		def.Sharers = f.Sharers
+		if int(f.CPUs) < cfg.cpus() {
+			return nil, fmt.Errorf("map %s has room for %d CPUs in each process, the machine has %d", def.Name, f.CPUs, cfg.cpus())
+		}
+		cfg = f.config(cfg)
+	}
+	n, ok := k.shared.size(&def, cfg.cpus())
 	if !ok || n > maxMapBytes || f.Size != uint64(s.file.Size()) || f.Size != pageSize+(n+pageSize-1)&^(pageSize-1) {
 		return nil, bad("its file has %d bytes", s.file.Size())
 	}
@@ -216,9 +251,6 @@ func (s *shm) openMap(cfg *Config, key, value btf.Type) (Map, error) {
 			return nil, bad("it is sealed, and programs would write it")
 		}
 		return c.build(k.sealed)
-	}
-	if row.Traits&catalog.PerCPU != 0 && int(f.CPUs) != cfg.cpus() {
-		return nil, fmt.Errorf("map %s is for %d possible CPUs, the machine has %d", def.Name, f.CPUs, cfg.cpus())
 	}
 	if err := s.open(nil); err != nil {
 		return nil, err

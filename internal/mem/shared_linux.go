@@ -163,7 +163,7 @@ func (s *Shared) TakeSeat(n int) (int, error) {
 			return 0, fmt.Errorf("mem: seat in shared memory: %w", err)
 		}
 	}
-	return 0, fmt.Errorf("mem: %d processes share the memory already", n)
+	return 0, fmt.Errorf("%d processes have it already", n)
 }
 
 // Seated reports whether somebody else holds a seat.
