@@ -11,6 +11,11 @@
 //
 // A [Port] is what is behind a device: a capture, the other end of a pair, a tap,
 // an interface of the host, or anything that moves frames.
+//
+//	network := device.New(m, nil)
+//	dev, err := network.Add("em1", port)
+//	err = dev.SetXDP(coll.Programs["firewall"], device.Native)
+//	err = network.Run(ctx) // until the ports have no more, or ctx ends
 package device
 
 import (

@@ -4,6 +4,11 @@
 //
 // Hooks are fed by hand, packet by packet, from a capture, a test or a socket;
 // where a packet goes is told, not done, by [Delivery] values.
+//
+//	xdp, err := hook.NewXDP(m, coll.Programs["firewall"], nil)
+//	action, deliveries, err := xdp.Run(frame, hook.Meta{Ifindex: 2})
+//
+// Package device has devices that carry it out.
 package hook
 
 import (

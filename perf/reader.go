@@ -1,5 +1,12 @@
 // Package perf reads what programs write with bpf_perf_event_output, as
 // cilium/ebpf's package of the same name does for the kernel's.
+//
+//	samples, err := perf.NewReader(coll.Maps["samples"], 4096) // bytes for each CPU
+//	defer samples.Close()
+//	for {
+//		rec, err := samples.Read() // waits for the next one
+//		… rec.CPU, rec.RawSample, rec.LostSamples …
+//	}
 package perf
 
 import (

@@ -1,5 +1,12 @@
 // Package ringbuf reads BPF ring buffers, as cilium/ebpf's package of the same
 // name does for the kernel's.
+//
+//	events, err := ringbuf.NewReader(coll.Maps["events"])
+//	defer events.Close()
+//	for {
+//		rec, err := events.Read() // waits for the next one
+//		… rec.RawSample …
+//	}
 package ringbuf
 
 import (

@@ -72,7 +72,7 @@ func (p *program) args(_ *cobra.Command, args []string) error {
 	case p.expr == "" && len(args) == 0:
 		return ui.Usagef("the FILE of a program or -e EXPRESSION is missing")
 	case len(args) > 1:
-		return ui.Usagef("%q is too much: one program is run", args[1])
+		return ui.Usagef("%q is too much: one program is meant", args[1])
 	case p.expr == "":
 		p.file = args[0]
 	}
