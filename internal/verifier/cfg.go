@@ -19,136 +19,23 @@ func isMayGoto(ins isa.Instruction) bool { return ins.Op == opJcond && ins.Src =
 // points where states are compared and the first complaint are the same
 // (check_cfg). What it cannot reach is refused.
 func (e *env) checkCFG() *Error {
-	const (
-		discovered = 0x10
-		explored   = 0x20
-		fallThru   = 1
-		branch     = 2
-	)
 	n := len(e.insns)
-	marks := zeroed(&e.ws.marks, n)
-	stack := zeroed(&e.ws.ints, n)[:0]
-
-	// push goes on to w if it is new. It reports whether it did.
-	push := func(t, w int, edge uint8) (bool, *Error) {
-		if marks[t] >= discovered|edge {
-			return false, nil
-		}
-		if w < 0 || w >= n {
-			e.logLine(t, "%d: ", t)
-			e.insn = t
-			return false, e.refuse(errno.EINVAL, "jump out of range from insn %d to %d", t, w)
-		}
-		if edge == branch {
-			e.aux[w].prune, e.aux[w].jmpPoint = true, true
-		}
-		switch {
-		case marks[w] == 0:
-			marks[t] = discovered | edge
-			marks[w] = discovered
-			stack = append(stack, int32(w))
-			return true, nil
-		case marks[w]&0xf0 == discovered:
-			if e.capable {
-				return false, nil
-			}
-			e.logLine(t, "%d: ", t)
-			e.logLine(w, "%d: ", w)
-			e.insn = t
-			return false, e.refuse(errno.EINVAL, "back-edge from insn %d to %d", t, w)
-		default:
-			marks[t] = discovered | edge
-			return false, nil
-		}
-	}
-	call := func(t, size int, callee bool) (bool, *Error) {
-		on, err := push(t, t+size, fallThru)
-		if on || err != nil {
-			return on, err
-		}
-		e.aux[t+size].prune, e.aux[t+size].jmpPoint = true, true
-		if !callee {
-			return false, nil
-		}
-		w := t + int(e.insns[t].Imm) + 1
-		e.aux[t].prune = true
-		from, to := &e.subs[e.subprogOf(t)], &e.subs[e.subprogOf(w)]
-		from.changesPkt = from.changesPkt || to.changesPkt
-		from.mightSleep = from.mightSleep || to.mightSleep
-		return push(t, w, branch)
-	}
-	visit := func(t int) (bool, *Error) {
-		ins := e.insns[t]
-		a := &e.aux[t]
-		if isPseudoFunc(ins) {
-			return call(t, 2, true)
-		}
-		if !ins.Op.Class().IsJump() {
-			size := 1
-			if ins.IsLoadImm64() {
-				size = 2
-			}
-			return push(t, t+size, fallThru)
-		}
-		switch ins.Op.JumpOp() {
-		case isa.Exit:
-			return false, nil
-		case isa.Call:
-			e.markCall(t)
-			return call(t, 1, ins.Src == isa.CallLocal)
-		case isa.Ja:
-			if ins.Op.UsesReg() {
-				e.insn = t
-				return false, e.silent(errno.EINVAL, "a jump with a register for its target")
-			}
-			w := t + ins.JumpOffset() + 1
-			on, err := push(t, w, fallThru)
-			if err == nil {
-				e.aux[w].prune, e.aux[w].jmpPoint = true, true
-			}
-			return on, err
-		}
-		a.prune = true
-		if isMayGoto(ins) {
-			a.force = true
-		}
-		on, err := push(t, t+1, fallThru)
-		if on || err != nil {
-			return on, err
-		}
-		return push(t, t+int(ins.Off)+1, branch)
-	}
-	walk := func(start int) *Error {
-		marks[start] = discovered
-		stack = append(stack[:0], int32(start))
-		for len(stack) > 0 {
-			t := int(stack[len(stack)-1])
-			on, err := visit(t)
-			if err != nil {
-				return err
-			}
-			if !on {
-				marks[t] = explored
-				stack = stack[:len(stack)-1]
-			}
-		}
-		return nil
-	}
-	if err := walk(0); err != nil {
+	w := flowWalk{env: e, marks: zeroed(&e.ws.marks, n), stack: zeroed(&e.ws.ints, n)[:0]}
+	if err := w.from(0); err != nil {
 		return err
 	}
 	if e.exceptionCB > 0 {
-		if err := walk(e.subs[e.exceptionCB].start); err != nil {
+		if err := w.from(e.subs[e.exceptionCB].start); err != nil {
 			return err
 		}
 	}
 	for i := 0; i < n; i++ {
-		if marks[i] != explored {
+		if w.marks[i] != explored {
 			e.insn = i
 			return e.refuse(errno.EINVAL, "unreachable insn %d", i)
 		}
 		if e.insns[i].IsLoadImm64() {
-			if marks[i+1] != 0 {
+			if w.marks[i+1] != 0 {
 				e.insn = i
 				return e.refuse(errno.EINVAL, "jump into the middle of ldimm64 insn %d", i)
 			}
@@ -158,6 +45,132 @@ func (e *env) checkCFG() *Error {
 	e.changesPkt = e.subs[0].changesPkt
 	e.postorder()
 	return nil
+}
+
+// flowWalk is a walk of the flow graph, depth first.
+type flowWalk struct {
+	*env
+	marks []uint8 // of each slot: how far it is done
+	stack []int32 // slots on the way to where the walk is
+}
+
+// Marks of a slot: 0, or discovered with the last edge taken out of it, or explored.
+const (
+	fallThru   = 1 // edges
+	branch     = 2
+	discovered = 0x10
+	explored   = 0x20
+)
+
+// from walks everything that can be reached from a slot.
+func (w *flowWalk) from(start int) *Error {
+	w.marks[start] = discovered
+	w.stack = append(w.stack[:0], int32(start))
+	for len(w.stack) > 0 {
+		t := int(w.stack[len(w.stack)-1])
+		on, err := w.visit(t)
+		if err != nil {
+			return err
+		}
+		if !on {
+			w.marks[t] = explored
+			w.stack = w.stack[:len(w.stack)-1]
+		}
+	}
+	return nil
+}
+
+// visit takes the next edge out of slot t. It reports whether that led to a new slot.
+func (w *flowWalk) visit(t int) (bool, *Error) {
+	ins := w.insns[t]
+	if isPseudoFunc(ins) {
+		return w.call(t, 2, true)
+	}
+	if !ins.Op.Class().IsJump() {
+		size := 1
+		if ins.IsLoadImm64() {
+			size = 2
+		}
+		return w.push(t, t+size, fallThru)
+	}
+	switch ins.Op.JumpOp() {
+	case isa.Exit:
+		return false, nil
+	case isa.Call:
+		w.markCall(t)
+		return w.call(t, 1, ins.Src == isa.CallLocal)
+	case isa.Ja:
+		if ins.Op.UsesReg() {
+			w.insn = t
+			return false, w.silent(errno.EINVAL, "a jump with a register for its target")
+		}
+		to := t + ins.JumpOffset() + 1
+		on, err := w.push(t, to, fallThru)
+		if err == nil {
+			w.aux[to].prune, w.aux[to].jmpPoint = true, true
+		}
+		return on, err
+	}
+	w.aux[t].prune = true
+	if isMayGoto(ins) {
+		w.aux[t].force = true
+	}
+	on, err := w.push(t, t+1, fallThru)
+	if on || err != nil {
+		return on, err
+	}
+	return w.push(t, t+int(ins.Off)+1, branch)
+}
+
+// call takes the edges of a call of so many slots, or of a load of a function's address.
+func (w *flowWalk) call(t, size int, callee bool) (bool, *Error) {
+	on, err := w.push(t, t+size, fallThru)
+	if on || err != nil {
+		return on, err
+	}
+	w.aux[t+size].prune, w.aux[t+size].jmpPoint = true, true
+	if !callee {
+		return false, nil
+	}
+	to := t + int(w.insns[t].Imm) + 1
+	w.aux[t].prune = true
+	caller, sub := &w.subs[w.subprogOf(t)], &w.subs[w.subprogOf(to)]
+	caller.changesPkt = caller.changesPkt || sub.changesPkt
+	caller.mightSleep = caller.mightSleep || sub.mightSleep
+	return w.push(t, to, branch)
+}
+
+// push goes on from t to a slot that is new. It reports whether it is.
+func (w *flowWalk) push(t, to int, edge uint8) (bool, *Error) {
+	if w.marks[t] >= discovered|edge {
+		return false, nil
+	}
+	if to < 0 || to >= len(w.insns) {
+		w.logLine(t, "%d: ", t)
+		w.insn = t
+		return false, w.refuse(errno.EINVAL, "jump out of range from insn %d to %d", t, to)
+	}
+	if edge == branch {
+		w.aux[to].prune, w.aux[to].jmpPoint = true, true
+	}
+	switch {
+	case w.marks[to] == 0:
+		w.marks[t] = discovered | edge
+		w.marks[to] = discovered
+		w.stack = append(w.stack, int32(to))
+		return true, nil
+	case w.marks[to]&0xf0 == discovered:
+		if w.capable {
+			return false, nil
+		}
+		w.logLine(t, "%d: ", t)
+		w.logLine(to, "%d: ", to)
+		w.insn = t
+		return false, w.refuse(errno.EINVAL, "back-edge from insn %d to %d", t, to)
+	default:
+		w.marks[t] = discovered | edge
+		return false, nil
+	}
 }
 
 // markCall notes what a call means for the points where states are compared.

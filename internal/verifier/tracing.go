@@ -291,45 +291,14 @@ func (e *env) accessTypedCtx(a access, off int) *Error {
 		flags = t.special[arg]
 	}
 	if flags == "b" || flags == "r" {
-		if a.val == noReg {
-			return nil
-		}
-		dst := &e.regs()[a.val]
-		dst.setPtr(ptrToBuf | mayBeNull)
-		if flags == "r" {
-			dst.typ |= rdonly
-		}
-		dst.id = e.newID()
+		e.loadBuf(a, flags == "r")
 		return nil
 	}
 	if isVoid(p.Target) || isIntPtr(p) {
 		e.loadWord(a, false)
 		return nil
 	}
-	typeFlags, scalar := regType(0), false
-	switch {
-	case flags != "":
-		if strings.Contains(flags, "n") {
-			typeFlags |= mayBeNull
-		}
-		if strings.Contains(flags, "t") {
-			typeFlags |= trusted
-		}
-	default:
-		if t.trusted {
-			typeFlags |= trusted
-		}
-		if arg < args && strings.HasSuffix(t.named.Params[arg+t.hidden].Name, "__nullable") {
-			typeFlags |= mayBeNull
-		}
-		if e.p.Attach == catalog.AttachTraceRawTp && e.p.Type == catalog.ProgTracing {
-			mask := mayBeBad[t.hook] >> (4 * arg)
-			if mask&1 != 0 {
-				typeFlags |= mayBeNull
-			}
-			scalar = mask&2 != 0
-		}
-	}
+	typeFlags, scalar := e.argFlags(t, arg, args, flags)
 	if t.prog != nil {
 		return e.loadProgCtx(a, p, typeFlags, bad)
 	}
@@ -370,6 +339,47 @@ func (e *env) accessTypedCtx(a access, off int) *Error {
 		return e.castArg(arg, dst, off)
 	}
 	return nil
+}
+
+// argFlags says what an argument that is a pointer may be: NULL, trusted, or no
+// pointer at all but an error. flags are those its kind of target lays down.
+func (e *env) argFlags(t *target, arg, args int, flags string) (f regType, scalar bool) {
+	if flags != "" {
+		if strings.Contains(flags, "n") {
+			f |= mayBeNull
+		}
+		if strings.Contains(flags, "t") {
+			f |= trusted
+		}
+		return f, false
+	}
+	if t.trusted {
+		f |= trusted
+	}
+	if arg < args && strings.HasSuffix(t.named.Params[arg+t.hidden].Name, "__nullable") {
+		f |= mayBeNull
+	}
+	if e.p.Attach == catalog.AttachTraceRawTp && e.p.Type == catalog.ProgTracing {
+		mask := mayBeBad[t.hook] >> (4 * arg)
+		if mask&1 != 0 {
+			f |= mayBeNull
+		}
+		scalar = mask&2 != 0
+	}
+	return f, scalar
+}
+
+// loadBuf loads an argument that is a buffer of the kernel's, or NULL.
+func (e *env) loadBuf(a access, readOnly bool) {
+	if a.val == noReg {
+		return
+	}
+	dst := &e.regs()[a.val]
+	dst.setPtr(ptrToBuf | mayBeNull)
+	if readOnly {
+		dst.typ |= rdonly
+	}
+	dst.id = e.newID()
 }
 
 // loadProgCtx loads the argument of another program's function that is its
