@@ -105,8 +105,10 @@ type Redirect struct {
 	Ifindex uint32 // of the kinds that name a device
 	Flags   uint64
 	// Map and Key name the entry of a devmap, cpumap or xskmap.
-	Map string
-	Key uint32
+	Map     string
+	MapID   uint32
+	MapType MapType
+	Key     uint32
 	// Targets are the entries the redirect reaches: one, or with BPF_F_BROADCAST
 	// all of the map's but, with BPF_F_EXCLUDE_INGRESS, the packet's own device. Empty for an
 	// entry that is not set: such a packet is dropped. They are valid until the next Redirect.
@@ -142,7 +144,7 @@ func (m *Machine) redirect(d *helpers.Redirect, pkt *Packet, targets []RedirectT
 		return r
 	}
 	def := d.Map.Def()
-	r.Map = def.Name
+	r.Map, r.MapID, r.MapType = def.Name, def.ID, def.Type
 	rm, ok := d.Map.(maps.RedirectMap)
 	if !ok {
 		return r

@@ -140,6 +140,9 @@ type Machine struct {
 	btf   *btf.Spec
 }
 
+// HasDevice reports whether the machine's network has a device with an index.
+func (m *Machine) HasDevice(ifindex uint32) bool { return m.m.Net().Device(ifindex) != nil }
+
 // NewMachine makes a machine; nil options mean the zero value.
 func NewMachine(opts *MachineOptions) (*Machine, error) {
 	var o MachineOptions

@@ -234,11 +234,13 @@ type Network struct {
 	sent    atomic.Int64 // frames in clones
 	cloneMu sync.Mutex
 	clones  []clone
+
+	received, queued *skep.Tracepoint // netif_receive_skb, net_dev_queue
 }
 
 // New makes a network without devices.
 func New(m *skep.Machine, opts *Options) *Network {
-	n := &Network{mach: m}
+	n := &Network{mach: m, received: m.Tracepoint("netif_receive_skb"), queued: m.Tracepoint("net_dev_queue")}
 	n.devices.Store(&map[uint32]*Device{})
 	if opts != nil {
 		n.opts = *opts

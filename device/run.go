@@ -299,7 +299,7 @@ func (w *worker) failed(err error) bool {
 func (w *worker) deliver(d *Device, queue int, del hook.Delivery, meta hook.Meta) {
 	switch del.To {
 	case hook.ToStack:
-		if d.ingress.Empty() {
+		if d.ingress.Empty() && !w.net.received.Active() {
 			w.up(d, del.Packet)
 			return
 		}
@@ -344,6 +344,7 @@ func (w *worker) view(c *hook.Clsact) *hook.Clsact {
 
 // stack takes a frame through a device's ingress hook and up.
 func (w *worker) stack(d *Device, f []byte, meta hook.Meta) {
+	w.happened(w.net.received, d, f, meta, false)
 	if d.ingress.Empty() || len(f) < ethernetHeader {
 		w.up(d, f)
 		return
@@ -369,6 +370,22 @@ func (w *worker) stack(d *Device, f []byte, meta hook.Meta) {
 	if !w.redirect(del, meta, 0) {
 		d.stats.rxDropped.Add(1)
 	}
+}
+
+// happened raises an event of a packet: with its link header, or past it.
+func (w *worker) happened(t *skep.Tracepoint, d *Device, f []byte, meta hook.Meta, link bool) {
+	if !t.Active() || len(f) < ethernetHeader {
+		return
+	}
+	pkt := w.cpu.Packet()
+	err := pkt.SetSKB(f, skep.SKBOptions{
+		L2: link, Live: true, Dev: skep.Device{Ifindex: d.index}, IngressIfindex: meta.Ifindex, Mark: meta.Mark, Priority: meta.Priority,
+		Tstamp: meta.Tstamp, QueueMapping: meta.Queue, VLANProto: meta.VLANProto, VLANTCI: meta.VLANTCI,
+	})
+	if err == nil {
+		err = t.Raise(w.cpu, pkt)
+	}
+	w.failed(err)
 }
 
 // sent carries out what actions have sent elsewhere.
@@ -450,6 +467,7 @@ func (w *worker) xmit(d *Device, f []byte, meta hook.Meta, depth int) {
 
 // send gives a frame to a device to be sent.
 func (w *worker) send(d *Device, f []byte, meta hook.Meta, depth int) {
+	w.happened(w.net.queued, d, f, meta, true)
 	if d.netkit != nil && d.Running() && len(f) >= ethernetHeader {
 		w.xmitNetkit(d, f, meta, depth)
 		return

@@ -49,6 +49,8 @@ type XDP struct {
 	opts XDPOptions
 	out  []Delivery
 	copy []byte // the packet, while several targets take it
+
+	aborted, sent, unsent *skep.Tracepoint // xdp_exception, xdp_redirect, xdp_redirect_err
 }
 
 // NewXDP makes a hook that runs prog on every packet.
@@ -56,7 +58,10 @@ func NewXDP(m *skep.Machine, prog *skep.Program, opts *XDPOptions) (*XDP, error)
 	if got := prog.Type(); got != skep.XDP {
 		return nil, fmt.Errorf("hook xdp: program %s is of type %s", prog.Name(), got)
 	}
-	x := &XDP{mach: m, prog: prog}
+	x := &XDP{
+		mach: m, prog: prog,
+		aborted: m.Tracepoint("xdp_exception"), sent: m.Tracepoint("xdp_redirect"), unsent: m.Tracepoint("xdp_redirect_err"),
+	}
 	if opts != nil {
 		x.opts = *opts
 	}
@@ -101,15 +106,52 @@ func (x *XDP) act(action XDPAction) error {
 		return x.redirect(x.cpu.Redirect())
 	case XDPDrop:
 	default:
-		x.exception(action)
+		return x.exception(x.prog, action)
 	}
 	return nil
 }
 
-func (x *XDP) exception(action XDPAction) {
+// exception raises the event of what a program did wrong.
+func (x *XDP) exception(p *skep.Program, action XDPAction) error {
 	if x.opts.Exception != nil {
 		x.opts.Exception(action)
 	}
+	if !x.aborted.Active() {
+		return nil
+	}
+	return x.aborted.Raise(x.cpu, skep.NetDevice(x.cpu.Packet().RxIfindex), p, uint32(action))
+}
+
+// What the events of redirects say: noMap stands for the map where there is none (INT_MAX), the others are Linux's errors.
+const (
+	noMap         = 1<<31 - 1
+	errInval      = 22 // EINVAL
+	errBadRequest = 56 // EBADRQC
+)
+
+// redirected raises the event of a redirect that went well, or of one that led nowhere (xdp_do_redirect).
+func (x *XDP) redirected(r *skep.Redirect) error {
+	event, no := x.sent, 0
+	var to any = 0
+	id, key := r.MapID, r.Key
+	switch r.Kind {
+	case skep.RedirectIfindex:
+		if id, key = noMap, r.Ifindex; !x.mach.HasDevice(r.Ifindex) {
+			event, no = x.unsent, -errInval
+		}
+	case skep.RedirectMap:
+		if len(r.Targets) == 0 {
+			event, no = x.unsent, -errInval
+		} else if r.Targets[0].Ifindex != 0 && r.Flags&skep.RedirectBroadcast == 0 {
+			to = skep.DevmapEntry(r.Targets[0].Ifindex)
+		}
+	default:
+		event, no = x.unsent, -errBadRequest
+	}
+	if !event.Active() {
+		return nil
+	}
+	return event.Raise(x.cpu, skep.NetDevice(x.cpu.Packet().RxIfindex), x.prog, to, no, uint32(r.MapType), id, key)
 }
 
 // deliver notes where the packet, as it is now, goes.
@@ -119,13 +161,17 @@ func (x *XDP) deliver(d Delivery) {
 }
 
 func (x *XDP) redirect(r skep.Redirect) error {
+	if x.sent.Active() || x.unsent.Active() {
+		if err := x.redirected(&r); err != nil {
+			return err
+		}
+	}
 	switch {
 	case r.Kind == skep.RedirectIfindex:
 		x.deliver(Delivery{To: ToDevice, Ifindex: r.Ifindex})
 		return nil
 	case len(r.Targets) == 0:
-		x.exception(XDPRedirect)
-		return nil
+		return x.exception(x.prog, XDPRedirect)
 	case len(r.Targets) == 1:
 		return x.target(r.Targets[0])
 	}
@@ -180,7 +226,7 @@ func (x *XDP) second(p *skep.Program, pass Delivery) error {
 		x.deliver(pass)
 	case XDPDrop:
 	default:
-		x.exception(action)
+		return x.exception(p, action)
 	}
 	return nil
 }
@@ -220,7 +266,7 @@ func (x *XDP) onCPU(t skep.RedirectTarget) error {
 		err = x.redirect(x.cpu.Redirect())
 	case XDPDrop:
 	default:
-		x.exception(action)
+		err = x.exception(t.Prog, action)
 	}
 	// The other CPU's packet does not outlive its release.
 	for i := from; i < len(x.out); i++ {

@@ -45,6 +45,8 @@ type Link struct {
 	uprobes *uprobes
 	flags   uint32 // of netfilter
 
+	unhook func() // of a program attached to an event
+
 	// Of a program attached to a function of another: that one, and the function's type.
 	traced     *run.Attachment
 	target     *run.Program
@@ -76,6 +78,9 @@ func (l *Link) Close() {
 		return
 	}
 	l.s.links.drop(l.id)
+	if l.unhook != nil {
+		l.unhook()
+	}
 	if l.traced != nil {
 		l.traced.Detach()
 		l.target.Close()
@@ -471,6 +476,11 @@ func (c *call) linkRawTracepoint(p *run.Program, name string, cookie uint64) (in
 	if e := c.s.newLink(l, p); e != 0 {
 		return 0, e
 	}
+	var e errno.Errno
+	if l.unhook, e = c.s.m.Event(name).Attach(p, cookie); e != 0 {
+		l.Close()
+		return 0, e
+	}
 	return c.install(l)
 }
 
@@ -484,8 +494,11 @@ func (s *System) HasTracepoint(name string) bool {
 	return s.tracepoint(name)
 }
 
-// tracepoint reports whether the kernel's types know a tracepoint.
+// tracepoint reports whether there is a tracepoint: the kernel's types know it, or it happens here.
 func (s *System) tracepoint(name string) bool {
+	if catalog.EventByName(name) != nil {
+		return true
+	}
 	k := s.kernelBTF()
 	if k == nil {
 		return false

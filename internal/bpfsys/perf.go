@@ -10,11 +10,12 @@ import (
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/run"
+	"github.com/skep-bpf/skep/internal/testrun"
 )
 
 // PerfEvent is a descriptor of perf_event_open(2) that BPF has to do with: the
 // buffer that bpf_perf_event_output writes to, or a place that programs attach to.
-// Nothing but BPF programs writes samples, and no probe is ever hit.
+// Nothing but BPF programs writes samples, no probe is ever hit, and of tracepoints happen those that skep has.
 type PerfEvent struct {
 	s    *System
 	kind perfKind
@@ -28,7 +29,9 @@ type PerfEvent struct {
 	size int              // bytes mapped
 	prog *run.Program
 	link *Link // that attached prog
-	off  bool
+	// unhook detaches prog from what happens.
+	unhook func()
+	off    bool
 	// file holds the buffer's memory; free unmaps it.
 	file *os.File
 	free func()
@@ -193,6 +196,7 @@ func (e *PerfEvent) Close() {
 			f()
 		}
 	}
+	e.leave()
 	if e.prog != nil && e.link == nil {
 		e.prog.Close()
 	}
@@ -327,8 +331,31 @@ func (e *PerfEvent) set(p *run.Program, l *Link) errno.Errno {
 	case e.prog != nil:
 		return errno.EEXIST
 	}
+	if e.kind == perfTracepoint {
+		cookie := uint64(0)
+		if l != nil {
+			cookie = l.cookie
+		}
+		if row := catalog.EventByName(e.name); row != nil {
+			if all := row.Offsets(); testrun.ContextReach(p) > all[len(all)-1] {
+				return errno.EACCES // what lies behind the record's members is text (trace_event_get_offsets)
+			}
+		}
+		var bad errno.Errno
+		if e.unhook, bad = e.s.m.Event(e.name).Attach(p, cookie); bad != 0 {
+			return bad
+		}
+	}
 	e.prog, e.link = p, l
 	return 0
+}
+
+// leave detaches what is attached. The caller holds e.mu.
+func (e *PerfEvent) leave() {
+	if e.unhook != nil {
+		e.unhook()
+		e.unhook = nil
+	}
 }
 
 // unset detaches what a link attached.
@@ -336,6 +363,7 @@ func (e *PerfEvent) unset(l *Link) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.link == l {
+		e.leave()
 		e.prog, e.link = nil, nil
 	}
 }
@@ -358,11 +386,9 @@ func (c *call) perfQuery(e *PerfEvent, addr uint64) errno.Errno {
 	if room > 64 { // BPF_TRACE_MAX_PROGS
 		return errno.E2BIG
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	var ids []byte
-	if e.prog != nil {
-		ids = u32bytes(e.prog.ID())
+	for _, id := range c.s.m.Event(e.name).Programs() {
+		ids = append(ids, u32bytes(id)...)
 	}
 	if bad := c.write(addr+4, u32bytes(uint32(len(ids)/4))); bad != 0 {
 		return bad

@@ -125,6 +125,26 @@ var (
 // finishRun hands results out (bpf_test_finish, bpf_ctx_finish): what does not
 // fit is cut, and the call ends with ENOSPC.
 func (c *call) finishRun(a *testRun, in *testrun.Input, out *testrun.Output) (e errno.Errno) {
+	e = c.finishData(a, in, out)
+	c.s.testFinished(e)
+	if e != 0 || a.CtxOut == 0 {
+		return e
+	}
+	n := len(out.Ctx)
+	if uint32(n) > a.CtxSizeOut {
+		n, e = int(a.CtxSizeOut), errno.ENOSPC
+	}
+	if w := c.write(a.CtxOut, out.Ctx[:n]); w != 0 {
+		return w
+	}
+	if w := c.put(unsafe.Offsetof(a.CtxSizeOut), u32bytes(uint32(len(out.Ctx)))); w != 0 {
+		return w
+	}
+	return e
+}
+
+// finishData is the part of finishRun before the context.
+func (c *call) finishData(a *testRun, in *testrun.Input, out *testrun.Output) (e errno.Errno) {
 	if a.DataOut != 0 {
 		n := out.DataLen
 		if a.DataSizeOut != 0 && n > int(a.DataSizeOut) {
@@ -147,20 +167,19 @@ func (c *call) finishRun(a *testRun, in *testrun.Input, out *testrun.Output) (e 
 			return w
 		}
 	}
-	if e != 0 || a.CtxOut == 0 {
-		return e
-	}
-	n := len(out.Ctx)
-	if uint32(n) > a.CtxSizeOut {
-		n, e = int(a.CtxSizeOut), errno.ENOSPC
-	}
-	if w := c.write(a.CtxOut, out.Ctx[:n]); w != 0 {
-		return w
-	}
-	if w := c.put(unsafe.Offsetof(a.CtxSizeOut), u32bytes(uint32(len(out.Ctx)))); w != 0 {
-		return w
-	}
 	return e
+}
+
+// testFinished raises the event of a test run's end.
+func (s *System) testFinished(e errno.Errno) {
+	ev := s.m.Event("bpf_test_finish")
+	if !ev.Active() {
+		return
+	}
+	err := -int32(e)
+	cpu := s.m.Acquire()
+	defer cpu.Release()
+	cpu.Raise(ev, run.BytesArg(bytesOf(&err)))
 }
 
 // runSyscall follows bpf_prog_test_run_syscall: the context comes back where it came from.

@@ -57,6 +57,9 @@ type Env struct {
 	// Msg is the message of sk_msg programs.
 	Msg *packet.Message
 
+	// Printed is told of each line that the program has traced, ended by no zero byte; nil: nobody is.
+	Printed func(line []byte)
+
 	// Seq takes what bpf_seq_write and bpf_seq_printf write; nil: nobody reads.
 	Seq func([]byte)
 

@@ -43,7 +43,11 @@ func (e *Env) trace(format []byte, args []uint64) uint64 {
 	if err != 0 {
 		return err.Ret()
 	}
-	e.Host.Trace(e.CPU, e.Prog, e.line[:min(n, maxText-1)])
+	line := e.line[:min(n, maxText-1)]
+	e.Host.Trace(e.CPU, e.Prog, line)
+	if e.Printed != nil {
+		e.Printed(line)
+	}
 	return uint64(n)
 }
 

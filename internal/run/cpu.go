@@ -36,6 +36,10 @@ type CPU struct {
 	view   *kernelView // what they see of packets
 	failed error       // of theirs, that ends the run
 
+	lendings  []*mem.Block // what programs attached to events see of their arguments
+	lentOut   int          // how many of these are in use
+	recording *bool        // a program attached to an event's record runs on this CPU, here or further within
+
 	// The next run of armed on the vCPU's own packet is like the last: there is nothing
 	// to set up or to reset, and nobody asks how long it takes. Whoever begins another
 	// run, or to measure time, disarms; shot and runs are what such a run needs.
@@ -49,7 +53,7 @@ type CPU struct {
 }
 
 func newCPU(m *Machine, id int) (*CPU, error) {
-	c := &CPU{id: id, m: m, epoch: m.Epoch.Holder(id), random: new(uint64)}
+	c := &CPU{id: id, m: m, recording: new(bool), epoch: m.Epoch.Holder(id), random: new(uint64)}
 	vm, err := m.engine.newVM(c)
 	if err != nil {
 		return nil, err
@@ -69,7 +73,7 @@ func newCPU(m *Machine, id int) (*CPU, error) {
 		c.pkt.Free()
 		return nil, err
 	}
-	c.env = helpers.Env{Host: m, CPU: id, Call: vm.call, Readable: readable}
+	c.env = helpers.Env{Host: m, CPU: id, Call: vm.call, Readable: readable, Printed: c.printed}
 	return c, nil
 }
 
@@ -80,6 +84,9 @@ func (c *CPU) close() {
 		c.inner.close()
 	}
 	c.view.free()
+	for _, b := range c.lendings {
+		b.Free()
+	}
 	c.vm.close()
 	c.env.Close()
 	c.pkt.Free()

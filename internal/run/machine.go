@@ -100,6 +100,7 @@ type Machine struct {
 	progs   map[uint32]*Program
 	lastID  uint32
 	tracing sync.Mutex // around what is attached to programs
+	events  events
 }
 
 // New makes a machine.
@@ -131,6 +132,8 @@ func New(o Options) (*Machine, error) {
 	}
 	m := &Machine{Epoch: mem.NewEpoch(o.CPUs), opts: o, clock: o.Clock, engine: eng, progs: map[uint32]*Program{}}
 	m.idle = sync.NewCond(&m.mu)
+	m.events.all = map[string]*Event{}
+	m.events.printk = m.Event("bpf_trace_printk")
 	m.timers = newTimers(m)
 	m.Sockets.Retire = m.Epoch.Retire
 	m.secrets.ChaCha8 = rand.NewChaCha8(key)

@@ -29,6 +29,7 @@ func (c *CPU) within() (*CPU, error) {
 		if err != nil {
 			return nil, err
 		}
+		in.recording = c.recording
 		c.inner = in
 	}
 	return c.inner, nil

@@ -188,7 +188,7 @@ func (c *client) openat(n *notif) answer {
 	if row := sysctlOf(p); row != nil {
 		return c.openSysctl(row, n.Args[2])
 	}
-	if text, ok := c.s.tracepointID(p); ok {
+	if text, ok := c.s.tracepointFile(p); ok {
 		if text == "" {
 			return failed(unix.ENOENT)
 		}

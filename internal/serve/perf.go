@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/skep-bpf/skep/internal/bpfsys"
+	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 )
 
@@ -104,15 +105,18 @@ type tracepoints struct {
 // Where the kernel shows its tracepoints.
 var tracefs = []string{"/sys/kernel/tracing", "/sys/kernel/debug/tracing"}
 
-// tracepointID is what events/GROUP/NAME/id says, for paths like that; "" for one that there is none of.
-func (s *server) tracepointID(p string) (string, bool) {
+// tracepointFile is what events/GROUP/NAME/id and, of events that happen here, …/format say, for paths like that; "" for one
+// that there is none of.
+func (s *server) tracepointFile(p string) (string, bool) {
 	for _, dir := range tracefs {
 		rest, ok := strings.CutPrefix(p, dir+"/events/")
 		if !ok {
 			continue
 		}
-		name, ok := strings.CutSuffix(path.Clean(rest), "/id")
-		if !ok || strings.Count(name, "/") != 1 {
+		name, file := path.Split(path.Clean(rest))
+		name = strings.TrimSuffix(name, "/")
+		row := catalog.EventByName(path.Base(name))
+		if strings.Count(name, "/") != 1 || file != "id" && (file != "format" || row == nil) {
 			return "", false
 		}
 		if !s.sys.HasTracepoint(name) {
@@ -123,6 +127,9 @@ func (s *server) tracepointID(p string) (string, bool) {
 		defer t.mu.Unlock()
 		if t.ids[name] == 0 {
 			t.ids[name] = uint64(len(t.ids) + 1)
+		}
+		if file == "format" {
+			return row.Format(t.ids[name]), true
 		}
 		return fmt.Sprintln(t.ids[name]), true
 	}

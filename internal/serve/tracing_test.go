@@ -356,12 +356,12 @@ func init() {
 	}
 }
 
-// tracingObject compiles testdata/tracing.bpf.c.
-func tracingObject(t *testing.T) string {
+// bpfObject compiles testdata/NAME.bpf.c.
+func bpfObject(t *testing.T, name string) string {
 	t.Helper()
 	arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
-	object := filepath.Join(t.TempDir(), "tracing.o")
-	out, err := exec.Command("clang-19", "-O2", "-g", "-target", "bpf", "-I/usr/include/"+arch+"-linux-gnu", "-c", "testdata/tracing.bpf.c", "-o", object).CombinedOutput()
+	object := filepath.Join(t.TempDir(), name+".o")
+	out, err := exec.Command("clang-19", "-O2", "-g", "-target", "bpf", "-I/usr/include/"+arch+"-linux-gnu", "-c", "testdata/"+name+".bpf.c", "-o", object).CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%w: %s", err, out)
 	}
@@ -372,7 +372,7 @@ func tracingObject(t *testing.T) string {
 // TestTracing: programs attached to functions of others run, on native code and in the interpreter's checked mode.
 func TestTracing(t *testing.T) {
 	oracle.Need(t, "interception of system calls", Available())
-	object := tracingObject(t)
+	object := bpfObject(t, "tracing")
 	for name, o := range map[string]MachineOptions{"native": {}, "interpreted": {Sysctl: []string{"net.core.bpf_jit_enable=0"}}, "checked": {Checked: true}} {
 		t.Run(name, func(t *testing.T) {
 			var errs strings.Builder
