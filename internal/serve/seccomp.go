@@ -119,6 +119,12 @@ func Shim() int {
 		fmt.Fprintf(os.Stderr, "skep exec: %v\n", err)
 		return 127
 	}
+	if os.Getenv(shimEnv) == shimRoot {
+		// Daemons keep locks and sockets in /run, which is somebody else's.
+		if err := unix.Mount("run", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
+			return say("an empty /run for --root: %v: this system gives no rights within user namespaces", err)
+		}
+	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return say("no_new_privs: %v", err)
 	}

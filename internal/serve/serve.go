@@ -32,7 +32,10 @@ type Options struct {
 	// Machine is the socket of a server to join instead of System; "": none.
 	Machine string
 	// Caps are what the program is taken to have, whoever runs it.
-	Caps           bpfsys.Caps
+	Caps bpfsys.Caps
+	// Root has the program see itself as user 0, in a user namespace of its own that knows only its own user, with an
+	// empty /run of its own. Who is root already is let be.
+	Root           bool
 	Args           []string // the program and its arguments
 	Env            []string // nil: this process's
 	Stdin          io.Reader
@@ -45,8 +48,11 @@ var ErrNested = errors.New("another program intercepts system calls here already
 // NotBegun is the exit code of a program that could not be intercepted.
 const NotBegun = 125
 
-// shimEnv marks the process that is to install the filter.
-const shimEnv = "SKEP_EXEC_SHIM"
+// shimEnv marks the process that is to install the filter; its value says whether it is in namespaces of its own.
+const (
+	shimEnv  = "SKEP_EXEC_SHIM"
+	shimRoot = "root"
+)
 
 // IsShim reports whether this process was started by Exec to become a program
 // under its filter: it has to call Shim, and nothing else.

@@ -64,7 +64,16 @@ func Exec(o *Options) (int, error) {
 	if cmd.Env = o.Env; cmd.Env == nil {
 		cmd.Env = os.Environ()
 	}
-	cmd.Env = append(cmd.Env, shimEnv+"=1")
+	kind := "1"
+	if o.Root && os.Geteuid() != 0 {
+		kind = shimRoot
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+			UidMappings: []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}},
+		}
+	}
+	cmd.Env = append(cmd.Env, shimEnv+"="+kind)
 
 	begin, end, err := o.server(pair[0])
 	if err != nil {
@@ -77,6 +86,9 @@ func Exec(o *Options) (int, error) {
 	defer signal.Stop(signals)
 	if err := cmd.Start(); err != nil {
 		theirs.Close()
+		if kind == shimRoot {
+			err = fmt.Errorf("user namespaces are not to be had here, and --root needs one: %w", err)
+		}
 		return 0, err
 	}
 	theirs.Close()

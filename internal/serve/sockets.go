@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/socket"
 )
@@ -75,4 +76,23 @@ func copyFD(tid, fd int) (int, error) {
 	}
 	defer unix.Close(pidfd)
 	return unix.PidfdGetfd(pidfd, fd, 0)
+}
+
+// netlink says of sockets by which programs are attached to devices that these are the kernel's; who has loaded no
+// such program asks for something else.
+func (c *client) netlink(*notif) answer {
+	m := c.s.sys.Machine()
+	for id, ok := m.NextProgram(0); ok; id, ok = m.NextProgram(id) {
+		p := m.Program(id)
+		if p == nil {
+			continue
+		}
+		t := p.Info.Type
+		p.Close()
+		if t == catalog.ProgXDP || t == catalog.ProgSchedCls {
+			c.s.sys.Unserved("netlink, whose devices are the kernel's", "skep ip link set DEV xdp and skep tc, on devices of skep serve; BPF links go to these, too")
+			break
+		}
+	}
+	return pass
 }

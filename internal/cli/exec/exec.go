@@ -16,6 +16,7 @@ import (
 type Options struct {
 	Machine      string
 	Unprivileged bool
+	Root         bool
 	Checked      bool
 	Sysctl       []string
 	Command      []string
@@ -37,11 +38,16 @@ cannot serve fails as on a kernel without it, and one line on standard error say
 so. Attached programs run by BPF_PROG_TEST_RUN only. Needs Linux 5.19 or later on
 amd64 or arm64.
 
+Programs that insist on being root are content with --root: they run in a user
+namespace of their own, in which their user is number 0 and has no more rights to
+anything outside than before, and with an empty /run of their own.
+
 The exit code is the program's own, 128 and the signal's number if one ended it,
 125 if skep could not begin, 126 and 127 if the program cannot be run or found.`,
 		Example: `  skep exec -- stat --file-system /sys/fs/bpf
   sudo -u nobody skep exec -- bpftool prog load examples/firewall/firewall.o /sys/fs/bpf/fw
-  sudo -u nobody skep exec -- go test ./...`,
+  sudo -u nobody skep exec -- go test ./...
+  skep exec --root -- id --user`,
 		Args: ui.Args(1, math.MaxInt),
 		RunE: func(_ *cobra.Command, args []string) error {
 			o.Command = args
@@ -53,6 +59,7 @@ The exit code is the program's own, 128 and the signal's number if one ended it,
 	f.StringVar(&o.Machine, "machine", os.Getenv("SKEP_MACHINE"), "join the skep serve that listens at `PATH`; SKEP_MACHINE in the environment says the same")
 	f.Lookup("machine").DefValue = "" // the manual does not depend on where it is made
 	f.BoolVar(&o.Unprivileged, "unprivileged", false, "take the program to have no capabilities")
+	f.BoolVar(&o.Root, "root", false, "have the program see itself as root")
 	f.BoolVar(&o.Checked, "check", false, "run BPF programs in the interpreter's checked mode")
 	f.StringArrayVar(&o.Sysctl, "sysctl", nil, ui.SysctlUsage)
 	return cmd
@@ -66,7 +73,7 @@ func execute(s *ui.Streams, o *Options) error {
 	if o.Unprivileged {
 		caps = 0
 	}
-	options := serve.Options{Machine: o.Machine, Caps: caps, Args: o.Command, Stdin: s.In, Stdout: s.Out, Stderr: s.Err}
+	options := serve.Options{Machine: o.Machine, Caps: caps, Root: o.Root, Args: o.Command, Stdin: s.In, Stdout: s.Out, Stderr: s.Err}
 	if o.Machine != "" {
 		if o.Checked || len(o.Sysctl) != 0 {
 			return ui.Usagef("--check and --sysctl are for skep serve to say, whose machine this is")
