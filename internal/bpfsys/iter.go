@@ -87,6 +87,14 @@ func (c *call) iterCreate() (int32, errno.Errno) {
 	return c.install(it)
 }
 
+// OpenIter walks by a link that is opened as a file (bpf_iter_fops); others cannot be: EIO.
+func (s *System) OpenIter(who *Caller, l *Link) (*Iter, errno.Errno) {
+	if l.typ != LinkIter {
+		return nil, errno.EIO
+	}
+	return s.Walk(l, who.near())
+}
+
 // walk is one walk under way. A program is called with a struct of pointers:
 //
 //	{struct bpf_iter_meta *meta; object *…}

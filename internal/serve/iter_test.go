@@ -4,6 +4,7 @@ package serve
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"github.com/skep-bpf/skep/internal/bpfsys"
 	"github.com/skep-bpf/skep/internal/oracle"
@@ -23,6 +25,25 @@ import (
 // argument that ends the walk when it is nil; body has the context in r6, that argument in
 // r8, and leaves the number of bytes it put below the frame pointer in r3.
 func iterate(target string, m *ebpf.Map, obj int16, body asm.Instructions) ([]byte, error) {
+	p, err := ebpf.NewProgram(iterator(target, obj, body))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", target, err)
+	}
+	l, err := link.AttachIter(link.IterOptions{Program: p, Map: m})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", target, err)
+	}
+	defer l.Close()
+	f, err := l.Open()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", target, err)
+	}
+	defer f.Close()
+	return io.ReadAll(f)
+}
+
+// iterator is such a program.
+func iterator(target string, obj int16, body asm.Instructions) *ebpf.ProgramSpec {
 	insns := asm.Instructions{
 		asm.Mov.Reg(asm.R6, asm.R1),
 		asm.LoadMem(asm.R8, asm.R6, 8*obj, asm.DWord),
@@ -39,21 +60,69 @@ func iterate(target string, m *ebpf.Map, obj int16, body asm.Instructions) ([]by
 		asm.Mov.Imm(asm.R0, 0).WithSymbol("end"),
 		asm.Return(),
 	)
-	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: target, License: "GPL", Instructions: insns})
+	return &ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: target, License: "GPL", Instructions: insns}
+}
+
+// pinned pins an iterator over maps and reads its file, by its whole name and from within its directory; and opens a map and a program.
+func pinned(m *ebpf.Map) error {
+	body, err := fields("bpf_map", "map_type", "max_entries")
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", target, err)
+		return err
 	}
-	l, err := link.AttachIter(link.IterOptions{Program: p, Map: m})
+	p, err := ebpf.NewProgram(iterator("bpf_map", 1, body))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", target, err)
+		return err
+	}
+	defer p.Close()
+	l, err := link.AttachIter(link.IterOptions{Program: p})
+	if err != nil {
+		return err
 	}
 	defer l.Close()
-	f, err := l.Open()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", target, err)
+	dir := "/sys/fs/bpf/read-pins"
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
 	}
-	defer f.Close()
-	return io.ReadAll(f)
+	defer os.RemoveAll(dir)
+	for name, o := range map[string]interface{ Pin(string) error }{"/iter": l, "/map": m, "/prog": p} {
+		if err := o.Pin(dir + name); err != nil {
+			return err
+		}
+	}
+	was, err := os.ReadFile(dir + "/iter")
+	if err != nil {
+		return err
+	}
+	another, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 4, ValueSize: 8, MaxEntries: 77777})
+	if err != nil {
+		return err
+	}
+	defer another.Close()
+	d, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(d)
+	fd, err := unix.Openat(d, "iter", unix.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	is, err := io.ReadAll(os.NewFile(uintptr(fd), "iter")) // each time it is opened it walks anew
+	if err != nil {
+		return err
+	}
+	for _, b := range [][]byte{was, is} {
+		found := false
+		for ; len(b) >= 16; b = b[16:] {
+			found = found || binary.NativeEndian.Uint64(b[8:]) == 77777
+		}
+		fmt.Println("the new map is there:", found)
+	}
+	for _, name := range []string{"/map", "/prog"} {
+		_, err := os.ReadFile(dir + name)
+		fmt.Println(err)
+	}
+	return nil
 }
 
 // fields copies 8-byte words of what r8 points at to the stack, by the offsets of a kernel struct's members.
@@ -121,6 +190,9 @@ func init() {
 			return err
 		}
 		fmt.Printf("link %x\n", all[max(0, len(all)-8):])
+		if err := pinned(hash); err != nil {
+			return err
+		}
 		none, err := iterate("udp", nil, 1, asm.Instructions{asm.Mov.Imm(asm.R3, 0)})
 		fmt.Printf("udp %q %v\n", none, err)
 		return hash.Close()

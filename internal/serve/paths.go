@@ -197,7 +197,38 @@ func (c *client) openat(n *notif) answer {
 	if c.s.trace != nil && c.s.caps&bpfsys.CapSysAdmin != 0 && isTracePipe(p) {
 		return c.openTracePipe(n.Args[2])
 	}
+	if a, ok := c.openPinned(int32(n.Args[0]), p, n.Args[2]); ok {
+		return a
+	}
 	return c.pathCall(&pathCall{nr: unix.SYS_OPENAT, dir: 0, opens: true}, n)
+}
+
+// openPinned opens a pinned object as a file: an iterator's is what it writes on a walk that is made now, others have
+// no contents (bpffs_obj_open).
+func (c *client) openPinned(dir int32, p string, flags uint64) (answer, bool) {
+	if flags&unix.O_PATH != 0 || !strings.HasPrefix(p, pin.Mount) && (strings.HasPrefix(p, "/") || !c.s.store.hasNames()) {
+		return answer{}, false
+	}
+	real, e := c.resolve(dir, p)
+	if e != 0 {
+		return answer{}, false
+	}
+	o, e := c.s.pinned(real)
+	if e != 0 {
+		return answer{}, false // a directory, or nothing
+	}
+	defer o.Close()
+	l, ok := o.(*bpfsys.Link)
+	if !ok {
+		return failed(unix.EIO), true
+	}
+	who := c.caller()
+	it, e := c.s.sys.OpenIter(&who, l)
+	if e != 0 {
+		return failed(unix.Errno(e)), true
+	}
+	fd, e := c.Install(bpfsys.NewFile(it))
+	return answer{val: int64(fd), err: unix.Errno(e)}, true
 }
 
 // giveText opens a file with a text for the client.

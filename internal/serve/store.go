@@ -277,6 +277,13 @@ func (s *server) pin(path string, o pin.Object) errno.Errno {
 	return 0
 }
 
+// hasNames reports whether anything is pinned.
+func (st *store) hasNames() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return len(st.names) != 0
+}
+
 // pinned returns the object behind a name.
 func (s *server) pinned(path string) (pin.Object, errno.Errno) {
 	var sb unix.Stat_t
