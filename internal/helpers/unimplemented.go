@@ -22,7 +22,7 @@ const (
 	whyCast    = "casts to a kernel socket structure, and there is no kernel that has one"
 	whyFS      = "needs the kernel's file system structures"
 	whyBTFText = "prints an object by the kernel's BTF"
-	whySyscall = "serves syscall programs, which do not run here"
+	whySyscall = "makes a system call of its own, and there is no kernel below to take it"
 	whyKallsym = "needs the kernel's symbol table"
 )
 
