@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/skep-bpf/skep/image"
+	"github.com/skep-bpf/skep/internal/catalog"
 	maptypes "github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/passing"
 	"github.com/skep-bpf/skep/internal/run"
@@ -78,10 +79,10 @@ func (o *origin) uses() (used []int) {
 // memory of the maps is then both processes' own, so that what one writes is there for the other; programs go as
 // they were loaded, and are verified and compiled anew. Maps that programs use go with them.
 //
-// Maps have to be [Map.Shared]; others end Send with an error that wraps [ErrNotSupported], before anything is sent.
+// Maps have to be [Map.Shared]; a program array goes too, but each process has one of its own. Others end Send with an error that wraps [ErrNotSupported], before anything is sent.
 // Constant data, frozen and for programs to read only, goes in any case: as memory that nobody can change any more. The collection stays as it is.
 func (c *Collection) Send(conn *net.UnixConn) error {
-	s := sender{index: map[maptypes.Map]int{}, objects: map[*image.Image]int{}}
+	s := sender{names: map[uint32]string{}, index: map[maptypes.Map]int{}, objects: map[*image.Image]int{}}
 	defer func() { passing.Close(s.files) }()
 	err := s.add(c)
 	if err == nil {
@@ -103,9 +104,13 @@ type sender struct {
 	index   map[maptypes.Map]int // in out.Maps
 	objects map[*image.Image]int // in out.Objects
 	adders  []func(*image.Program) error
+	names   map[uint32]string // of the collection's programs, by id
 }
 
 func (s *sender) add(c *Collection) error {
+	for name, p := range c.Programs {
+		s.names[p.ID()] = name
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Maps)) {
 		m := c.Maps[name]
 		if err := m.open(); err != nil {
@@ -126,23 +131,43 @@ func (s *sender) add(c *Collection) error {
 // addMap adds a map under a name, or without one if a program uses it.
 func (s *sender) addMap(name string, m maptypes.Map) error {
 	m = maptypes.Unwrap(m)
-	file := len(s.files)
+	out := passing.Map{Name: name, File: len(s.files)}
 	if i, ok := s.index[m]; ok {
-		file = s.out.Maps[i].File
+		out.Alias = i + 1
+		s.out.Maps = append(s.out.Maps, out)
+		return nil
+	}
+	var err error
+	if jumps, ok := m.(*maptypes.ProgArray); ok {
+		out.Jumps, err = s.jumps(jumps)
 	} else {
-		f, err := maptypes.Hand(m)
-		if err != nil {
-			return err
+		var f *os.File
+		if f, err = maptypes.Hand(m); err == nil {
+			s.files = append(s.files, f)
+			out.Types, err = passing.NewMapTypes(m.Def().Key, m.Def().Value)
 		}
-		s.files = append(s.files, f)
-		s.index[m] = len(s.out.Maps)
 	}
-	types, err := passing.NewMapTypes(m.Def().Key, m.Def().Value)
-	if err != nil {
-		return fmt.Errorf("types of map %s: %w", m.Def().Name, err)
+	s.index[m] = len(s.out.Maps)
+	s.out.Maps = append(s.out.Maps, out)
+	return err
+}
+
+// jumps takes a program array down, by the names of its programs.
+func (s *sender) jumps(m *maptypes.ProgArray) (*passing.Jumps, error) {
+	def := m.Def()
+	j := &passing.Jumps{Name: def.Name, MaxEntries: def.MaxEntries, Flags: def.Flags, Programs: map[uint32]string{}}
+	for i := range def.MaxEntries {
+		p := m.Prog(i)
+		if p == nil {
+			continue
+		}
+		name, ok := s.names[p.ID()]
+		if !ok {
+			return nil, fmt.Errorf("map %s: the program in entry %d is not among the collection's", def.Name, i)
+		}
+		j.Programs[i] = name
 	}
-	s.out.Maps = append(s.out.Maps, passing.Map{Name: name, File: file, Types: types})
-	return nil
+	return j, nil
 }
 
 func (s *sender) addProgram(name string, p *Program) error {
@@ -228,18 +253,13 @@ type receiver struct {
 }
 
 func (r *receiver) receive() error {
-	opened := map[int]*Map{} // by file
+	var all []*Map
 	for _, im := range r.in.Maps {
-		mp := opened[im.File]
-		if mp != nil {
-			mp = mp.Clone()
-		} else {
-			var err error
-			if mp, err = r.m.openMap(r.files[im.File], im.Types); err != nil {
-				return fmt.Errorf("map %s: %w", im.Name, err)
-			}
-			opened[im.File] = mp
+		mp, err := r.open(&im, all)
+		if err != nil {
+			return fmt.Errorf("map %s: %w", im.Name, err)
 		}
+		all = append(all, mp)
 		r.maps = append(r.maps, maptypes.Unwrap(mp.m))
 		if _, twice := r.coll.Maps[im.Name]; im.Name == "" || twice {
 			r.unnamed = append(r.unnamed, mp)
@@ -252,7 +272,37 @@ func (r *receiver) receive() error {
 			return err
 		}
 	}
+	for i, im := range r.in.Maps {
+		if im.Jumps == nil {
+			continue
+		}
+		for key, name := range im.Jumps.Programs {
+			p := r.coll.Programs[name]
+			if p == nil {
+				return fmt.Errorf("%w: map %s has a program %s, which did not come", ErrBadPeer, im.Name, name)
+			}
+			if err := all[i].Put(key, p); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
+}
+
+// open opens, or makes, the next map; before are those that have been.
+func (r *receiver) open(im *passing.Map, before []*Map) (*Map, error) {
+	switch j := im.Jumps; {
+	case im.Alias != 0:
+		return before[im.Alias-1].Clone(), nil
+	case j != nil:
+		mp, err := r.m.m.NewMap(catalog.MapDef{Type: catalog.MapProgArray, Name: j.Name, KeySize: 4, ValueSize: 4,
+			MaxEntries: j.MaxEntries, Flags: j.Flags})
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrBadPeer, err)
+		}
+		return &Map{m: mp, mach: r.m}, nil
+	}
+	return r.m.openMap(r.files[im.File], im.Types)
 }
 
 // load verifies and loads the programs of one object.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"github.com/skep-bpf/skep"
@@ -142,6 +143,37 @@ const percpu = `
 	r2 += -8
 	r3 = 2
 	call bpf_map_push_elem
+out:
+	r0 = 0
+	exit
+`
+
+// locked adds 1 to each of two words under the lock in front of them, in a hash map's value; what is unequal it counts in the third.
+const locked = `
+	r1 = 0
+	*(u32 *)(r10 - 4) = r1
+	r1 = map_idx[0] ll
+	r2 = r10
+	r2 += -4
+	call bpf_map_lookup_elem
+	if r0 == 0 goto out
+	r6 = r0
+	r1 = r0
+	call bpf_spin_lock
+	r7 = *(u32 *)(r6 + 4)
+	r8 = *(u32 *)(r6 + 8)
+	if r7 == r8 goto same
+	r1 = *(u32 *)(r6 + 12)
+	r1 += 1
+	*(u32 *)(r6 + 12) = r1
+	r8 = r7
+same:
+	r7 += 1
+	*(u32 *)(r6 + 4) = r7
+	r8 += 1
+	*(u32 *)(r6 + 8) = r8
+	r1 = r6
+	call bpf_spin_unlock
 out:
 	r0 = 0
 	exit
@@ -454,6 +486,59 @@ func TestSharedPerCPU(t *testing.T) {
 	}
 }
 
+// A bpf_spin_lock in a value keeps programs of other processes out, and user code with UpdateLock; that of a killed holder
+// is free.
+func TestSharedSpinLock(t *testing.T) {
+	const n = 2000
+	u32 := &btf.Int{Name: "unsigned int", Size: 4}
+	value := &btf.Struct{Name: "value", Size: 16, Members: []btf.Member{
+		{Name: "lock", Type: &btf.Struct{Name: "bpf_spin_lock", Size: 4, Members: []btf.Member{{Name: "val", Type: u32}}}},
+		{Name: "a", Type: u32, Offset: 32}, {Name: "b", Type: u32, Offset: 64}, {Name: "bad", Type: u32, Offset: 96}}}
+	for _, typ := range []skep.MapType{catalog.MapArray, catalog.MapHash} {
+		t.Run(typ.String(), func(t *testing.T) {
+			coll := shared(t, machine(t, skep.MachineOptions{CPUs: 2}), testprog.Image(t, []*image.Map{
+				{Name: "m", Type: typ, KeySize: 4, ValueSize: 16, MaxEntries: 1, Key: u32, Value: value}},
+				testprog.Prog{Name: "locked", Type: catalog.ProgSchedCls, Text: locked}))
+			m, p := coll.Maps["m"], coll.Programs["locked"]
+			var v [4]uint32
+			if err := m.Put(uint32(0), v); err != nil {
+				t.Fatal(err)
+			}
+			peer := startPeer(t, "run", "jit", n)
+			if err := coll.Send(peer.conn); err != nil {
+				t.Fatal(err)
+			}
+			peer.ready()
+			if err := runMarks(p, n); err != nil {
+				t.Fatal(err)
+			}
+			for range 100 {
+				if err := m.LookupWithFlags(uint32(0), &v, skep.LookupLock); err != nil || v[1] != v[2] {
+					t.Fatalf("under the lock: %d, %v", v, err)
+				}
+			}
+			peer.end()
+			if err := m.Lookup(uint32(0), &v); err != nil || v != [4]uint32{0, 2 * n, 2 * n, 0} {
+				t.Errorf("%d, %v, want %d twice", v, err, 2*n)
+			}
+			for range 3 {
+				peer := startPeer(t, "forever", "jit", 1)
+				if err := coll.Send(peer.conn); err != nil {
+					t.Fatal(err)
+				}
+				peer.ready()
+				for range 500 {
+					runMark(p, 0, 0)
+				}
+				peer.kill()
+				if err := runMark(p, 0, 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // What goes to another process and comes back is the same memory: every map, and code that uses it.
 func TestSharedThereAndBack(t *testing.T) {
 	m := machine(t, skep.MachineOptions{CPUs: 1})
@@ -646,6 +731,56 @@ func TestSharedConstants(t *testing.T) {
 		t.Fatalf("%+v", err)
 	}
 	again.Close()
+}
+
+// A program array arrives with the programs that came in it, and each process changes its own.
+func TestSendTailCalls(t *testing.T) {
+	m := machine(t, skep.MachineOptions{CPUs: 1})
+	img := testprog.Image(t, []*image.Map{{Name: "jumps", Type: catalog.MapProgArray, KeySize: 4, ValueSize: 4, MaxEntries: 3}},
+		testprog.Prog{Name: "first", Type: catalog.ProgSchedCls, Text: `
+			r2 = map_idx[0] ll
+			r3 = 1
+			call bpf_tail_call
+			r0 = 1
+			exit`},
+		testprog.Prog{Name: "second", Type: catalog.ProgSchedCls, Text: "r0 = 7\nexit"})
+	img.Maps[0].Slots = []image.Slot{{Key: 1, Prog: img.Programs[1]}}
+	coll := shared(t, m, img)
+	coll.Maps["too"] = coll.Maps["jumps"].Clone()
+	a, b := socketPair(t)
+	if err := coll.Send(a); err != nil {
+		t.Fatal(err)
+	}
+	got, err := m.Receive(b)
+	if err != nil {
+		t.Fatalf("%+v", err)
+	}
+	defer got.Close()
+	run := func(c *skep.Collection) uint32 {
+		ret, _, err := c.Programs["first"].Test(make([]byte, 64))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ret
+	}
+	if ret := run(got); ret != 7 {
+		t.Errorf("the tail call gave %d", ret)
+	}
+	if err := coll.Maps["jumps"].Delete(uint32(1)); err != nil {
+		t.Fatal(err)
+	}
+	if ours, theirs := run(coll), run(got); ours != 1 || theirs != 7 {
+		t.Errorf("after a deletion here: %d here, %d there", ours, theirs)
+	}
+	if err := got.Maps["too"].Delete(uint32(1)); err != nil || run(got) != 1 {
+		t.Errorf("the other name is of another map: %v", err)
+	}
+	if err := coll.Maps["jumps"].Put(uint32(0), got.Programs["second"]); err != nil {
+		t.Fatal(err)
+	}
+	if err := coll.Send(a); err == nil || err.Error() != "send: map jumps: the program in entry 0 is not among the collection's" {
+		t.Errorf("a program from elsewhere: %v", err)
+	}
 }
 
 // What cannot be shared is named, and nothing is sent.

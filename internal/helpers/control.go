@@ -71,6 +71,9 @@ func lockWord(addr uint64) *uint32 {
 // spinLock takes the lock at addr. The holder may be another vCPU or a user's
 // update with BPF_F_LOCK; both run on Go threads, so waiting yields.
 func spinLock(_ *Env, addr, _, _, _, _ uint64) uint64 {
+	if maps.LockShared(addr) {
+		return 0
+	}
 	for !atomic.CompareAndSwapUint32(lockWord(addr), 0, 1) {
 		runtime.Gosched()
 	}
@@ -78,6 +81,9 @@ func spinLock(_ *Env, addr, _, _, _, _ uint64) uint64 {
 }
 
 func spinUnlock(_ *Env, addr, _, _, _, _ uint64) uint64 {
+	if maps.UnlockShared(addr) {
+		return 0
+	}
 	atomic.StoreUint32(lockWord(addr), 0)
 	return 0
 }

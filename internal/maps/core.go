@@ -103,6 +103,9 @@ func (c *core) Close() {
 		if c.reg != nil {
 			c.reg.dropPtr(c)
 		}
+		if c.shm != nil {
+			c.shm.forget()
+		}
 		c.impl.free()
 		if c.shm != nil {
 			c.shm.close()

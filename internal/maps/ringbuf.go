@@ -288,8 +288,8 @@ func (m *RingBuf) Query(what uint64) uint64 {
 // belongs to, for helpers that are given nothing else.
 func RingBufOf(sample uint64) uint64 {
 	hdr := sample - ringHdrSize
-	if ring := sharedRings.of(hdr); ring != 0 {
-		return ring
+	if ring, ok := sharedRings.of(hdr); ok {
+		return ring.Addr()
 	}
 	return hdr&^(pageSize-1) - uint64(mem.Load32(hdr+4))*pageSize
 }

@@ -41,9 +41,10 @@ func (s *shm) dead(token uint32) bool {
 	return seat < 0 || seat == s.seat || atomic.LoadUint32(s.generation(seat))<<8 != token&^0xff || !s.file.Seated(seat)
 }
 
-// How long is waited for a lock: as long as the kernel waits for its resilient locks.
+// How long is waited for a lock. The kernel waits a quarter of a second for its resilient locks, but its holders are
+// not taken off a processor that many processes want.
 const (
-	lockPatience = 250 * time.Millisecond
+	lockPatience = time.Second
 	lockGlance   = 2 * time.Millisecond // how often is asked whether the holder lives
 	lockSpins    = 100
 )

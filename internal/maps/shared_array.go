@@ -32,6 +32,7 @@ func newSharedArray(c *core) (Map, errno.Errno) {
 	if e != 0 {
 		return nil, e
 	}
+	c.shareLocks(data)
 	return m, 0
 }
 

@@ -42,7 +42,24 @@ func (m *SharedHash) open(valueSize uint64) errno.Errno {
 		return e
 	}
 	m.t, m.def.Doubtful = t, true
+	m.shareLocks(t.block)
 	return 0
+}
+
+// store writes the value of an element that is in no chain; load copies that of one, for user space.
+func (m *SharedHash) store(at uint64, value unsafe.Pointer) {
+	storeWords(mem.Ptr(at), value, m.n)
+	m.vals.hide(mem.Ptr(at))
+}
+
+func (m *SharedHash) load(out unsafe.Pointer, i uint32, flags uint64) {
+	at := mem.Ptr(m.t.value(i))
+	if flags&catalog.UpdateLock != 0 {
+		m.vals.copyLocked(out, at, at)
+	} else {
+		loadWords(out, at, m.n)
+	}
+	m.vals.hide(out)
 }
 
 func (m *SharedHash) free() { m.t.block.Free() }
@@ -58,11 +75,11 @@ func (m *SharedHash) ProgLookup(_ int, key uint64) uint64 {
 
 // ProgUpdate follows htab_map_update_elem.
 func (m *SharedHash) ProgUpdate(_ int, key, value, flags uint64) uint64 {
-	return ret(m.set(mem.Ptr(key), flags, func(at uint64) { storeWords(mem.Ptr(at), mem.Ptr(value), m.n) }, nil))
+	return ret(m.put(mem.Ptr(key), mem.Ptr(value), flags))
 }
 
 // ProgDelete follows htab_map_delete_elem.
-func (m *SharedHash) ProgDelete(_ int, key uint64) uint64 { return ret(m.remove(mem.Ptr(key), nil)) }
+func (m *SharedHash) ProgDelete(_ int, key uint64) uint64 { return ret(m.remove(mem.Ptr(key), nil, 0)) }
 
 // ProgNext walks the elements bucket by bucket, at most as many as there can be.
 func (m *SharedHash) ProgNext(_ int, it Iter) (Iter, bool) {
@@ -83,6 +100,15 @@ func (m *SharedHash) ProgNext(_ int, it Iter) (Iter, bool) {
 	}
 	it.Key, it.Value = m.t.at(it.elem)+ElemKey, m.t.value(it.elem)
 	return it, true
+}
+
+// put is [Hash.set].
+func (m *SharedHash) put(key, value unsafe.Pointer, flags uint64) errno.Errno {
+	fill := func(at uint64) { m.store(at, value) }
+	if flags&catalog.UpdateLock == 0 {
+		return m.set(key, flags, fill, nil)
+	}
+	return m.set(key, flags, fill, func(at uint64) { m.vals.copyLocked(mem.Ptr(at), value, mem.Ptr(at)) })
 }
 
 // set gives key a value: a new element, which fill writes, takes the place of the one there is; or change changes
@@ -136,7 +162,7 @@ func (m *SharedHash) set(key unsafe.Pointer, flags uint64, fill, change func(at 
 }
 
 // remove deletes key, after copying its value to out if that is not nil.
-func (m *SharedHash) remove(key, out unsafe.Pointer) errno.Errno {
+func (m *SharedHash) remove(key, out unsafe.Pointer, flags uint64) errno.Errno {
 	t := m.t
 	h := t.hashOf(key)
 	n := h & t.mask % tableLocks
@@ -149,7 +175,7 @@ func (m *SharedHash) remove(key, out unsafe.Pointer) errno.Errno {
 		return errno.ENOENT
 	}
 	if out != nil {
-		loadWords(out, mem.Ptr(t.value(i)), m.n)
+		m.load(out, i, flags)
 	}
 	if t.unlink(i, h&t.mask) {
 		t.free(i)
@@ -160,14 +186,14 @@ func (m *SharedHash) remove(key, out unsafe.Pointer) errno.Errno {
 // readTries is how often a copy is made again that was overtaken by a change.
 const readTries = 1 << 10
 
-func (m *SharedHash) lookup(key, value []byte, _ uint64) errno.Errno {
+func (m *SharedHash) lookup(key, value []byte, flags uint64) errno.Errno {
 	h := m.t.hashOf(ptr(key))
 	for range readTries {
 		i, v := m.t.find(ptr(key), h)
 		if i == none {
 			return errno.ENOENT
 		}
-		loadWords(ptr(value), mem.Ptr(m.t.value(i)), m.n)
+		m.load(ptr(value), i, flags)
 		if atomic.LoadUint32(m.t.version(i)) == v {
 			return 0
 		}
@@ -176,13 +202,13 @@ func (m *SharedHash) lookup(key, value []byte, _ uint64) errno.Errno {
 }
 
 func (m *SharedHash) update(key, value []byte, flags uint64) errno.Errno {
-	return m.set(ptr(key), flags, func(at uint64) { storeWords(mem.Ptr(at), ptr(value), m.n) }, nil)
+	return m.put(ptr(key), ptr(value), flags)
 }
 
-func (m *SharedHash) delete(key []byte) errno.Errno { return m.remove(ptr(key), nil) }
+func (m *SharedHash) delete(key []byte) errno.Errno { return m.remove(ptr(key), nil, 0) }
 
-func (m *SharedHash) pop(key, value []byte, _ uint64) errno.Errno {
-	return m.remove(ptr(key), ptr(value))
+func (m *SharedHash) pop(key, value []byte, flags uint64) errno.Errno {
+	return m.remove(ptr(key), ptr(value), flags)
 }
 
 func (m *SharedHash) nextKey(key, next []byte) errno.Errno { return m.t.nextKey(key, next) }
@@ -283,7 +309,7 @@ func (m *SharedHash) batchBucket(bucket uint32, b *Batch, n int, remove bool) (i
 	ks, vs := int(t.keySize), int(m.n)
 	for k, i := range chain {
 		loadWords(ptr(b.Keys[(n+k)*ks:]), t.key(i), uintptr(ks))
-		loadWords(ptr(b.Values[(n+k)*vs:]), mem.Ptr(t.value(i)), uintptr(vs))
+		m.load(ptr(b.Values[(n+k)*vs:]), i, b.ElemFlags)
 		if remove && t.unlink(i, bucket) {
 			t.free(i)
 		}

@@ -1,7 +1,6 @@
 package maps
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,7 +52,7 @@ func newSharedRing(c *core) (Map, errno.Errno) {
 	}
 	c.def.Doubtful = true
 	m.shared = &sharedRing{shm: s, m: m}
-	sharedRings.add(m.block)
+	sharedRings.add(m.block, s)
 	return m, 0
 }
 
@@ -183,50 +182,4 @@ func (r *sharedRing) release() {
 		r.signal()
 		<-r.done
 	}
-}
-
-// sharedRings are the blocks of rings whose records do not say themselves where their map is.
-var sharedRings ringBlocks
-
-type ringBlocks struct {
-	mu   sync.Mutex
-	list atomic.Pointer[[]*mem.Block]
-}
-
-func (b *ringBlocks) change(f func([]*mem.Block) []*mem.Block) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var list []*mem.Block
-	if p := b.list.Load(); p != nil {
-		list = slices.Clone(*p)
-	}
-	if list = f(list); len(list) == 0 {
-		b.list.Store(nil)
-		return
-	}
-	b.list.Store(&list)
-}
-
-func (b *ringBlocks) add(r *mem.Block) {
-	b.change(func(l []*mem.Block) []*mem.Block { return append(l, r) })
-}
-
-func (b *ringBlocks) remove(r *mem.Block) {
-	b.change(func(l []*mem.Block) []*mem.Block {
-		return slices.DeleteFunc(l, func(o *mem.Block) bool { return o == r })
-	})
-}
-
-// of returns the header of the ring an address lies in, or 0.
-func (b *ringBlocks) of(addr uint64) uint64 {
-	p := b.list.Load()
-	if p == nil {
-		return 0
-	}
-	for _, r := range *p {
-		if addr-r.Addr() < uint64(r.Size()) {
-			return r.Addr()
-		}
-	}
-	return 0
 }

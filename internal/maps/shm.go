@@ -37,6 +37,8 @@ type shm struct {
 	seat  int
 	token uint32 // of this process's seat, see seats.go
 	fresh bool   // nobody else knows the file yet
+	// values is where values with locks lie; nil: there are none.
+	values *mem.Block
 }
 
 // shmFacts is what the first page says, field by field.
@@ -93,6 +95,9 @@ func Shareable(def *catalog.MapDef) error {
 		special = mapFields(def.Value)
 	}
 	for _, f := range special {
+		if f.Kind == catalog.SpecialSpinLock && (def.Type == catalog.MapArray || def.Type == catalog.MapHash) {
+			continue
+		}
 		return &SharedError{def.Name, fmt.Sprintf("its values hold a %s, which is of one process alone", f.Kind)}
 	}
 	return nil

@@ -143,7 +143,7 @@ func FuzzSharedMemory(f *testing.F) {
 			use(a, s, n)
 			at := int(binary.LittleEndian.Uint16(writes)) * 4 % (len(raw) - 4)
 			if lockWordAt(at) {
-				at += 4 // waited for a quarter of a second each time: see TestSharedLockIsNotWaitedForWithoutEnd
+				at += 4 // waited for a second each time: see TestSharedLockIsNotWaitedForWithoutEnd
 			}
 			copy(raw[at:at+4], writes[2:6])
 			use(b, s, n+1)
@@ -235,7 +235,7 @@ func TestSharedHeaderIsChecked(t *testing.T) {
 	}
 }
 
-// A lock whose holder lives and never gives it back costs a quarter of a second, and EBUSY; one whose holder is no
+// A lock whose holder lives and never gives it back costs a second, and EBUSY; one whose holder is no
 // process, or none any more, is taken.
 func TestSharedLockIsNotWaitedForWithoutEnd(t *testing.T) {
 	a, b, raw := twice(t, &maps.Config{CPUs: 1}, sharedDefs[1])

@@ -18,6 +18,7 @@ type valueLayout struct {
 	segs    []segment
 	special []catalog.SpecialField
 	lock    int32 // offset of the bpf_spin_lock, or -1
+	shm     *shm  // where other processes have the lock too; else nil
 }
 
 // segment is a run of plain bytes.
@@ -68,6 +69,12 @@ func (v *valueLayout) hide(dst unsafe.Pointer) {
 // either src or dst (copy_map_value_locked).
 func (v *valueLayout) copyLocked(dst, src, holder unsafe.Pointer) {
 	l := (*uint32)(unsafe.Add(holder, v.lock))
+	if v.shm != nil {
+		v.shm.lockValue(l)
+		v.copy(dst, src)
+		v.shm.unlockValue(l)
+		return
+	}
 	lockWord(l)
 	v.copy(dst, src)
 	atomic.StoreUint32(l, 0)

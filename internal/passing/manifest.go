@@ -34,9 +34,20 @@ type Collection struct {
 // Map is one map. Those without a name are there because programs use them.
 type Map struct {
 	Name string
+	// Alias is the place, counted from 1, of a map before this one that it is another name of; 0: it is none.
+	Alias int `json:",omitempty"`
 	// File is the map's among the message's, 0 the first after the manifest.
 	File  int
 	Types *MapTypes `json:",omitempty"`
+	// Jumps, if not nil, is what the map is in place of a file.
+	Jumps *Jumps `json:",omitempty"`
+}
+
+// Jumps is a program array, which each process has for itself, with its own programs in it.
+type Jumps struct {
+	Name              string // the map's own
+	MaxEntries, Flags uint32
+	Programs          map[uint32]string // by their names in the collection
 }
 
 // MapTypes are the types of a map's keys and values, by their ids in BTF.
@@ -217,8 +228,11 @@ func Decode(b []byte, files int) (*Collection, error) {
 	if err := d.Decode(&c); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMessage, err)
 	}
-	for _, m := range c.Maps {
-		if m.File < 0 || m.File >= files {
+	for i, m := range c.Maps {
+		if m.Alias < 0 || m.Alias > i {
+			return nil, fmt.Errorf("%w: map %q is another name of map %d", ErrMessage, m.Name, m.Alias)
+		}
+		if m.Jumps == nil && m.Alias == 0 && (m.File < 0 || m.File >= files) {
 			return nil, fmt.Errorf("%w: map %q is file %d of %d", ErrMessage, m.Name, m.File, files)
 		}
 	}
