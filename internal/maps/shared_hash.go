@@ -102,6 +102,10 @@ func (m *SharedHash) ProgNext(_ int, it Iter) (Iter, bool) {
 	return it, true
 }
 
+// glance is how far is looked for an element that takes another's place, which could do with the one to spare. That
+// would be used again at once, though, under programs that have its address.
+const glance = 2
+
 // put is [Hash.set].
 func (m *SharedHash) put(key, value unsafe.Pointer, flags uint64) errno.Errno {
 	fill := func(at uint64) { m.store(at, value) }
@@ -135,7 +139,11 @@ func (m *SharedHash) set(key unsafe.Pointer, flags uint64, fill, change func(at 
 		change(t.value(old))
 		return 0
 	}
-	i := t.alloc(n)
+	look := t.words()
+	if old != none {
+		look = glance
+	}
+	i := t.alloc(n, look)
 	spare := i == none
 	if spare {
 		if old == none {

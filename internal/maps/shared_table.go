@@ -205,11 +205,11 @@ func (t *sharedTable) unlink(i, bucket uint32) bool {
 	return false
 }
 
-// alloc makes a free element lock n's, or returns none.
-func (t *sharedTable) alloc(n uint32) uint32 {
+// alloc makes a free element lock n's, or returns none, if it finds none among the next words of the hint.
+func (t *sharedTable) alloc(n, words uint32) uint32 {
 	from := atomic.LoadUint32(t.word32(shmCursor)) % t.count
 	skip := uint64(1)<<(from%64) - 1
-	for k := range t.words() + 1 {
+	for k := range min(words, t.words()) + 1 {
 		w := (from/64 + k) % t.words()
 		for range 64 {
 			u := atomic.LoadUint64(t.used(w))

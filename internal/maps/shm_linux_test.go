@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -120,7 +121,7 @@ func use(m maps.Map, s *scratch, n uint32) {
 }
 
 // FuzzSharedMemory writes what the input says where it says into the memory of maps between uses of them: nothing
-// faults, panics or goes on for ever. A write is five bytes: where, in words of 4 bytes, and the word.
+// faults, panics or goes on for ever. A write is six bytes: where, in words of 4 bytes, and the word.
 func FuzzSharedMemory(f *testing.F) {
 	for i := range sharedDefs {
 		f.Add(uint8(i), []byte{0, 0, 1, 2, 3, 4})
@@ -136,20 +137,52 @@ func FuzzSharedMemory(f *testing.F) {
 		f.Add(uint8(i), b)
 	}
 	f.Fuzz(func(t *testing.T, which uint8, writes []byte) {
-		cfg := &maps.Config{CPUs: 1}
-		a, b, raw := twice(t, cfg, sharedDefs[int(which)%len(sharedDefs)])
-		s := newScratch(t)
-		for n := uint32(0); len(writes) >= 6; n++ {
-			use(a, s, n)
-			at := int(binary.LittleEndian.Uint16(writes)) * 4 % (len(raw) - 4)
-			if lockWordAt(at) {
-				at += 4 // waited for a second each time: see TestSharedLockIsNotWaitedForWithoutEnd
-			}
-			copy(raw[at:at+4], writes[2:6])
-			use(b, s, n+1)
-			writes = writes[6:]
-		}
+		scribble(t, sharedDefs[int(which)%len(sharedDefs)], writes)
 	})
+}
+
+// scribble uses a map from two sides while writes go into its memory.
+func scribble(t *testing.T, def catalog.MapDef, writes []byte) {
+	a, b, raw := twice(t, &maps.Config{CPUs: 1}, def)
+	s := newScratch(t)
+	for n := uint32(0); len(writes) >= 6; n++ {
+		use(a, s, n)
+		at := int(binary.LittleEndian.Uint16(writes)) * 4 % (len(raw) - 4)
+		if lockWordAt(at) {
+			at += 4 // waited for a second each time: see TestSharedLockIsNotWaitedForWithoutEnd
+		}
+		copy(raw[at:at+4], writes[2:6])
+		use(b, s, n+1)
+		writes = writes[6:]
+	}
+}
+
+// TestSharedMemoryWhileItChanges: the same with somebody who writes all the time, from a thread of his own.
+func TestSharedMemoryWhileItChanges(t *testing.T) {
+	words := []uint32{0, 1, 2, 5, 21, 84, 85, 86, 1 << 31, 1<<31 | 3, 1 << 30, ^uint32(0), 7, 8, 4096}
+	for _, def := range sharedDefs {
+		t.Run(def.Name, func(t *testing.T) {
+			a, b, raw := twice(t, &maps.Config{CPUs: 1}, def)
+			var wg sync.WaitGroup
+			var stop atomic.Bool
+			wg.Go(func() {
+				for r := rand.New(rand.NewPCG(5, 6)); !stop.Load(); {
+					at := 4 * r.IntN(len(raw)/4)
+					if at < 128 || at >= 256 && at < 4096 || lockWordAt(at) { // read once; seats; locks
+						continue
+					}
+					binary.NativeEndian.PutUint32(raw[at:], words[r.IntN(len(words))])
+				}
+			})
+			s := newScratch(t)
+			for n := range uint32(1500) {
+				use(a, s, n)
+				use(b, s, n)
+			}
+			stop.Store(true)
+			wg.Wait()
+		})
+	}
 }
 
 // lockWordAt reports whether a lock lies at an offset, of rings or of hash tables.
@@ -351,5 +384,47 @@ func TestSharedAllocatesNothing(t *testing.T) {
 		if n != 0 {
 			t.Errorf("%s: %v allocations", def.Name, n)
 		}
+	}
+}
+
+// BenchmarkShared measures maps of several processes beside private ones.
+func BenchmarkShared(b *testing.B) {
+	for _, typ := range []catalog.MapType{catalog.MapArray, catalog.MapHash, catalog.MapPerCPUHash} {
+		for _, shared := range []bool{false, true} {
+			d := def(typ, 4, 8, 1000, 0)
+			name := "private"
+			if d.Shared = shared; shared {
+				name, d.Sharers = "shared", 1
+			}
+			b.Run("lookup/"+typ.String()+"/"+name, func(b *testing.B) {
+				m, keys, s := filled(b, d, d.MaxEntries)
+				for i := 0; b.Loop(); i++ {
+					mem.Store32(s, keys[i%len(keys)])
+					m.ProgLookup(0, s)
+				}
+			})
+			b.Run("update/"+typ.String()+"/"+name, func(b *testing.B) {
+				m, keys, s := filled(b, d, d.MaxEntries)
+				for i := 0; b.Loop(); i++ {
+					mem.Store32(s, keys[i%len(keys)])
+					m.ProgUpdate(0, s, s+8, 0)
+				}
+			})
+		}
+	}
+	for _, shared := range []bool{false, true} {
+		d := catalog.MapDef{Type: catalog.MapRingBuf, MaxEntries: 1 << 16, Shared: shared}
+		b.Run(map[bool]string{false: "ringbuf/private", true: "ringbuf/shared"}[shared], func(b *testing.B) {
+			m, err := maps.New(nil, d)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(m.Close)
+			ring := m.(*maps.RingBuf)
+			for b.Loop() {
+				ring.Submit(ring.Reserve(8, 0), 0)
+				ring.Consume(func([]byte) bool { return true })
+			}
+		})
 	}
 }
