@@ -276,18 +276,16 @@ func typeFits(t btf.Type, size uint32) bool {
 // A frozen array that programs only read is handed over as a copy that nobody can change, so that a verifier may go by its content.
 func Hand(m Map) (*os.File, error) {
 	c := Unwrap(m).(interface{ itself() *core }).itself()
-	switch {
-	case c.shm != nil && (c.shm.file.Sealed() || !c.constant()):
-		return c.shm.file.Hand()
-	case c.constant():
+	if c.constant() && (c.shm == nil || !c.shm.file.Sealed()) {
 		return c.sealedCopy()
-	case c.shm == nil:
-		if err := Shareable(&c.def); err != nil {
-			return nil, err
-		}
-		return nil, &SharedError{c.def.Name, "it was not made to be (CollectionOptions.Share)"}
 	}
-	return c.shm.file.Hand()
+	if c.shm != nil {
+		return c.shm.file.Hand()
+	}
+	if err := Shareable(&c.def); err != nil {
+		return nil, err
+	}
+	return nil, &SharedError{c.def.Name, "it was not made to be (CollectionOptions.Share)"}
 }
 
 func (c *core) itself() *core { return c }
