@@ -18,16 +18,16 @@ import (
 // shm is the memory of a map that several processes have: a file, which each maps where it
 // likes. Its first page says what the map is, so that the file alone is enough to open it:
 //
-//	0          8         12    16        20          24           28     32    36    40    56    60       64    72
-//	┌──────────┬─────────┬─────┬─────────┬───────────┬────────────┬──────┬─────┬─────┬─────┬─────┬────────┬─────┐
-//	│ skep map │ version │ type│ key size│ value size│ max entries│ flags│ CPUs│ seed│ name│     │sharers │ size│
-//	├──────────┼─────────┴─────┼─────────┴───┬───────┴───┬────────┴──────┴─────┴─────┴─────┴─────┴────────┴─────┘ 128
-//	│ frozen   │ words the type's code has   │           │
-//	├──────────┴─────────────────────────────┴───────────┤ 1024
-//	│ generations of the seats                           │
-//	└────────────────────────────────────────────────────┘ 2048
+//	  0         facts: what the map is, see shmFacts
+//	┌─────────────────────────────────────────────────┐
+//	│ "skep map" │ version │ type │ key size │ …      │
+//	├────────┬────────────────────────────────────────┤ 128
+//	│ frozen │ words that the type's own code has     │
+//	├────────┴────────────────────────────────────────┤ 1024
+//	│ generations of the seats, 32 bits each          │
+//	└─────────────────────────────────────────────────┘ 2048
 //
-// What is above 128 is read once, from a copy, and checked. Everything below and behind it can
+// The facts are read once, from a copy, and checked. All that follows can
 // change at any moment to anything, because another process may be broken or hostile: who reads a number there bounds it before it
 // is used, and no wait for a word there is without end.
 type shm struct {
@@ -41,7 +41,7 @@ type shm struct {
 	values *mem.Block
 }
 
-// shmFacts is what the first page says, field by field.
+// shmFacts is what the first page begins with, field by field, without gaps.
 type shmFacts struct {
 	Magic                                       [8]byte
 	Version                                     uint32
