@@ -44,18 +44,6 @@ func (c *call) tokenCreate() (int32, errno.Errno) {
 	return 0, errno.EINVAL
 }
 
-// taskFDQuery follows bpf_task_fd_query: nothing here is a perf event.
-func (c *call) taskFDQuery() (int32, errno.Errno) {
-	a := as[taskFDQuery](&c.attr)
-	if !c.who.can(CapSysAdmin) {
-		return 0, errno.EPERM
-	}
-	if a.Flags != 0 {
-		return 0, errno.EINVAL
-	}
-	return 0, errno.ENOENT
-}
-
 // streamRead follows prog_stream_read: nothing prints to streams.
 func (c *call) streamRead() (int32, errno.Errno) {
 	a := as[streamRead](&c.attr)

@@ -95,6 +95,8 @@ type Places interface {
 	Alive(pid int32) bool
 	// NetNS is the number of the network namespace that a descriptor is of, or, for -1, of the caller's own; 0: none.
 	NetNS(fd int32) uint64
+	// FileOf returns what a descriptor of another process refers to, as Files has it; ENOENT if there is no such process.
+	FileOf(pid uint32, fd int32) (*File, errno.Errno)
 	// Memory returns an empty memory file for a buffer.
 	Memory() (*os.File, errno.Errno)
 }
@@ -397,6 +399,23 @@ func (c *call) perfQuery(e *PerfEvent, addr uint64) errno.Errno {
 		return errno.ENOSPC
 	}
 	return c.write(addr+8, ids)
+}
+
+// attached is the program that an event runs, as bpf_get_perf_event_info tells of it.
+func (e *PerfEvent) attached() (prog, kind uint32, offset uint64, bad errno.Errno) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.prog == nil:
+		return 0, 0, 0, errno.ENOENT
+	case e.kind == perfTracepoint:
+		return e.prog.ID(), taskTracepoint, 0, 0
+	case e.kind == perfUprobe:
+		return e.prog.ID(), taskUprobe, e.attr.Config2, 0
+	case e.kind == perfUretprobe:
+		return e.prog.ID(), taskUretprobe, e.attr.Config2, 0
+	}
+	return 0, 0, 0, errno.EOPNOTSUPP
 }
 
 // perfUpdate puts an event into a map (bpf_fd_array_map_update_elem, perf_event_fd_array_get_ptr).

@@ -153,4 +153,6 @@ func (places) NetNS(fd int32) uint64 {
 	return 0
 }
 
+func (places) FileOf(uint32, int32) (*File, errno.Errno) { return nil, errno.ENOENT }
+
 func (places) Memory() (*os.File, errno.Errno) { return nil, errno.ENOMEM }

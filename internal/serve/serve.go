@@ -48,6 +48,13 @@ var ErrNested = errors.New("another program intercepts system calls here already
 // NotBegun is the exit code of a program that could not be intercepted.
 const NotBegun = 125
 
+// ServedEnv is in the environment of programs that Exec runs: the socket of their
+// machine, or [OwnMachine].
+const ServedEnv = "SKEP_EXEC"
+
+// OwnMachine stands for a machine that is there for one program and its children alone.
+const OwnMachine = "-"
+
 // shimEnv marks the process that is to install the filter; its value says whether it is in namespaces of its own.
 const (
 	shimEnv  = "SKEP_EXEC_SHIM"

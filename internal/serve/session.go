@@ -73,7 +73,7 @@ func Exec(o *Options) (int, error) {
 			GidMappings: []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}},
 		}
 	}
-	cmd.Env = append(cmd.Env, shimEnv+"="+kind)
+	cmd.Env = append(cmd.Env, shimEnv+"="+kind, ServedEnv+"="+o.place())
 
 	begin, end, err := o.server(pair[0])
 	if err != nil {
@@ -115,6 +115,17 @@ func Exec(o *Options) (int, error) {
 		return ws.ExitStatus(), nil
 	}
 	return 0, err
+}
+
+// place is what ServedEnv says.
+func (o *Options) place() string {
+	if o.Machine == "" {
+		return OwnMachine
+	}
+	if abs, err := filepath.Abs(o.Machine); err == nil {
+		return abs
+	}
+	return o.Machine
 }
 
 // server prepares who answers: a server in this process, or the one behind o.Machine.
@@ -353,11 +364,31 @@ func (c *client) File(fd int32) (*bpfsys.File, errno.Errno) {
 	if fd < 0 {
 		return nil, errno.EBADF
 	}
+	return c.fileOf(c.pid, fd)
+}
+
+func (c *client) fileOf(pid uint32, fd int32) (*bpfsys.File, errno.Errno) {
 	var st unix.Stat_t
-	if err := unix.Stat(fmt.Sprintf("/proc/%d/fd/%d", c.pid, fd), &st); err != nil {
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/fd/%d", pid, fd), &st); err != nil {
 		return nil, errno.EBADF
 	}
 	return c.s.store.find(&st), 0
+}
+
+// FileOf finds what a descriptor of another process refers to (bpfsys.Places).
+// Those of other users, which cannot be looked at, are none of this machine's.
+func (c *client) FileOf(pid uint32, fd int32) (*bpfsys.File, errno.Errno) {
+	if !c.Alive(int32(pid)) {
+		return nil, errno.ENOENT
+	}
+	if int(pid) == os.Getpid() {
+		return nil, 0 // memory files of clients' objects
+	}
+	f, e := c.fileOf(pid, fd)
+	if dir := fmt.Sprintf("/proc/%d/fd", pid); e != 0 && unix.Access(dir, unix.X_OK) != nil {
+		return nil, 0
+	}
+	return f, e
 }
 
 // Install gives the client a descriptor (bpfsys.Files).

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -52,15 +53,20 @@ func (o *Options) Flags(cmd *cobra.Command) {
 }
 
 // Given reports whether the command line or the environment says which system to ask.
-func (o *Options) Given() bool { return o.Engine != engine.Skep || o.Machine != "" }
+func (o *Options) Given() bool {
+	return o.Engine != engine.Skep || o.Machine != "" || os.Getenv(serve.ServedEnv) != ""
+}
 
 // ErrNoSystem says what is to be done where no system is named.
 var ErrNoSystem = errors.New("no machine to ask: keep one by skep serve PATH and name it by --machine PATH or SKEP_MACHINE, or ask the kernel by --engine linux")
 
-// Connect chooses who answers bpf(2) from now on.
+// Connect chooses who answers bpf(2) from now on. Below skep exec that is settled.
 func (o *Options) Connect(s *ui.Streams) error {
+	served := os.Getenv(serve.ServedEnv)
 	switch {
 	case o.Engine == engine.Linux:
+		return nil
+	case o.Machine == "" && served != "":
 		return nil
 	case o.Machine == "":
 		return ErrNoSystem
@@ -68,7 +74,14 @@ func (o *Options) Connect(s *ui.Streams) error {
 	if err := serve.Available(); err != nil {
 		return err
 	}
-	return serve.Join(o.Machine, o.Unprivileged, s.Err)
+	err := serve.Join(o.Machine, o.Unprivileged, s.Err)
+	if served == "" || !errors.Is(err, serve.ErrNested) || o.Unprivileged {
+		return err
+	}
+	if abs, aerr := filepath.Abs(o.Machine); aerr == nil && abs == served {
+		return nil
+	}
+	return errors.New("this runs under skep exec, on another machine: run it outside, or leave out --machine (SKEP_MACHINE) to ask that one")
 }
 
 // Verb is one command under way: its words, and where its answer goes.

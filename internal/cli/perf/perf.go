@@ -5,6 +5,7 @@ package perf
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -21,9 +22,8 @@ func NewCmd(s *ui.Streams) *cobra.Command {
 		Use:   "perf COMMAND",
 		Short: "Show programs attached to tracepoints and probes, as bpftool does",
 		Long: `Shows which processes have programs attached to tracepoints and probes by a perf
-event, or to raw tracepoints, with bpftool's grammar and output: on the kernel
-(--engine linux). A machine that skep serve keeps has no perf events; its raw
-tracepoints are among skep link show's.`,
+event, or to raw tracepoints, with bpftool's grammar and output: on a machine that
+skep serve keeps (--machine, SKEP_MACHINE), or on the kernel (--engine linux).`,
 		Example: `  skep perf show --machine /tmp/machine
   sudo skep perf show --engine linux -j`,
 	}, "show list help", []objects.VerbRow{
@@ -45,9 +45,6 @@ func show(v *objects.Verb) error {
 		v.J.Array()
 		defer v.J.EndArray()
 	}
-	if !v.Live {
-		return nil // what is attached there is attached by links
-	}
 	for _, pid := range numbers("/proc") {
 		for _, fd := range numbers(fmt.Sprintf("/proc/%d/fd", pid)) {
 			if q, err := linux.QueryTaskFD(pid, fd); err == nil && q.Type < uint32(len(kinds)) {
@@ -58,7 +55,7 @@ func show(v *objects.Verb) error {
 	return nil
 }
 
-// numbers are the names in a directory that are numbers.
+// numbers are the names in a directory that are numbers, rising.
 func numbers(dir string) []int {
 	entries, _ := os.ReadDir(dir) // a process may be another user's, or gone
 	var ns []int
@@ -67,6 +64,7 @@ func numbers(dir string) []int {
 			ns = append(ns, n)
 		}
 	}
+	slices.Sort(ns)
 	return ns
 }
 

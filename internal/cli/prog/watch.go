@@ -34,7 +34,7 @@ func traceLog(v *objects.Verb) error {
 		}
 		return v.Out.Flush()
 	}
-	if v.Live {
+	if v.Live || v.Machine == "" { // below skep exec the file is the machine's
 		return traceLive(ctx, line)
 	}
 	err := serve.Ask(ctx, v.Machine, serve.TraceVerb, nil, nil, func(raw json.RawMessage) error {
