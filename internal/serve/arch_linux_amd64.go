@@ -20,6 +20,10 @@ var olderPathCalls = []pathCall{
 // olderCalls are other calls that amd64 alone has.
 var olderCalls = []watch{
 	{nr: unix.SYS_READLINK, do: func(c *client, n *notif) answer { return c.readlink(n, 0) }},
+	{nr: unix.SYS_SYMLINK, do: func(c *client, n *notif) answer {
+		n.Args[1], n.Args[2] = atCWD, n.Args[1]
+		return c.pathCall(&symlinkRow, n)
+	}},
 }
 
 const sysRenameat2 = unix.SYS_RENAMEAT2

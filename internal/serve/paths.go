@@ -37,6 +37,7 @@ type pathCall struct {
 	makes   bool    // it makes a directory
 	removes bool    // it removes one
 	fs      bool    // the buffer is a struct statfs
+	links   bool    // the first argument is what a symbolic link says
 }
 
 const (
@@ -56,7 +57,10 @@ var pathRows = append([]pathCall{
 	{nr: unix.SYS_UNLINKAT, dir: 0, removes: true},
 	{nr: unix.SYS_RENAMEAT, dir: 0, to: 3},
 	{nr: sysRenameat2, dir: 0, to: 3},
+	symlinkRow,
 }, olderPathCalls...)
+
+var symlinkRow = pathCall{nr: unix.SYS_SYMLINKAT, dir: 1, links: true}
 
 // arg is the number of the argument with the path.
 func (r *pathCall) arg() int { return r.dir + 1 }
@@ -101,6 +105,17 @@ func (c *client) pathCall(row *pathCall, n *notif) answer {
 		if row.dir >= 0 {
 			args[row.to-1] = atCWD
 		}
+	}
+	if row.links {
+		text, ok := c.readPath(n.Args[0])
+		if !ok {
+			return failed(unix.EFAULT)
+		}
+		if real, ok := c.s.real(text); ok { // the server follows it in its own directory
+			text = real
+		}
+		buf2 = append([]byte(text), 0)
+		args[0] = uint64(uintptr(unsafe.Pointer(&buf2[0])))
 	}
 	if row.out != 0 {
 		out = make([]byte, row.size)
@@ -194,7 +209,7 @@ func (c *client) openat(n *notif) answer {
 		}
 		return c.giveText(text)
 	}
-	if c.s.trace != nil && c.s.caps&bpfsys.CapSysAdmin != 0 && isTracePipe(p) {
+	if c.s.trace != nil && c.caps()&bpfsys.CapSysAdmin != 0 && isTracePipe(p) {
 		return c.openTracePipe(n.Args[2])
 	}
 	if a, ok := c.openPinned(int32(n.Args[0]), p, n.Args[2]); ok {
@@ -248,22 +263,34 @@ func (c *client) fdinfoOf(p string) (int32, bool) {
 	return c.ownFD(p, "fdinfo/")
 }
 
-// readlink shows descriptors of ours as what they stand for.
+// readlink shows descriptors of ours as what they stand for, and symbolic links in the BPF file system.
 func (c *client) readlink(n *notif, pathArg int) answer {
 	p, ok := c.readPath(n.Args[pathArg])
 	if !ok {
 		return pass
 	}
-	fd, ok := c.ownFD(p, "fd/")
-	if !ok {
-		return pass
+	var text []byte
+	if real, ok := c.s.real(p); ok {
+		link, err := os.Readlink(real)
+		if err != nil {
+			return failed(unix.Errno(number(err)))
+		}
+		if rest, ok := strings.CutPrefix(link, c.s.root); ok && (rest == "" || rest[0] == '/') {
+			link = pin.Mount + rest
+		}
+		text = []byte(link)
+	} else {
+		fd, ok := c.ownFD(p, "fd/")
+		if !ok {
+			return pass
+		}
+		f, e := c.File(fd)
+		if e != 0 || f == nil {
+			return pass
+		}
+		defer f.Put()
+		text = []byte("anon_inode:" + f.Kind())
 	}
-	f, e := c.File(fd)
-	if e != 0 || f == nil {
-		return pass
-	}
-	defer f.Put()
-	text := []byte("anon_inode:" + f.Kind())
 	text = text[:min(uint64(len(text)), n.Args[pathArg+2])]
 	if !c.Write(n.Args[pathArg+1], text) {
 		return failed(unix.EFAULT)

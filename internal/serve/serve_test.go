@@ -76,6 +76,35 @@ var clients = map[string]func() error{
 		}
 		return nil
 	},
+	// symlinks makes names for directories of the BPF file system, as iproute2 does.
+	"symlinks": func() error {
+		if err := os.MkdirAll("/sys/fs/bpf/tc/globals", 0o700); err != nil {
+			return err
+		}
+		if err := os.Symlink("/sys/fs/bpf/tc/", "/sys/fs/bpf/xdp"); err != nil {
+			return err
+		}
+		if to, err := os.Readlink("/sys/fs/bpf/xdp"); err != nil || filepath.Clean(to) != "/sys/fs/bpf/tc" {
+			return fmt.Errorf("readlink: %q, %w", to, err)
+		}
+		m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})
+		if err != nil {
+			return err
+		}
+		defer m.Close()
+		if err := m.Pin("/sys/fs/bpf/xdp/globals/m"); err != nil {
+			return err
+		}
+		again, err := ebpf.LoadPinnedMap("/sys/fs/bpf/tc/globals/m", nil)
+		if err != nil {
+			return err
+		}
+		defer again.Close()
+		if err := os.Symlink("elsewhere", "/sys/fs/bpf/xdp"); !errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("over a name: %w", err)
+		}
+		return errors.Join(os.Remove("/sys/fs/bpf/xdp"), os.Remove("/sys/fs/bpf/tc/globals/m"))
+	},
 	// sockets puts its own into maps and finds their cookies.
 	"sockets": func() error {
 		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
@@ -225,6 +254,15 @@ func empty(t *testing.T, sys *bpfsys.System) {
 	if id, ok := sys.Machine().NextProgram(0); ok {
 		t.Errorf("program %d is left", id)
 	}
+}
+
+// Symbolic links in the BPF file system lead to what is there.
+func TestSymlinks(t *testing.T) {
+	sys, code := serveClient(t, "symlinks")
+	if code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	empty(t, sys)
 }
 
 // TestSockets: a client's sockets are the kernel's; maps of sockets take them all the same.

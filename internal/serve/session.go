@@ -35,6 +35,8 @@ type server struct {
 	ended  chan struct{} // closed when the server ends
 	byNr   map[int32]watch
 
+	dropped threadCaps
+
 	mu     sync.Mutex
 	events map[any]int // eventfd of each ring buffer, by map or perf event, that is polled
 }
@@ -284,37 +286,8 @@ func (c *client) toSocket(*notif) answer {
 	return pass
 }
 
-// capget adds the capabilities that the client is taken to have to those it
-// has: tools look before they call bpf(2).
-func (c *client) capget(n *notif) answer {
-	var hdr unix.CapUserHeader
-	size := unsafe.Sizeof(hdr)
-	if c.s.caps == 0 || n.Args[1] == 0 || !c.Read(n.Args[0], unsafe.Slice((*byte)(unsafe.Pointer(&hdr)), size)) ||
-		hdr.Version != unix.LINUX_CAPABILITY_VERSION_3 || hdr.Pid != 0 && int(hdr.Pid) != c.tgid() {
-		return pass
-	}
-	hdr.Pid = int32(c.pid)
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return pass
-	}
-	for have, bit := range map[bpfsys.Caps]uint{
-		bpfsys.CapBPF: unix.CAP_BPF, bpfsys.CapPerfmon: unix.CAP_PERFMON,
-		bpfsys.CapNetAdmin: unix.CAP_NET_ADMIN, bpfsys.CapSysAdmin: unix.CAP_SYS_ADMIN,
-	} {
-		if c.s.caps&have != 0 {
-			data[bit/32].Effective |= 1 << (bit % 32)
-			data[bit/32].Permitted |= 1 << (bit % 32)
-		}
-	}
-	if !c.Write(n.Args[1], unsafe.Slice((*byte)(unsafe.Pointer(&data)), unsafe.Sizeof(data))) {
-		return failed(unix.EFAULT)
-	}
-	return answer{}
-}
-
 func (c *client) caller() bpfsys.Caller {
-	return bpfsys.Caller{Memory: c, Files: c, Names: c, Caps: c.s.caps, UID: uint32(os.Getuid()), CPU: c.cpu, Places: c, Sockets: c}
+	return bpfsys.Caller{Memory: c, Files: c, Names: c, Caps: c.caps(), UID: uint32(os.Getuid()), CPU: c.cpu, Places: c, Sockets: c}
 }
 
 // cpu is the one the client is on (proc(5), stat, the field "processor"); -1 if that is not known.

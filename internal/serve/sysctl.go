@@ -28,7 +28,7 @@ func sysctlOf(p string) *bpfsys.Sysctl {
 func (c *client) openSysctl(row *bpfsys.Sysctl, flags uint64) answer {
 	c.s.store.settle() // what was written before
 	write := flags&unix.O_ACCMODE != unix.O_RDONLY
-	if admin := c.s.caps&bpfsys.CapSysAdmin != 0; !admin && (write || row.Mode&0o004 == 0) {
+	if admin := c.caps()&bpfsys.CapSysAdmin != 0; !admin && (write || row.Mode&0o004 == 0) {
 		return failed(unix.EACCES)
 	}
 	text := fmt.Sprintln(c.s.sys.Sysctl(row))
@@ -47,7 +47,7 @@ func (c *client) openSysctl(row *bpfsys.Sysctl, flags uint64) answer {
 	if flags&unix.O_ACCMODE == unix.O_RDWR {
 		unix.Write(m, []byte(text))
 	}
-	caps := c.s.caps
+	caps := c.caps()
 	e := c.s.store.onClose(m, func() {
 		defer f.Close()
 		written, _ := io.ReadAll(io.LimitReader(f, 4096))
