@@ -77,13 +77,14 @@ bpftool prog pin pinned /sys/fs/bpf/p /sys/fs/bpf/q
 bpftool prog run pinned /sys/fs/bpf/q data_in packet data_out - repeat 2`,
 		want: `0000000\s+0000 0000(?s:.*)Return value: 1, duration \(average\): \d+ns\n$`},
 	{row: "prog attach, detach", script: `
-bpftool map create /sys/fs/bpf/s type sockmap key 4 value 4 entries 2 name s
-bpftool prog load attach.o /sys/fs/bpf/p type sk_skb/stream_verdict
-bpftool prog attach pinned /sys/fs/bpf/p sk_skb_stream_verdict pinned /sys/fs/bpf/s
-! bpftool prog attach pinned /sys/fs/bpf/p flow_dissector
-bpftool prog detach pinned /sys/fs/bpf/p sk_skb_stream_verdict pinned /sys/fs/bpf/s
-! bpftool prog detach pinned /sys/fs/bpf/p sk_skb_stream_verdict pinned /sys/fs/bpf/s`,
-		want: `^Error: failed prog attach to map\n(?s:.*)Error: failed prog detach from map\n`},
+bpftool prog loadall sockets.o /sys/fs/bpf/p pinmaps /sys/fs/bpf/m
+bpftool prog attach pinned /sys/fs/bpf/p/verdict sk_skb_stream_verdict pinned /sys/fs/bpf/m/socks
+bpftool prog detach pinned /sys/fs/bpf/p/verdict sk_skb_stream_verdict pinned /sys/fs/bpf/m/socks
+! bpftool prog detach pinned /sys/fs/bpf/p/verdict sk_skb_stream_verdict pinned /sys/fs/bpf/m/socks
+bpftool prog attach pinned /sys/fs/bpf/p/dissect flow_dissector
+bpftool net show
+bpftool prog detach pinned /sys/fs/bpf/p/dissect flow_dissector`,
+		want: `^Error: failed prog detach from map\n(?s:.*)flow_dissector:\nid \d+\n`},
 	{row: "prog tracelog", script: `
 bpftool prog load objects.o /sys/fs/bpf/p
 bpftool prog run pinned /sys/fs/bpf/p data_in packet > run
@@ -165,7 +166,7 @@ func TestBpftoolAsNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	for _, name := range []string{"objects.c", "events.c", "attach.c", "iter.c"} {
+	for _, name := range []string{"objects.c", "events.c", "attach.c", "iter.c", "sockets.c"} {
 		data, err := os.ReadFile(compile(t, name))
 		if err != nil {
 			t.Fatal(err)
