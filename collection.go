@@ -114,6 +114,8 @@ type loader struct {
 	maps []maps.Map        // by index into img.Maps; nil for one that is not there
 	defs []*catalog.MapDef // the same, of maps that are verified with but not made
 	gpl  bool
+	// types are the image's, where somebody shows them; else nil.
+	types run.Types
 }
 
 func (l *loader) load() error {
@@ -124,6 +126,9 @@ func (l *loader) load() error {
 		if l.img.Program(name) == nil {
 			return fmt.Errorf("no program %s in %s", name, l.img.Name)
 		}
+	}
+	if l.types = l.m.m.Types(l.img.RawBTF); l.types != nil {
+		defer l.types.Close()
 	}
 	if err := l.createMaps(); err != nil {
 		return err
@@ -193,8 +198,10 @@ func (l *loader) createMap(im *image.Map) error {
 	if def.Shared {
 		def.Sharers = uint32(max(cmp.Or(l.opts.Processes, 4), 1))
 	}
+	l.typeMap(im, def)
 	mp, err := l.m.m.NewMap(*def)
 	if err != nil {
+		def.BTF.Drop()
 		return err
 	}
 	out := &Map{m: mp, mach: l.m}
@@ -260,19 +267,44 @@ func (l *loader) loadProgram(ip *image.Program) (*Program, error) {
 		return nil, err
 	}
 	vp := l.verifierProgram(ip)
+	about := l.about(ip, vp)
 	p, res, err := l.m.m.Load(vp, run.LoadOptions{
 		Verifier: verifier.Options{
 			LogLevel: l.opts.LogLevel, Unprivileged: l.m.opts.Unprivileged, States: l.m.opts.Checked,
 		},
 		Blind: l.m.blind(),
 		Maps:  func() []maps.Map { return l.mapsOf(ip) },
-		About: run.About{Tag: tag(vp.Insns)},
+		About: about,
 	})
 	if err != nil {
+		if about.Freed != nil {
+			about.Freed()
+		}
 		return nil, err
 	}
 	return &Program{p: p, mach: l.m, section: ip.Section, attach: ip.Attach, source: vp, result: res,
 		from: &origin{img: l.img, prog: ip, maps: l.maps}}, nil
+}
+
+// typeMap says which types a map has, where it may have some.
+func (l *loader) typeMap(im *image.Map, def *catalog.MapDef) {
+	row := catalog.MapKindByType(def.Type)
+	if l.types == nil || im.ValueID == 0 || row == nil || row.Types.Allow(def) != 0 {
+		return
+	}
+	l.types.Acquire()
+	def.BTF = &catalog.MapBTF{ID: l.types.ID(), Key: uint32(im.KeyID), Value: uint32(im.ValueID), Release: l.types.Close}
+}
+
+// about is what is told of a program.
+func (l *loader) about(ip *image.Program, vp *verifier.Program) run.About {
+	about := run.About{Tag: tag(vp.Insns)}
+	if l.types != nil && len(ip.Funcs) > 0 {
+		l.types.Acquire()
+		about.BTF, about.Freed = l.types.ID(), l.types.Close
+		about.FuncInfo, about.LineInfo = ip.FuncInfoRecords(l.img.ByteOrder), ip.LineInfoRecords(l.img.ByteOrder)
+	}
+	return about
 }
 
 // tag is the program's as bpf(2) would reckon it, where maps are named by descriptors.

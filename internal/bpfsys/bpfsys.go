@@ -66,6 +66,7 @@ func New(m *run.Machine, o Options) *System {
 	if m.Native() {
 		s.settings[jitEnable].Store(1)
 	}
+	m.KeepTypes(s.keepTypes)
 	return s
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/run"
 )
 
 // BTF is a loaded set of types. It is shared: the last Close frees it.
@@ -179,10 +180,24 @@ func (c *call) btfLoad() (int32, errno.Errno) {
 	if e != 0 {
 		return 0, e
 	}
-	b.s = c.s
-	c.s.kernelBTF() // the first number is the kernel's
-	if e := c.s.btfs.add(b, func(id uint32) { b.id = id }); e != 0 {
+	if e := c.s.addBTF(b); e != 0 {
 		return 0, e
 	}
 	return c.install(b)
+}
+
+// addBTF gives types an id.
+func (s *System) addBTF(b *BTF) errno.Errno {
+	b.s = s
+	s.kernelBTF() // the first number is the kernel's
+	return s.btfs.add(b, func(id uint32) { b.id = id })
+}
+
+// keepTypes is BTF_LOAD for what is loaded into the machine by other ways than bpf(2).
+func (s *System) keepTypes(raw []byte) run.Types {
+	b, _, e := parseBTF(raw)
+	if e != 0 || s.addBTF(b) != 0 {
+		return nil
+	}
+	return b
 }

@@ -221,3 +221,55 @@ func TestSharing(t *testing.T) {
 		t.Errorf("%d lines: %q … %q", len(lines), lines[0].Text, lines[len(lines)-1].Text)
 	}
 }
+
+// TestLoadedTypes: what ip and tc load is shown with its types and lines, as what bpf(2) is given is.
+func TestLoadedTypes(t *testing.T) {
+	oracle.Tool(t, "bpftool")
+	served(t)
+	must(t, "ip link add a type veth peer name b")
+	must(t, "ip link set a xdp obj ../../examples/firewall/firewall.o sec xdp")
+	must(t, "exec -- bpftool prog load ../../examples/firewall/firewall.o /sys/fs/bpf/other")
+	var all []struct {
+		ID    int
+		BTFID int `json:"btf_id"`
+	}
+	if err := json.Unmarshal([]byte(must(t, "exec -- bpftool -j prog show name firewall")), &all); err != nil || len(all) != 2 {
+		t.Fatal(all, err)
+	}
+	dumps := [2]string{}
+	for i, p := range all {
+		if p.BTFID == 0 {
+			t.Errorf("program %d has no types", p.ID)
+		}
+		dumps[i] = digits.ReplaceAllString(must(t, "exec -- bpftool prog dump xlated id %d linum", p.ID), "N")
+	}
+	if dumps[0] != dumps[1] || !strings.Contains(dumps[0], "int firewall(struct xdp_md * ctx):") {
+		t.Errorf("loaded by ip:\n%s\nby bpftool:\n%s", dumps[0], dumps[1])
+	}
+	var maps []struct {
+		Name  string
+		BTFID int `json:"btf_id"`
+	}
+	if err := json.Unmarshal([]byte(must(t, "exec -- bpftool -j map show")), &maps); err != nil {
+		t.Fatal(err)
+	}
+	typed := map[string]int{}
+	for _, m := range maps {
+		if m.BTFID != 0 {
+			typed[m.Name]++
+		}
+	}
+	for name, n := range typed {
+		if n != 2 {
+			t.Errorf("map %s has types in %d of 2 loads", name, n)
+		}
+	}
+	if typed["rules"] != 2 {
+		t.Error(typed)
+	}
+	must(t, "ip link set a xdp off")
+	must(t, "exec -- rm /sys/fs/bpf/other")
+	if out := must(t, "exec -- bpftool btf show"); strings.Contains(out, "<anon>") {
+		t.Errorf("types are left: %s", out)
+	}
+}

@@ -101,6 +101,8 @@ type Machine struct {
 	lastID  uint32
 	tracing sync.Mutex // around what is attached to programs
 	events  events
+
+	types func(raw []byte) Types // nil: nobody keeps them
 }
 
 // New makes a machine.

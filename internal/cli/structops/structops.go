@@ -91,7 +91,7 @@ func interfaceOf(v *objects.Verb, m *linux.MapInfo) (string, error) {
 }
 
 func show(v *objects.Verb) error {
-	if v.J != nil {
+	if v.J != nil && !objects.Begins(v.Peek(), "id") { // which is one at most
 		v.J.Array()
 		defer v.J.EndArray()
 	}

@@ -22,11 +22,11 @@ SEC("struct_ops/cong_avoid") void avoid(u64 *ctx) { }
 SEC("struct_ops/undo_cwnd") u32 undo(u64 *ctx) { return 3; }
 
 SEC(".struct_ops") struct tcp_congestion_ops skep_kept = {
-	.ssthresh = (void *)threshold, .cong_avoid = (void *)avoid, .undo_cwnd = (void *)undo, .name = "skep_kept",
+	.ssthresh = (void *)threshold, .cong_avoid = (void *)avoid, .undo_cwnd = (void *)undo, .name = "k_00000000",
 };
 
 SEC(".struct_ops.link") struct tcp_congestion_ops skep_linked = {
-	.ssthresh = (void *)threshold, .cong_avoid = (void *)avoid, .undo_cwnd = (void *)undo, .name = "skep_linked",
+	.ssthresh = (void *)threshold, .cong_avoid = (void *)avoid, .undo_cwnd = (void *)undo, .name = "l_00000000",
 };
 
 char _license[] SEC("license") = "GPL";
