@@ -62,7 +62,7 @@ func readPiece(c *net.UnixConn, limit int) (kind byte, text []byte, files []*os.
 		switch {
 		case err == nil && n == 0:
 			err = net.ErrClosed
-		case err == nil && (flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 || len(text)+n-1 > limit):
+		case err == nil && (flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 || len(text)+n-1 > limit || len(files) > maxFiles):
 			err = fmt.Errorf("a message is too long: %w", unix.EMSGSIZE)
 		}
 		if err != nil {

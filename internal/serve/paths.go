@@ -111,8 +111,13 @@ func (c *client) pathCall(row *pathCall, n *notif) answer {
 		if !ok {
 			return failed(unix.EFAULT)
 		}
-		if real, ok := c.s.real(text); ok { // the server follows it in its own directory
-			text = real
+		// The server follows it, with its own rights: it leads nowhere else, and no
+		// further than it says.
+		if !strings.HasPrefix(text, "/") {
+			text = path.Join(path.Dir(p), text)
+		}
+		if text, ok = c.s.real(text); !ok || group {
+			return failed(unix.EPERM)
 		}
 		buf2 = append([]byte(text), 0)
 		args[0] = uint64(uintptr(unsafe.Pointer(&buf2[0])))

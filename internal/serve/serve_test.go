@@ -103,7 +103,18 @@ var clients = map[string]func() error{
 		if err := os.Symlink("elsewhere", "/sys/fs/bpf/xdp"); !errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("over a name: %w", err)
 		}
-		return errors.Join(os.Remove("/sys/fs/bpf/xdp"), os.Remove("/sys/fs/bpf/tc/globals/m"))
+		for _, to := range []string{"/etc", "../../../etc", "tc/../../../..", "/sys/fs/bpf/../cgroup"} {
+			if err := os.Symlink(to, "/sys/fs/bpf/out"); !errors.Is(err, os.ErrPermission) {
+				return fmt.Errorf("out of the file system, %s: %w", to, err)
+			}
+		}
+		if err := os.Symlink("tc/../tc", "/sys/fs/bpf/relative"); err != nil {
+			return err
+		}
+		if _, err := os.Stat("/sys/fs/bpf/relative/globals/m"); err != nil {
+			return err
+		}
+		return errors.Join(os.Remove("/sys/fs/bpf/relative"), os.Remove("/sys/fs/bpf/xdp"), os.Remove("/sys/fs/bpf/tc/globals/m"))
 	},
 	// sockets puts its own into maps and finds their cookies.
 	"sockets": func() error {
