@@ -407,7 +407,11 @@ func TestObjectErrors(t *testing.T) {
 	}{
 		{"map show", 1, "no machine to ask: keep one by skep serve PATH and name it by --machine PATH or SKEP_MACHINE, or ask the kernel by --engine linux"},
 		{"prog show --engine bsd", 2, `--engine bsd: there are skep and linux`},
-		{"map show --machine /nowhere/at/all", 1, "no skep serve listens at /nowhere/at/all"},
+		{"map show --machine /nowhere/at/all", 1, "no skep serve listens at /nowhere/at/all: file does not exist: begin with skep serve /nowhere/at/all"},
+		{"ip --machine /nowhere link show", 1, "skep ip: no skep serve listens at /nowhere: file does not exist: begin with skep serve /nowhere"},
+		{"exec --machine /nowhere -- true", 125, "no skep serve listens at /nowhere"},
+		{"serve /nowhere/at/all", 1, "skep serve: /nowhere/at/all: bind: no such file or directory"},
+		{"serve testdata/objects.c", 1, "skep serve: testdata/objects.c: there is a file of that name"},
 		{"map dump --engine linux", 2, "nothing is named: a map is named by id, name or pinned"},
 		{"map dump --engine linux number 1", 2, `"number": a map is named by id, name or pinned`},
 		{"map dump --engine linux id one", 2, `id "one": not a number`},

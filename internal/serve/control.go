@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
+	"syscall"
 
 	"github.com/skep-bpf/skep/internal/bpfsys"
 	"github.com/skep-bpf/skep/internal/errno"
@@ -82,11 +84,33 @@ func refusal(err error) *Error {
 	return e
 }
 
-// ErrNoMachine says that no server listens at a socket.
-var ErrNoMachine = errors.New("no skep serve listens there")
+// noMachine says why nobody answers at a socket, and what to do.
+func noMachine(path string, err error) error {
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%s: %w: the machine is another user's", path, os.ErrPermission)
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("no skep serve listens at %s: %w: begin with skep serve %s", path, os.ErrNotExist, path)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("no skep serve listens at %s: %w: it has ended: begin with skep serve %s", path, syscall.ECONNREFUSED, path)
+	}
+	return fmt.Errorf("no skep serve listens at %s: %w", path, err)
+}
 
 // MachineEnv names the environment variable with the socket of the machine to join.
 const MachineEnv = "SKEP_MACHINE"
+
+// MachineFromEnv is the socket of the machine that the environment names, or that
+// serves this process; "": there is none, or it has no socket.
+func MachineFromEnv() string {
+	if path := os.Getenv(MachineEnv); path != "" {
+		return path
+	}
+	if path := os.Getenv(ServedEnv); path != OwnMachine {
+		return path
+	}
+	return ""
+}
 
 // ListenOptions shape Listen.
 type ListenOptions struct {

@@ -5,7 +5,6 @@ package serve
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -206,7 +205,7 @@ func (n names) Mkdir(path string) error {
 func Ask(ctx context.Context, machine, verb string, args any, files []*os.File, each func(json.RawMessage) error) error {
 	c, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: machine, Net: "unixpacket"})
 	if err != nil {
-		return fmt.Errorf("%s: %w: %w", machine, ErrNoMachine, errors.Unwrap(err))
+		return noMachine(machine, err)
 	}
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.Close() })()

@@ -27,14 +27,19 @@ func Listen(o *ListenOptions) error {
 	if c, err := net.Dial("unixpacket", o.Path); err == nil {
 		c.Close()
 		return fmt.Errorf("%s: %w", o.Path, ErrInUse)
-	} else if errors.Is(err, unix.ECONNREFUSED) {
-		os.Remove(o.Path) // of one that was killed
+	} else if st, serr := os.Lstat(o.Path); serr == nil {
+		if st.Mode().Type() != os.ModeSocket {
+			return fmt.Errorf("%s: there is a file of that name", o.Path)
+		}
+		if errors.Is(err, unix.ECONNREFUSED) {
+			os.Remove(o.Path) // of one that was killed
+		}
 	}
 	old := unix.Umask(0o177) // nobody else may connect, from the first moment on
 	l, err := net.Listen("unixpacket", o.Path)
 	unix.Umask(old)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", o.Path, errors.Unwrap(err))
 	}
 	s, err := newServer(o.System, o.Trace)
 	if err != nil {
@@ -101,7 +106,7 @@ func (s *server) join(c *net.UnixConn, o *ListenOptions) {
 func (o *Options) join() (begin func(listener int) error, end func(), err error) {
 	c, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: o.Machine, Net: "unixpacket"})
 	if err != nil {
-		return nil, nil, fmt.Errorf("no skep serve listens at %s: %w", o.Machine, errors.Unwrap(err))
+		return nil, nil, noMachine(o.Machine, err)
 	}
 	var ended sync.Once
 	done := make(chan struct{})

@@ -35,7 +35,7 @@ type Options struct {
 
 // Parse takes the options off the front of the arguments.
 func Parse(args []string) (Options, *Args, error) {
-	o := Options{Machine: os.Getenv(serve.MachineEnv)}
+	o := Options{Machine: serve.MachineFromEnv()}
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
 		opt := args[0]
 		args = args[1:]
