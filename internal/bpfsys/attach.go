@@ -149,25 +149,94 @@ func (c *call) progDetach() (int32, errno.Errno) {
 	if e != 0 {
 		return 0, e
 	}
-	if e := c.revisionAt(at, a.ExpectedRevision); e != 0 {
-		return 0, e
-	}
-	if !c.s.hooks.remove(at, func(e *entry) bool { return e.link == nil && (p == nil || e.prog == p) }) {
-		return 0, errno.ENOENT
-	}
-	return 0, 0
+	return 0, c.mprogDetach(a, p, at)
 }
 
-func (c *call) revisionAt(at place, want uint64) errno.Errno {
+// mprogDetach follows bpf_mprog_detach: p, if it is not nil, and where it stands; else who
+// stands before or behind another; else the last.
+func (c *call) mprogDetach(a *progAttach, p *run.Program, at place) errno.Errno {
+	flags := a.AttachFlags
 	h := &c.s.hooks
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if ch := h.at[at]; ch == nil || len(ch.entries) == 0 {
+	ch := h.at[at]
+	switch {
+	case ch == nil || len(ch.entries) == 0:
 		return errno.ENOENT
-	} else if want != 0 && want != ch.revision {
+	case flags&attachReplace != 0:
+		return errno.EINVAL
+	case a.ExpectedRevision != 0 && a.ExpectedRevision != ch.revision:
 		return errno.ESTALE
 	}
+	match := func(*entry) bool { return false }
+	related := flags&(attachID|attachLink) != 0 || a.RelativeFd != 0
+	if related {
+		m, t, e := c.relative(flags, a.RelativeFd)
+		if e != 0 {
+			return e
+		}
+		if p != nil && t != p.Info.Type {
+			return errno.EINVAL
+		}
+		match = m
+	}
+	i, e := ch.detached(flags, p, related, match)
+	if e != 0 {
+		return e
+	}
+	gone := ch.entries[i]
+	if gone.link != nil {
+		return errno.EBUSY
+	}
+	h.removeLocked(at, func(e *entry) bool { return e == gone })
 	return 0
+}
+
+// detached is the place in the chain of what mprogDetach takes away.
+func (ch *chain) detached(flags uint32, p *run.Program, related bool, match func(*entry) bool) (int, errno.Errno) {
+	const nowhere = -2 // not said yet
+	i := nowhere
+	if p != nil {
+		if i = slices.IndexFunc(ch.entries, func(e *entry) bool { return e.runs(p) }); i < 0 {
+			return 0, errno.ENOENT
+		}
+	}
+	for _, rel := range []struct {
+		flag         uint32
+		step, beyond int // from the other one; where no other is named
+	}{{attachBefore, -1, -1}, {attachAfter, 1, len(ch.entries)}} {
+		if flags&rel.flag == 0 {
+			continue
+		}
+		to := rel.beyond
+		if related {
+			other := slices.IndexFunc(ch.entries, match)
+			if other < 0 {
+				return 0, errno.ENOENT
+			}
+			to = other + rel.step
+		}
+		if i != nowhere && i != to {
+			return 0, errno.ERANGE
+		}
+		i = to
+	}
+	if i == nowhere {
+		if related || flags != 0 {
+			return 0, errno.EINVAL
+		}
+		i = len(ch.entries)
+	}
+	return min(max(i, 0), len(ch.entries)-1), 0
+}
+
+// runs reports whether an entry's program is p.
+func (e *entry) runs(p *run.Program) bool {
+	q := e.program()
+	if q != nil {
+		q.Close()
+	}
+	return q == p
 }
 
 const queryEffective = 1 << 0 // BPF_F_QUERY_EFFECTIVE

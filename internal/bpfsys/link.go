@@ -430,13 +430,7 @@ func (c *call) relative(flags uint32, rel int32) (func(*entry) bool, catalog.Pro
 		p = o
 		defer f.Put()
 	}
-	return func(e *entry) bool {
-		q := e.program()
-		if q != nil {
-			q.Close()
-		}
-		return q == p
-	}, p.Info.Type, 0
+	return func(e *entry) bool { return e.runs(p) }, p.Info.Type, 0
 }
 
 // rawTracepointOpen follows bpf_raw_tracepoint_open.

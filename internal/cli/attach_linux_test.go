@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -106,6 +107,31 @@ func TestDevicesAsBpftool(t *testing.T) {
 		s.do(t, "net", "detach", "xdpgeneric", "dev", dev)
 		if out := s.do(t, "net", "show", "dev", dev); strings.Contains(out, "generic") {
 			t.Errorf("still attached:\n%s", out)
+		}
+
+		// Those of tcx come behind each other, or first; the last is taken away first.
+		s.do(t, "net", "attach", "tcx_ingress", "pinned", s.dir+"/p/last_tc", "dev", dev)
+		s.do(t, "net", "attach", "tcx_ingress", "pinned", s.dir+"/p/first_tc", "dev", dev, "prepend")
+		s.do(t, "net", "attach", "tcx_egress", "pinned", s.dir+"/p/first_tc", "dev", dev)
+		out = s.do(t, "net", "show", "dev", dev)
+		if !regexp.MustCompile(`tc:\n.*tcx/ingress first_tc prog_id \d+ *\n.*tcx/ingress last_tc prog_id \d+ *\n.*tcx/egress first_tc prog_id \d+ *\n`).MatchString(out) {
+			t.Errorf("tcx:\n%s", out)
+		}
+		s.do(t, "net", "detach", "tcx_ingress", "dev", dev)
+		if out := s.do(t, "net", "show", "dev", dev); strings.Contains(out, "last_tc") || !strings.Contains(out, "tcx/ingress first_tc") {
+			t.Errorf("the last is to go first:\n%s", out)
+		}
+		s.do(t, "net", "detach", "tcx_ingress", "dev", dev)
+		s.do(t, "net", "detach", "tcx_egress", "dev", dev)
+		for words, want := range map[string]string{
+			"detach tcx_egress dev " + dev:                                          "no such file or directory",
+			"attach tcx_egress pinned " + prog + " dev " + dev:                      "invalid argument", // an XDP program
+			"attach tcx_egress pinned " + s.dir + "/p/last_tc dev " + dev + " over": `"over": nothing more was expected`,
+			"attach xdp pinned " + prog + " dev " + dev + " prepend":                `"prepend": nothing more was expected`,
+			"attach tcx_egress pinned " + s.dir + "/p/last_tc dev nosuchdev":        "there is no device nosuchdev",
+			"attach sideways pinned " + prog + " dev " + dev:                        `"sideways": there are xdp,`,
+		} {
+			s.refuses(t, want, join("net", words)...)
 		}
 		if r := s.skep(t, "net", "show", "dev", "nosuchdev"); r.code != 1 || !strings.Contains(r.err, "nosuchdev") {
 			t.Errorf("no such device: %+v", r)

@@ -36,6 +36,7 @@ import (
 	"github.com/skep-bpf/skep/internal/cli/serve"
 	"github.com/skep-bpf/skep/internal/cli/structops"
 	"github.com/skep-bpf/skep/internal/cli/tc"
+	"github.com/skep-bpf/skep/internal/cli/token"
 	"github.com/skep-bpf/skep/internal/cli/ui"
 	"github.com/skep-bpf/skep/internal/cli/verify"
 	"github.com/skep-bpf/skep/internal/cli/version"
@@ -159,14 +160,14 @@ func groups(s *ui.Streams) []group {
 		}},
 		{"objects", "What is in a machine, in the kernel or in files, as bpftool shows it:", []*cobra.Command{
 			prog.NewCmd(s), bpfmap.NewCmd(s), link.NewCmd(s), btf.NewCmd(s), feature.NewCmd(s), bpfnet.NewCmd(s),
-			cgroup.NewCmd(s), perf.NewCmd(s), iter.NewCmd(s), structops.NewCmd(s),
+			cgroup.NewCmd(s), perf.NewCmd(s), iter.NewCmd(s), structops.NewCmd(s), token.NewCmd(s),
 		}},
 	}
 }
 
 // nouns are the commands that bpftool has too, in its order: a beginning stands
 // for the first.
-const nouns = "prog map link cgroup perf net feature btf struct_ops iter"
+const nouns = "prog map link cgroup perf net feature btf struct_ops iter token"
 
 // nounFirst puts options that stand before one of the nouns behind it, as
 // bpftool takes them: skep -j map show.

@@ -134,24 +134,37 @@ func TestLinksAsBpftool(t *testing.T) {
 		s.agrees(t, nil, "link", "detach", "pinned", d+"second")
 		s.agrees(t, nil, "link", "detach", "id", "0")
 		s.agrees(t, nil, "prog", "load", object, d+"dev", "dev", "lo")
+		// What today's bpftool has and Debian's has not.
+		for _, form := range [][2]string{{"", ""}, {"-j", `""` + "\n"}} {
+			if got := s.do(t, join(form[0], "prog tracelog stdout pinned", d+"auto/parser")...); got != form[1] {
+				t.Errorf("a stream that nothing was written to: %q", got)
+			}
+		}
 		for words, want := range map[string]string{
-			"iter pin":                                            "OBJ, the object file is missing",
-			"iter pin " + iter:                                    "PATH, where to pin is missing",
-			"iter pin " + iter + " " + d + "x map":                "nothing is named: a map is named by",
-			"iter pin " + iter + " " + d + "x map id 0":           "map 0: ",
-			"iter pin " + iter + " " + d + "x more":               `"more": nothing more was expected`,
-			"iter pin /nowhere.o " + d + "x":                      "/nowhere.o: ",
-			"iter pin " + object + " " + d + "x":                  "is no iterator",
-			"link pin pinned " + d + "second":                     "FILE is missing",
-			"link pin id 0 " + d + "x":                            "link 0: ",
-			"link pin pinned " + d + "m " + d + "x":               "a map is pinned there, no link",
-			"link detach":                                         "nothing is named: a link is named by id or pinned",
-			"link show id x":                                      `id "x": not a number`,
-			"prog load " + object + " " + d + "x dev no":          "device no: ",
-			"prog load " + object:                                 "PATH, where to pin is missing",
-			"prog load " + object + " " + d + "x type t":          `type "t": there is no such program type`,
-			"prog load " + object + " " + d + "x map idx 9 id 1":  "map idx 9: ",
-			"prog load " + object + " " + d + "x map name n id 1": "map name n: ",
+			"prog tracelog stderr":                                                          "nothing is named: a program is named by",
+			"prog tracelog stdout id 0":                                                     "prog 0: ",
+			"prog tracelog upwards":                                                         `"upwards": nothing more was expected`,
+			"prog load " + object + " " + d + "x offload_dev lo":                            "bpf(",
+			"prog load " + object + " " + d + "x xdpmeta_dev no":                            "device no: ",
+			"map create " + d + "x type hash key 4 value 4 entries 1 name x offload_dev lo": "bpf(MAP_CREATE)",
+			"token show more":                                                               `"more": nothing more was expected`,
+			"iter pin":                                                                      "OBJ, the object file is missing",
+			"iter pin " + iter:                                                              "PATH, where to pin is missing",
+			"iter pin " + iter + " " + d + "x map":                                          "nothing is named: a map is named by",
+			"iter pin " + iter + " " + d + "x map id 0":                                     "map 0: ",
+			"iter pin " + iter + " " + d + "x more":                                         `"more": nothing more was expected`,
+			"iter pin /nowhere.o " + d + "x":                                                "/nowhere.o: ",
+			"iter pin " + object + " " + d + "x":                                            "is no iterator",
+			"link pin pinned " + d + "second":                                               "FILE is missing",
+			"link pin id 0 " + d + "x":                                                      "link 0: ",
+			"link pin pinned " + d + "m " + d + "x":                                         "a map is pinned there, no link",
+			"link detach":                                                                   "nothing is named: a link is named by id or pinned",
+			"link show id x":                                                                `id "x": not a number`,
+			"prog load " + object + " " + d + "x dev no":                                    "device no: ",
+			"prog load " + object:                                                           "PATH, where to pin is missing",
+			"prog load " + object + " " + d + "x type t":                                    `type "t": there is no such program type`,
+			"prog load " + object + " " + d + "x map idx 9 id 1":                            "map idx 9: ",
+			"prog load " + object + " " + d + "x map name n id 1":                           "map name n: ",
 		} {
 			s.refuses(t, want, strings.Fields(words)...)
 		}

@@ -59,6 +59,7 @@ const (
 	cmdEnableStats          command = 32
 	cmdLinkDetach           command = 34
 	cmdProgBindMap          command = 35
+	cmdProgStreamRead       command = 37
 )
 
 var commandNames = map[command]string{
@@ -74,6 +75,7 @@ var commandNames = map[command]string{
 	cmdMapUpdateBatch: "MAP_UPDATE_BATCH", cmdMapDeleteBatch: "MAP_DELETE_BATCH",
 	cmdLinkCreate: "LINK_CREATE", cmdLinkByID: "LINK_GET_FD_BY_ID", cmdLinkNextID: "LINK_GET_NEXT_ID",
 	cmdEnableStats: "ENABLE_STATS", cmdLinkDetach: "LINK_DETACH", cmdProgBindMap: "PROG_BIND_MAP",
+	cmdProgStreamRead: "PROG_STREAM_READ_BY_FD",
 }
 
 // Error is a command bpf(2) refused.

@@ -150,6 +150,19 @@ func (o *Object) Detach() error {
 	return err
 }
 
+// ReadStream takes what a program has written to a stream, 1 or 2, as far as there is
+// room for it; 0 bytes: there is nothing.
+func (o *Object) ReadStream(stream int, buf []byte) (int, error) {
+	attr := struct {
+		buf           unsafe.Pointer
+		n, id, progFD uint32
+		_             uint32
+	}{unsafe.Pointer(unsafe.SliceData(buf)), uint32(len(buf)), uint32(stream), uint32(o.fd), 0}
+	n, err := bpf(cmdProgStreamRead, unsafe.Pointer(&attr), unsafe.Sizeof(attr)-4)
+	runtime.KeepAlive(o)
+	return n, err
+}
+
 // FDInfo returns what /proc tells of the descriptor, by name: "memlock", "frozen".
 func (o *Object) FDInfo() map[string]string {
 	fields := map[string]string{}

@@ -40,7 +40,7 @@ beginning of a word stands for it.
   sudo skep map show --engine linux -f`,
 	}, "show list help dump update lookup getnext delete pin event_pipe create peek push enqueue pop dequeue freeze", []objects.VerbRow{
 		{Use: "show [MAP]", Aliases: []string{"list"}, Short: "Show maps: types, sizes, where they are pinned (-f)", Do: show},
-		{Use: "create FILE type TYPE key SIZE value SIZE entries N name NAME [flags N] [inner_map MAP] [dev NAME]", Short: "Make a map and pin it at FILE", Do: create},
+		{Use: "create FILE type TYPE key SIZE value SIZE entries N name NAME [flags N] [inner_map MAP] [offload_dev NAME]", Short: "Make a map and pin it at FILE", Do: create},
 		{Use: "dump MAP", Short: "Show all elements, by their types where the map has some", Do: dump},
 		{Use: "update MAP [key DATA] [value VALUE] [any|exist|noexist]", Aliases: []string{"push", "enqueue"}, Short: "Set an element; push onto a queue or stack", Do: update},
 		{Use: "lookup MAP [key DATA]", Aliases: []string{"peek"}, Short: "Show an element", Do: lookup},
@@ -203,7 +203,7 @@ func create(v *objects.Verb) error {
 			err = size(v, "entries", &def.MaxEntries)
 		case v.Take("flags"):
 			err = size(v, "flags", &def.Flags)
-		case v.Take("dev"):
+		case v.Take("dev"), v.Take("offload_dev"):
 			opts.IfIndex, err = device(v)
 		case v.Take("inner_map"):
 			o, _, err := v.Map()
@@ -213,7 +213,7 @@ func create(v *objects.Verb) error {
 			defer o.Close()
 			opts.Inner = o.AsMap()
 		default:
-			return ui.Usagef("%q: there are type, key, value, entries, name, flags, inner_map and dev", v.Peek())
+			return ui.Usagef("%q: there are type, key, value, entries, name, flags, inner_map and offload_dev", v.Peek())
 		}
 		if err != nil {
 			return err

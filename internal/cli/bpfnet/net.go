@@ -25,19 +25,19 @@ func NewCmd(s *ui.Streams) *cobra.Command {
 	return o.Noun(s, &cobra.Command{
 		Use:   "net COMMAND",
 		Short: "Show, attach and detach programs of network devices, as bpftool does",
-		Long: `Shows the programs on network devices, XDP and tc, and attaches XDP programs, with
-bpftool's grammar and output: those of a machine that skep serve keeps (--machine,
+		Long: `Shows the programs on network devices, XDP and tc, and attaches XDP and tcx programs,
+with bpftool's grammar and output: those of a machine that skep serve keeps (--machine,
 SKEP_MACHINE), whose devices skep ip makes, or of the kernel (--engine linux).
 
   PROG        := { id N | tag TAG | name NAME | pinned FILE }
-  ATTACH_TYPE := { xdp | xdpgeneric | xdpdrv | xdpoffload }`,
+  ATTACH_TYPE := { xdp | xdpgeneric | xdpdrv | xdpoffload | tcx_ingress | tcx_egress }`,
 		Example: `  skep net show --machine /tmp/machine
   sudo skep net attach xdp pinned /sys/fs/bpf/fw dev eth0 --engine linux
   sudo skep net show dev eth0 --engine linux -j`,
 	}, "show list attach detach help", []objects.VerbRow{
 		{Use: "show [dev NAME]", Aliases: []string{"list"}, Short: "Show what is on network devices", Do: show},
-		{Use: "attach ATTACH_TYPE PROG dev NAME [overwrite]", Short: "Attach an XDP program to a device", Do: attach},
-		{Use: "detach ATTACH_TYPE dev NAME", Short: "Take an XDP program off a device", Do: detach},
+		{Use: "attach ATTACH_TYPE PROG dev NAME [overwrite|prepend]", Short: "Attach a program to a device: XDP in another's place (overwrite), tcx behind the others or before them (prepend)", Do: attach},
+		{Use: "detach ATTACH_TYPE dev NAME", Short: "Take an XDP program, or the last tcx program, off a device", Do: detach},
 	})
 }
 
@@ -274,18 +274,29 @@ func showFilter(v *objects.Verb, d device, f filter) {
 	}
 }
 
-// mode takes an ATTACH_TYPE.
-func mode(v *objects.Verb) (string, error) {
+// tcxPlaces are the attach types of tcx.
+var tcxPlaces = []struct {
+	name string
+	typ  catalog.AttachType
+}{{"tcx_ingress", catalog.AttachTCXIngress}, {"tcx_egress", catalog.AttachTCXEgress}}
+
+// place takes an ATTACH_TYPE: a mode of XDP, or a place of tcx.
+func place(v *objects.Verb) (mode string, tcx catalog.AttachType, err error) {
 	for _, m := range modes {
 		if v.Take(m.name) {
-			return m.name, nil
+			return m.name, 0, nil
 		}
 	}
-	return "", ui.Usagef("%q: there are xdp, xdpgeneric, xdpdrv and xdpoffload", v.Peek())
+	for _, p := range tcxPlaces {
+		if v.Take(p.name) {
+			return "", p.typ, nil
+		}
+	}
+	return "", 0, ui.Usagef("%q: there are xdp, xdpgeneric, xdpdrv, xdpoffload, tcx_ingress and tcx_egress", v.Peek())
 }
 
 func attach(v *objects.Verb) error {
-	how, err := mode(v)
+	mode, tcx, err := place(v)
 	if err != nil {
 		return err
 	}
@@ -298,7 +309,8 @@ func attach(v *objects.Verb) error {
 	if err != nil {
 		return err
 	}
-	overwrite := v.Take("overwrite")
+	overwrite := mode != "" && v.Take("overwrite")
+	prepend := mode == "" && v.Take("prepend")
 	if err := v.End(); err != nil {
 		return err
 	}
@@ -306,14 +318,48 @@ func attach(v *objects.Verb) error {
 	if err != nil {
 		return err
 	}
-	if err := src.attach(v, how, p, dev, overwrite); err != nil {
+	if mode != "" {
+		err = src.attach(v, mode, p, dev, overwrite)
+	} else {
+		err = attachTCX(src, p, tcx, dev, prepend)
+	}
+	if err != nil {
 		return err
 	}
 	return v.Done()
 }
 
+// before has a program come before all others at its place (BPF_F_BEFORE).
+const before = 1 << 3
+
+func attachTCX(src source, p *linux.Object, tcx catalog.AttachType, dev string, prepend bool) error {
+	index, err := indexOf(src, dev)
+	if err != nil {
+		return err
+	}
+	flags := uint32(0)
+	if prepend {
+		flags = before
+	}
+	return linux.ProgAttach(p.FD(), index, tcx, flags)
+}
+
+// indexOf is the number of a device by its name.
+func indexOf(src source, name string) (int, error) {
+	all, err := src.devices()
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range all {
+		if d.name == name {
+			return d.index, nil
+		}
+	}
+	return 0, fmt.Errorf("there is no device %s", name)
+}
+
 func detach(v *objects.Verb) error {
-	how, err := mode(v)
+	mode, tcx, err := place(v)
 	if err != nil {
 		return err
 	}
@@ -328,7 +374,14 @@ func detach(v *objects.Verb) error {
 	if err != nil {
 		return err
 	}
-	if err := src.detach(how, dev); err != nil {
+	if mode != "" {
+		err = src.detach(mode, dev)
+	} else if index, ierr := indexOf(src, dev); ierr != nil {
+		err = ierr
+	} else {
+		err = linux.ProgDetach(0, index, tcx) // no program is named: the last one
+	}
+	if err != nil {
 		return err
 	}
 	return v.Done()

@@ -112,6 +112,9 @@ func (o *Options) parse(args []string) error {
 				return fmt.Errorf("format %q: there are raw and c", value)
 			}
 			o.Format = value
+			if value == "c" && len(args) > 0 && word(args[0], "unsorted") {
+				args = args[1:] // as it is in any case
+			}
 		case word(key, "root_id"):
 			id, err := strconv.ParseUint(value, 10, 31)
 			if err != nil || id == 0 {

@@ -23,6 +23,7 @@ type LoadOptions struct {
 	Kind    *catalog.ProgKind // of all programs, instead of what their sections say; nil: as they say
 	Section *catalog.Section
 	IfIndex uint32 // of the device to load for
+	Flags   uint32 // of all programs, beside their own
 	// Reuse are maps to take instead of the object's, by their place among its maps.
 	Reuse map[int]*linux.Object
 	// StructOps has the maps of interfaces made, for Register.
@@ -222,7 +223,7 @@ func (l *Loaded) load(v *Verb, p *image.Program, o *LoadOptions) (*linux.LoadedP
 		return nil, p.Err
 	}
 	lp := &linux.Prog{
-		Name: p.Name, Type: p.Type, Attach: p.Attach, Flags: p.Flags, Insns: l.byDescriptor(p.Insns), License: l.Image.License, IfIndex: o.IfIndex,
+		Name: p.Name, Type: p.Type, Attach: p.Attach, Flags: p.Flags | o.Flags, Insns: l.byDescriptor(p.Insns), License: l.Image.License, IfIndex: o.IfIndex,
 		Maps: l.Maps, BTF: l.btf, FuncInfo: p.FuncInfoRecords(l.Image.ByteOrder), LineInfo: p.LineInfoRecords(l.Image.ByteOrder),
 	}
 	if o.Kind != nil {

@@ -154,11 +154,14 @@ func (v *Verb) bpfMounts() []string {
 	var dirs []string
 	for line := range strings.Lines(string(text)) {
 		if f := strings.Fields(line); len(f) > 2 && f[2] == "bpf" {
-			dirs = append(dirs, unescapeMount.Replace(f[1]))
+			dirs = append(dirs, MountPoint(f[1]))
 		}
 	}
 	return dirs
 }
+
+// MountPoint is a directory as /proc/mounts has it.
+func MountPoint(field string) string { return unescapeMount.Replace(field) }
 
 // unescapeMount undoes what /proc/mounts does to blanks in paths.
 var unescapeMount = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)

@@ -75,17 +75,11 @@ func (o *loadOptions) word(v *objects.Verb, img *image.Image) (err error) {
 		return err
 	case v.Take("map"):
 		return o.reuse(v, img)
-	case v.Take("dev"):
-		name, err := v.Next("the name of a device")
-		if err != nil {
-			return err
-		}
-		dev, err := net.InterfaceByName(name)
-		if err != nil {
-			return fmt.Errorf("device %s: %w", name, err)
-		}
-		o.IfIndex = uint32(dev.Index)
-		return nil
+	case v.Take("dev"), v.Take("offload_dev"):
+		return o.device(v)
+	case v.Take("xdpmeta_dev"):
+		o.Flags = devBoundOnly
+		return o.device(v)
 	case v.Take("pinmaps"):
 		o.pinMaps, err = v.Next("MAP_DIR")
 		return err
@@ -93,7 +87,24 @@ func (o *loadOptions) word(v *objects.Verb, img *image.Image) (err error) {
 		o.autoAttach = true
 		return nil
 	}
-	return ui.Usagef("%q: there are type, map, dev, pinmaps and autoattach", v.Peek())
+	return ui.Usagef("%q: there are type, map, offload_dev, xdpmeta_dev, pinmaps and autoattach", v.Peek())
+}
+
+// devBoundOnly has a program run on the CPU, but be for one device (BPF_F_XDP_DEV_BOUND_ONLY).
+const devBoundOnly = 1 << 6
+
+// device takes the name of the device to load for.
+func (o *loadOptions) device(v *objects.Verb) error {
+	name, err := v.Next("the name of a device")
+	if err != nil {
+		return err
+	}
+	dev, err := net.InterfaceByName(name)
+	if err != nil {
+		return fmt.Errorf("device %s: %w", name, err)
+	}
+	o.IfIndex = uint32(dev.Index)
+	return nil
 }
 
 // reuse takes { idx N | name NAME } MAP: a map of the system's instead of the object's.

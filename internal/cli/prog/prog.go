@@ -30,13 +30,13 @@ files too, and needs neither then.
 	cmd.AddCommand(newDump(s, &o))
 	return o.Noun(s, cmd, "show list help dump pin load loadall attach detach tracelog run profile", []objects.VerbRow{
 		{Use: "show [PROG]", Aliases: []string{"list"}, Short: "Show programs: types, tags, sizes, where they are pinned (-f)", Do: show},
-		{Use: "load OBJ PATH [type TYPE] [dev NAME] [map {idx N|name NAME} MAP] [pinmaps MAP_DIR] [autoattach]", Short: "Load an object file and pin its first program at PATH", Long: loadHelp, Do: load},
-		{Use: "loadall OBJ PATH [type TYPE] [dev NAME] [map {idx N|name NAME} MAP] [pinmaps MAP_DIR] [autoattach]", Short: "Load an object file and pin its programs in the directory PATH", Long: loadHelp, Do: loadAll},
+		{Use: "load OBJ PATH [type TYPE] [map {idx N|name NAME} MAP] [{offload_dev|xdpmeta_dev} NAME] [pinmaps MAP_DIR] [autoattach]", Short: "Load an object file and pin its first program at PATH", Long: loadHelp, Do: load},
+		{Use: "loadall OBJ PATH [type TYPE] [map {idx N|name NAME} MAP] [{offload_dev|xdpmeta_dev} NAME] [pinmaps MAP_DIR] [autoattach]", Short: "Load an object file and pin its programs in the directory PATH", Long: loadHelp, Do: loadAll},
 		{Use: "pin PROG FILE", Short: "Give a program a name in a BPF file system", Do: pin},
 		{Use: "run PROG data_in FILE [data_out FILE [data_size_out N]] [ctx_in FILE [ctx_out FILE [ctx_size_out N]]] [repeat N]", Short: "Run a program on a packet or a context", Do: run},
 		{Use: "attach PROG ATTACH_TYPE [MAP]", Short: "Attach a program to a map of sockets, or a flow dissector", Do: attach},
 		{Use: "detach PROG ATTACH_TYPE [MAP]", Short: "Undo attach", Do: detach},
-		{Use: "tracelog", Short: "Print what programs trace, until interrupted", Do: traceLog},
+		{Use: "tracelog [{stdout|stderr} PROG]", Short: "Print what programs trace, until interrupted, or what one has written to its streams", Do: traceLog},
 		{Use: "profile PROG [duration SECONDS]", Short: "Count a program's runs and the time they take", Do: profile},
 	})
 }

@@ -17,6 +17,11 @@ import (
 
 // traceLog prints what programs trace until it is interrupted.
 func traceLog(v *objects.Verb) error {
+	for i, stream := range []string{"stdout", "stderr"} {
+		if v.Take(stream) {
+			return readStream(v, i+1)
+		}
+	}
 	if err := v.End(); err != nil {
 		return err
 	}
@@ -52,6 +57,35 @@ func traceLog(v *objects.Verb) error {
 	if ctx.Err() != nil {
 		return nil
 	}
+	return err
+}
+
+// readStream prints what a program has written to its stream with a number.
+func readStream(v *objects.Verb, stream int) error {
+	o, err := v.Prog()
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	if err := v.End(); err != nil {
+		return err
+	}
+	text := []byte{}
+	for buf := make([]byte, 4096); ; {
+		n, err := o.ReadStream(stream, buf)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			break
+		}
+		text = append(text, buf[:n]...)
+	}
+	if v.J != nil {
+		v.J.String(string(text))
+		return nil
+	}
+	_, err = v.Out.Write(text)
 	return err
 }
 

@@ -13,4 +13,16 @@ int pass_all(void *ctx)
 	return 2;
 }
 
+SEC("tc")
+int first_tc(void *skb)
+{
+	return -1;
+}
+
+SEC("tc")
+int last_tc(void *skb)
+{
+	return 0;
+}
+
 char _license[] SEC("license") = "GPL";
