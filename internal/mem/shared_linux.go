@@ -99,12 +99,12 @@ func (s *Shared) Close() { s.file.Close() }
 // ReadAt reads from the file.
 func (s *Shared) ReadAt(b []byte, off int64) (int, error) { return s.file.ReadAt(b, off) }
 
-// access is how the file is mapped.
-func (s *Shared) access() int {
+// access is how the file is mapped. What nobody can change may be mapped privately, and has to be before Linux 6.7.
+func (s *Shared) access() (prot, flags int) {
 	if s.sealed {
-		return unix.PROT_READ
+		return unix.PROT_READ, unix.MAP_PRIVATE
 	}
-	return unix.PROT_READ | unix.PROT_WRITE
+	return unix.PROT_READ | unix.PROT_WRITE, unix.MAP_SHARED
 }
 
 // Map maps n bytes of the file from off on, a multiple of the page size.
@@ -113,7 +113,8 @@ func (s *Shared) Map(off int64, n int) (*Block, error) {
 		return nil, fmt.Errorf("mem: %d bytes from %d on, in a file of %d", n, off, s.size)
 	}
 	page := os.Getpagesize()
-	raw, err := unix.Mmap(int(s.file.Fd()), off, (n+page-1)&^(page-1), s.access(), unix.MAP_SHARED)
+	prot, flags := s.access()
+	raw, err := unix.Mmap(int(s.file.Fd()), off, (n+page-1)&^(page-1), prot, flags)
 	if err != nil {
 		return nil, fmt.Errorf("mem: %d bytes of a shared file: %w", n, err)
 	}
@@ -133,6 +134,7 @@ func (s *Shared) MapRing(private int, off int64, head, size int) (*Block, error)
 	if err != nil {
 		return nil, fmt.Errorf("mem: a ring of %d bytes: %w", size, err)
 	}
+	prot, flags := s.access()
 	for _, part := range []struct {
 		at  int
 		off int64
@@ -140,7 +142,7 @@ func (s *Shared) MapRing(private int, off int64, head, size int) (*Block, error)
 	}{{private, off, head + size}, {private + head + size, off + int64(head), size}} {
 		// MAP_FIXED replaces pages of the mapping above, which nobody uses yet.
 		if _, err := unix.MmapPtr(int(s.file.Fd()), part.off, unsafe.Pointer(&raw[part.at]), uintptr(part.n),
-			s.access(), unix.MAP_SHARED|unix.MAP_FIXED); err != nil {
+			prot, flags|unix.MAP_FIXED); err != nil {
 			unix.Munmap(raw)
 			return nil, fmt.Errorf("mem: a ring of %d bytes: %w", size, err)
 		}
