@@ -71,6 +71,9 @@ func (c *CPU) Release() {
 // ID is the CPU's number, as bpf_get_smp_processor_id returns it.
 func (c *CPU) ID() int { return c.c.ID() }
 
+// Random is the CPU's next random number, as bpf_get_prandom_u32 returns it.
+func (c *CPU) Random() uint32 { return c.mach.m.Random(c.c.ID()) }
+
 // Packet returns the CPU's packet.
 func (c *CPU) Packet() *Packet { return c.c.Packet() }
 

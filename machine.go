@@ -213,6 +213,9 @@ func (m *Machine) open() error {
 // CPUs returns the number of possible CPUs: the length of per-CPU values.
 func (m *Machine) CPUs() int { return m.m.CPUs() }
 
+// Now is the wall clock of the machine, which programs read as well.
+func (m *Machine) Now() time.Time { return time.Unix(0, int64(m.m.Real())) }
+
 // CountTime turns the measuring of programs' run times on or off (BPF_ENABLE_STATS).
 func (m *Machine) CountTime(on bool) { m.m.CountTime(on) }
 

@@ -111,8 +111,12 @@ func (d *Device) Running() bool { return d.Up() && (d.peer == nil || d.peer.Up()
 // SetUp takes a device up or down. One that is down does not receive, and what is
 // sent to it or to its peer is dropped.
 func (d *Device) SetUp(up bool) {
+	was := d.Up()
 	d.up.set(up)
 	d.tell()
+	if was && !up {
+		d.tellDown(false)
+	}
 }
 
 // tell has the machine's network know what the device is.
@@ -230,6 +234,9 @@ type Network struct {
 	serving sync.WaitGroup // CPUs of cpumaps
 	cpus    []*cpuQueue
 	errs    []error
+
+	watchMu sync.Mutex
+	watches atomic.Pointer[watches] // nil: nobody watches
 
 	sent    atomic.Int64 // frames in clones
 	cloneMu sync.Mutex
@@ -386,6 +393,7 @@ func (n *Network) Remove(d *Device) error {
 			n.opts.Net.RemoveDevice(d.index)
 		}
 		d.up.remove()
+		d.tellDown(true)
 		errs = append(errs, d.port.Close())
 	}
 	for _, d := range gone {
@@ -393,6 +401,12 @@ func (n *Network) Remove(d *Device) error {
 	}
 	return errors.Join(errs...)
 }
+
+// Machine is the one whose programs the network runs.
+func (n *Network) Machine() *skep.Machine { return n.mach }
+
+// Network is what the device belongs to.
+func (d *Device) Network() *Network { return d.net }
 
 // Device returns the device with an index, or nil.
 func (n *Network) Device(index uint32) *Device { return (*n.devices.Load())[index] }

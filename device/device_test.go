@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 
@@ -395,5 +396,51 @@ func TestRefused(t *testing.T) {
 	}
 	if _, err := device.OpenCaptures("nowhere.pcap", ""); err == nil {
 		t.Error("a capture that is not there")
+	}
+}
+
+// TestTags: a VLAN tag is taken off behind XDP, programs see it beside the packet, and it is back
+// where the packet leaves; copies have it too, and a second tag goes before it.
+func TestTags(t *testing.T) {
+	tagged := append(append(frame(1)[:12:12], 0x81, 0, 0x60, 5), frame(1)[12:]...)
+	twice := append(append(frame(1)[:12:12], 0x88, 0xa8, 0, 9), tagged[12:]...)
+	for _, push := range []bool{false, true} {
+		l := newLab(t, nil,
+			cls("out", "r6 = r1\nr7 = *(u32 *)(r6 + 24)\nif r7 != 0x6005 goto +4\nr1 = r6\nr2 = 3\nr3 = 0\ncall 13\nr1 = 3\nr2 = 0\ncall 23\nexit"),
+			cls("push", "r2 = 0xa888\nr3 = 9\ncall 18\nr0 = 0\nexit"))
+		in, out := newScript(tagged, frame(2)), newScript()
+		a, b := l.add("a", in), l.add("b", out)
+		want := [][]byte{tagged, tagged, frame(2)}
+		if err := a.Ingress().AttachTCX(l.coll.Programs["out"], 0); err != nil {
+			t.Fatal(err)
+		}
+		if push {
+			want[0], want[1] = twice, twice
+			want[2] = append(append(frame(2)[:12:12], 0x88, 0xa8, 0, 9), frame(2)[12:]...)
+			if err := b.Egress().AttachTCX(l.coll.Programs["push"], 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.net.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for out.sent() < len(want) {
+			runtime.Gosched()
+		}
+		if err := l.net.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		slices.SortFunc(out.out, bytes.Compare)
+		slices.SortFunc(want, bytes.Compare)
+		bytesSent := 0
+		for i, f := range out.out {
+			bytesSent += len(f)
+			if !bytes.Equal(f, want[i]) {
+				t.Errorf("push %v: got  % x\nwant % x", push, f, want[i])
+			}
+		}
+		if n := b.Stats().TxBytes; n != uint64(bytesSent) {
+			t.Errorf("%d bytes counted, %d sent", n, bytesSent)
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/hook"
 	"github.com/skep-bpf/skep/internal/afxdp"
+	"github.com/skep-bpf/skep/internal/packet"
 )
 
 // Sizes of the receive loop: how many frames are taken at a time, as NAPI does, how
@@ -127,6 +128,9 @@ type worker struct {
 	bulk map[*Device]*bulk
 	at   *Device       // whose packet is looked at, for exceptions
 	prog *skep.Program // and by which program
+
+	sender  any     // who sends what is under way, known to watchers
+	passing Passing // what watchers are shown
 
 	sockets []*afxdp.Socket // that have received something and were not told
 	in      place           // where the frame under way lies
@@ -299,8 +303,8 @@ func (w *worker) failed(err error) bool {
 func (w *worker) deliver(d *Device, queue int, del hook.Delivery, meta hook.Meta) {
 	switch del.To {
 	case hook.ToStack:
-		if d.ingress.Empty() && !w.net.received.Active() {
-			w.up(d, del.Packet)
+		if d.ingress.Empty() && !w.watched() && !w.net.received.Active() {
+			w.up(d, del.Packet, meta)
 			return
 		}
 		f := w.copied(del.Packet) // the next hook's packet lies where this one's does
@@ -345,8 +349,25 @@ func (w *worker) view(c *hook.Clsact) *hook.Clsact {
 // stack takes a frame through a device's ingress hook and up.
 func (w *worker) stack(d *Device, f []byte, meta hook.Meta) {
 	w.happened(w.net.received, d, f, meta, false)
-	if d.ingress.Empty() || len(f) < ethernetHeader {
-		w.up(d, f)
+	ws := w.net.watches.Load()
+	if d.ingress.Empty() && ws == nil || len(f) < ethernetHeader {
+		w.up(d, f, meta)
+		return
+	}
+	if meta.VLANProto == 0 {
+		if f, meta.VLANProto, meta.VLANTCI = packet.Untagged(f); f == nil {
+			d.stats.rxDropped.Add(1)
+			return
+		}
+	}
+	if meta.Type == hook.ByHeader {
+		meta.Type = hook.TypeOf(f, d.MAC())
+	}
+	if ws != nil {
+		w.show(ws.all, d, f, meta)
+	}
+	if d.ingress.Empty() {
+		w.arrived(ws, d, f, meta)
 		return
 	}
 	r, err := w.view(d.ingress).Run(f, received(d, meta))
@@ -364,7 +385,13 @@ func (w *worker) stack(d *Device, f []byte, meta hook.Meta) {
 	}
 	del := r.Deliveries[0]
 	if del.To == hook.ToStack {
-		w.up(d, del.Packet)
+		if ws != nil && len(ws.one) > 0 && len(del.Packet) >= ethernetHeader {
+			f := w.copied(del.Packet) // watchers may use the CPU's packet
+			w.arrived(ws, d, f, meta)
+			w.done(f)
+			return
+		}
+		w.up(d, del.Packet, meta)
 		return
 	}
 	if !w.redirect(del, meta, 0) {
@@ -412,10 +439,26 @@ func (w *worker) sent(r *hook.TCResult, meta hook.Meta, depth int) {
 	}
 }
 
-func (w *worker) up(d *Device, f []byte) {
-	if s := w.net.opts.Stack; s != nil {
-		s(d, f)
+func (w *worker) up(d *Device, f []byte, meta hook.Meta) {
+	s := w.net.opts.Stack
+	if s == nil {
+		return
 	}
+	if f := w.tagged(f, meta); f != nil {
+		s(d, f)
+		w.done(f)
+		return
+	}
+	s(d, f)
+}
+
+// tagged returns a frame with the tag that stands beside it, in a buffer of the worker; nil if there is none.
+func (w *worker) tagged(f []byte, meta hook.Meta) []byte {
+	if meta.VLANProto == 0 || len(f) < ethernetHeader {
+		return nil
+	}
+	b := packet.AppendTagged(w.copied(nil), f, meta.VLANProto, meta.VLANTCI)
+	return b
 }
 
 // redirect sends a packet of a tc hook where it goes; depth counts the egress
@@ -429,7 +472,11 @@ func (w *worker) redirect(del hook.Delivery, meta hook.Meta, depth int) bool {
 	case to == nil || depth >= xmitLimit:
 		return false
 	case del.To == hook.ToIngress:
-		w.enqueue(to, del.Packet, entering(meta, false), redirected)
+		meta = entering(meta, false)
+		if del.Peer {
+			meta.Type = hook.ToHost // skb_scrub_packet, and nobody asks the header again
+		}
+		w.enqueue(to, del.Packet, meta, redirected)
 		return true
 	}
 	f := w.copied(del.Packet)
@@ -468,6 +515,9 @@ func (w *worker) xmit(d *Device, f []byte, meta hook.Meta, depth int) {
 // send gives a frame to a device to be sent.
 func (w *worker) send(d *Device, f []byte, meta hook.Meta, depth int) {
 	w.happened(w.net.queued, d, f, meta, true)
+	if d.Running() {
+		w.showSent(d, f, meta)
+	}
 	if d.netkit != nil && d.Running() && len(f) >= ethernetHeader {
 		w.xmitNetkit(d, f, meta, depth)
 		return
@@ -492,8 +542,12 @@ func (w *worker) put(d *Device, f []byte, meta hook.Meta) {
 		b = &bulk{}
 		w.bulk[d] = b
 	}
-	b.frames = append(b.frames, w.copied(f))
-	b.bytes += len(f)
+	out := w.tagged(f, meta)
+	if out == nil {
+		out = w.copied(f)
+	}
+	b.frames = append(b.frames, out)
+	b.bytes += len(out)
 	if len(b.frames) == bulkSize {
 		w.transmit(d, b)
 	}
@@ -526,7 +580,8 @@ func forwarded(d *Device, m hook.Meta) hook.Meta {
 
 // entering is the same of a redirect into a device, where the queue stays.
 func entering(m hook.Meta, netkit bool) hook.Meta {
-	kept := hook.Meta{Mark: m.Mark, Tstamp: m.Tstamp, TCIndex: m.TCIndex, Queue: m.Queue, CB: m.CB}
+	kept := hook.Meta{Mark: m.Mark, Tstamp: m.Tstamp, TCIndex: m.TCIndex, Queue: m.Queue, CB: m.CB,
+		VLANProto: m.VLANProto, VLANTCI: m.VLANTCI}
 	if netkit {
 		kept.Priority = m.Priority
 	}

@@ -15,6 +15,7 @@ import (
 	"fmt"
 
 	"github.com/skep-bpf/skep"
+	"github.com/skep-bpf/skep/internal/packet"
 )
 
 // Place is where a delivery goes.
@@ -65,6 +66,29 @@ type Meta struct {
 	Tunnel *skep.Tunnel
 	// VLANProto and VLANTCI are a tag the device took off the packet; 0: none.
 	VLANProto, VLANTCI uint16
+	// Type is whom the packet is for.
+	Type PacketType
+}
+
+// PacketType says whom a packet is for, as the device it came in by sees it (skb->pkt_type).
+type PacketType uint8
+
+// Types of packets.
+const (
+	ByHeader    PacketType = iota // as a device without an address reads it off the link header
+	ToHost                        // PACKET_HOST: this machine
+	ToBroadcast                   // PACKET_BROADCAST
+	ToMulticast                   // PACKET_MULTICAST
+	ToOtherHost                   // PACKET_OTHERHOST
+	Outgoing                      // PACKET_OUTGOING: it is sent; packet sockets see it
+)
+
+// Number is the kernel's number of a type that is told.
+func (t PacketType) Number() uint32 { return uint32(t) - 1 }
+
+// TypeOf is the type of a frame that a device with a link address has received (eth_type_trans).
+func TypeOf(frame []byte, mac [6]byte) PacketType {
+	return PacketType(packet.TypeOf(frame, mac)) + 1
 }
 
 // hold returns a CPU the caller holds, or takes the one with that number.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/skep-bpf/skep"
+	"github.com/skep-bpf/skep/internal/packet"
 )
 
 // TCAction is what becomes of a packet at a tc hook (linux/pkt_cls.h).
@@ -109,6 +110,10 @@ func (r *TCResult) Meta() Meta { return r.after }
 // metaOf is what a packet carries beside its bytes.
 func metaOf(pkt *skep.Packet) Meta {
 	m := Meta{Mark: pkt.Mark, Priority: pkt.Priority, Tstamp: pkt.Tstamp, TCIndex: pkt.TCIndex, Queue: pkt.QueueMapping, CB: pkt.CB}
+	m.Type = PacketType(pkt.PktType) + 1
+	if pkt.VLANPresent != 0 {
+		m.VLANProto, m.VLANTCI = packet.Htons(uint16(pkt.VLANProto)), uint16(pkt.VLANTCI)
+	}
 	if pkt.Tunnel.Present {
 		t := pkt.Tunnel
 		m.Tunnel = &t
@@ -125,6 +130,9 @@ func setSKB(pkt *skep.Packet, data []byte, meta *Meta, egress bool) error {
 	o.L2, o.AtIngress = true, !egress
 	if err := pkt.SetSKB(data, o); err != nil {
 		return err
+	}
+	if meta.Type != ByHeader {
+		pkt.PktType = meta.Type.Number()
 	}
 	pkt.WireLen = pkt.Len // qdisc_pkt_len_init
 	if !egress {          // sch_handle_ingress: before the link header is back in sight

@@ -131,5 +131,8 @@ func cloneRedirect(e *Env, _, ifindex, flags, _, _ uint64) uint64 {
 	} else if p.MACHeader >= p.NetHeader || len(frame) == 0 {
 		return errno.ERANGE.Ret()
 	}
+	if p.VLANPresent != 0 && !dev.L3 { // a copy has no other place for the tag
+		frame = packet.AppendTagged(nil, frame, packet.Htons(uint16(p.VLANProto)), uint16(p.VLANTCI))
+	}
 	return net.Transmit(dev, flags&redirIngress != 0, frame)
 }

@@ -2,6 +2,7 @@ package packet
 
 import (
 	"math/bits"
+	"slices"
 
 	"github.com/skep-bpf/skep/internal/mem"
 )
@@ -24,6 +25,18 @@ func (p *Packet) GetHash() uint32 {
 	return p.Hash
 }
 
+// SymmetricHash is a flow hash that is the same for both directions of a flow; it is not
+// noted (__skb_get_hash_symmetric).
+func (p *Packet) SymmetricHash() uint32 {
+	k, _ := p.flow()
+	swap := slices.Compare(k.src[:], k.dst[:])
+	if a, b := uint16(k.ports), uint16(k.ports>>16); swap > 0 || swap == 0 && a > b {
+		k.src, k.dst = k.dst, k.src
+		k.ports = bits.RotateLeft32(k.ports, 16)
+	}
+	return k.hash()
+}
+
 // flowKey is what tells flows apart: addresses, ports and protocol.
 type flowKey struct {
 	src, dst [4]uint32
@@ -33,7 +46,12 @@ type flowKey struct {
 
 // flowHash hashes the packet's flow; l4 says that ports took part.
 func (p *Packet) flowHash() (hash uint32, l4 bool) {
-	var k flowKey
+	k, l4 := p.flow()
+	return k.hash(), l4
+}
+
+// flow reads what tells the packet's flow from others.
+func (p *Packet) flow() (k flowKey, l4 bool) {
 	next := uint64(0)
 	switch {
 	case p.IsProtocol(EtherIPv4) && p.NetHeader+ipLen <= p.End:
@@ -57,7 +75,7 @@ func (p *Packet) flowHash() (hash uint32, l4 bool) {
 		k.ports = mem.Load32(next)
 		l4 = true
 	}
-	return k.hash(), l4
+	return k, l4
 }
 
 // hash is Bob Jenkins' lookup3 ("hashword") of the key's words; never 0.

@@ -112,7 +112,7 @@ func (p *Packet) SetSKB(data []byte, o SKBOptions) error {
 		p.MACLen = ethLen
 		p.TransHeader = p.NetHeader
 	}
-	p.PktType = pktType(data, o.Dev.MAC)
+	p.PktType = TypeOf(data, o.Dev.MAC)
 	p.setProtocol(etherType(p.Data, p.Data+uint64(linear)))
 	if need := p.netHeaderLen(); need != ^uint32(0) && linear-ethLen < int(need) && !o.Live {
 		return &SizeError{"linear part shorter than its network header", linear - ethLen, int(need)}
@@ -267,9 +267,9 @@ func (p *Packet) IsGSO() bool { return p.GSOSize != 0 }
 // isGSOTCP reports whether it is to be segmented as TCP (skb_is_gso_tcp).
 func (p *Packet) isGSOTCP() bool { return p.GSOType&(GSOTCPv4|GSOTCPv6) != 0 }
 
-// pktType says whom a frame is for, seen from a device (eth_type_trans). The
+// TypeOf says whom a frame is for (Pkt*), seen from a device (eth_type_trans). The
 // loopback device has no broadcast address.
-func pktType(frame []byte, dev [6]byte) uint32 {
+func TypeOf(frame []byte, dev [6]byte) uint32 {
 	dst := [6]byte(frame)
 	switch {
 	case dst == dev:

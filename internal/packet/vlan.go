@@ -108,6 +108,28 @@ func (p *Packet) removeTag() (uint16, errno.Errno) {
 	return tci, 0
 }
 
+// AppendTagged appends a frame with a tag, both given in host order, behind its addresses.
+func AppendTagged(b, frame []byte, proto, tci uint16) []byte {
+	b = append(b, frame[:12]...)
+	b = append(b, byte(proto>>8), byte(proto), byte(tci>>8), byte(tci))
+	return append(b, frame[12:]...)
+}
+
+// Untagged takes the outer tag off a frame, in place, and returns it beside what is left; a proto of 0
+// says that there was none. A frame that ends within its tag is none: nil (skb_vlan_untag).
+func Untagged(frame []byte) (rest []byte, proto, tci uint16) {
+	proto = uint16(frame[12])<<8 | uint16(frame[13])
+	if proto != EtherVLAN && proto != EtherQinQ {
+		return frame, 0, 0
+	}
+	if len(frame) < ethLen+vlanLen+2 {
+		return nil, 0, 0
+	}
+	tci = uint16(frame[14])<<8 | uint16(frame[15])
+	copy(frame[vlanLen:], frame[:12])
+	return frame[vlanLen:], proto, tci
+}
+
 // macSum applies f to the link header of a packet on its way in, whose sum
 // does not cover it, around an operation that works on the whole frame.
 func (p *Packet) macSum(f func(addr, n, off uint64)) {
