@@ -250,7 +250,7 @@ func TestTCActs(t *testing.T) {
 	in := received(t, "in")
 	for devices(t)["out"].Stats.TxPackets < in.Stats.RxPackets {
 	}
-	if out := must(t, "tc -s filter show dev in ingress"); strings.Count(out, "22508 bytes 74 pkt") != 2 {
+	if out := must(t, "tc -s filter show dev in ingress"); strings.Count(out, "22468 bytes 74 pkt") != 2 {
 		t.Error(out)
 	}
 	must(t, "ip link del out")

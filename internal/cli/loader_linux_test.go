@@ -213,7 +213,7 @@ func TestSharing(t *testing.T) {
 	must(t, "tc filter add dev in ingress prio 1 bpf obj %singress.o sec tc", ex)
 	must(t, "tc filter add dev in ingress prio 2 bpf obj testdata/iproute/progs.o sec p2 action mirred egress redirect dev out")
 	received(t, "in")
-	if n := counts(t, "/sys/fs/bpf/tc/globals/shared"); !slices.Equal(n, []uint64{74, 23544}) {
+	if n := counts(t, "/sys/fs/bpf/tc/globals/shared"); !slices.Equal(n, []uint64{74, 23504}) {
 		t.Error(n)
 	}
 	lines := traced(t)
