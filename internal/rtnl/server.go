@@ -129,6 +129,7 @@ func (s *Server) Verbs() serve.Verbs {
 		VerbLinkAdd: verb(s.linkAdd), VerbLinkDel: verb(s.linkDel), VerbLinkSet: verb(s.linkSet), VerbLinkList: verb(s.linkList),
 		VerbQdiscAdd: verb(s.qdiscAdd), VerbQdiscDel: verb(s.qdiscDel), VerbQdiscs: verb(s.qdiscList),
 		VerbFilter: verb(s.filterChange), VerbFilters: verb(s.filterList), VerbGraft: verb(s.graft),
+		VerbCapture: s.capture,
 	}
 }
 

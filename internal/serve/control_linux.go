@@ -89,6 +89,10 @@ func filesOf(oob []byte) []*os.File {
 		}
 		for _, fd := range fds {
 			unix.CloseOnExec(fd)
+			var st unix.Stat_t
+			if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO {
+				_ = unix.SetNonblock(fd, true) // so that who writes can be stopped
+			}
 			files = append(files, os.NewFile(uintptr(fd), "file of a request"))
 		}
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/skep-bpf/skep/classic"
 	"github.com/skep-bpf/skep/internal/cli/ui"
+	"github.com/skep-bpf/skep/internal/serve"
 	"github.com/skep-bpf/skep/lang/pcap"
 )
 
@@ -37,6 +38,7 @@ type Options struct {
 	Inputs     []string
 	Out        string
 	Interface  string
+	Machine    string
 	Limit      uint64
 	Count      bool
 	Size       string
@@ -68,8 +70,9 @@ tcpdump makes, and does one of three things with it:
   (else)           prints the packets that match, one a line
 
 Packets come from captures (-r, several, - is standard input) or from an
-interface (-i), where the kernel runs the filter if it lets us. Without -d, -r
-and -i, standard input is read. -C, -G and -W rotate files as tcpdump does; with
+interface (-i), where the kernel runs the filter if it lets us; with --machine, or
+SKEP_MACHINE in the environment, from a device of that served machine, or any.
+Without -d, -r and -i, standard input is read. -C, -G and -W rotate files as tcpdump does; with
 -r, -G goes by the time of the packets.`,
 		Example: `  skep filter -d host 127.0.0.1 and port 80
   skep filter -r examples/captures/web.pcap -c 3 tcp port 80
@@ -93,6 +96,8 @@ and -i, standard input is read. -C, -G and -W rotate files as tcpdump does; with
 	f.StringArrayVarP(&o.Inputs, "read", "r", nil, "read packets from `file` (may be repeated)")
 	f.StringVarP(&o.Out, "write", "w", "", "write packets to `file`")
 	f.StringVarP(&o.Interface, "interface", "i", "", "read packets from the interface `name`, or any")
+	f.StringVar(&o.Machine, "machine", os.Getenv(serve.MachineEnv), "with -i: a device of the machine whose skep serve listens at `PATH`; SKEP_MACHINE in the environment says the same, and '' is the host")
+	f.Lookup("machine").DefValue = "" // the manual does not depend on where it is made
 	f.StringVarP(&o.ExprFile, "file", "F", "", "read the expression from `file`")
 	f.Uint64VarP(&o.Limit, "limit", "c", 0, "stop after `n` packets that match")
 	f.BoolVar(&o.Count, "count", false, "print only how many packets match")
@@ -130,7 +135,9 @@ func run(ctx context.Context, s *ui.Streams, o *Options) error {
 		j.printer = newPrinter(s.Out, o.Numbers)
 	}
 	stop := j.startProgress()
-	if o.Interface != "" {
+	if o.Interface != "" && o.Machine != "" {
+		err = j.machine(ctx)
+	} else if o.Interface != "" {
 		err = j.live(ctx)
 	} else {
 		err = j.files(ctx)

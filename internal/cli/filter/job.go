@@ -330,7 +330,7 @@ func (j *job) finish() error {
 	took := time.Since(j.start)
 	line := fmt.Sprintf("%s of %s packets match", ui.Count(j.matched), ui.Count(j.packets))
 	if j.dropped != nil {
-		line += fmt.Sprintf("; %s dropped by the kernel", ui.Count(*j.dropped))
+		line += fmt.Sprintf("; %s dropped for want of room", ui.Count(*j.dropped))
 	}
 	if n := j.before.Load(); n > 0 {
 		line += fmt.Sprintf("; %s in %v, %s", ui.Bytes(n), took.Round(10*time.Microsecond), rate(n, took))

@@ -97,9 +97,9 @@ func (r *ring) next(wait time.Duration) (h *unix.Tpacket3Hdr, packet []byte, err
 	return h, r.mem[at-ringRoom : at+int(h.Snaplen)], nil
 }
 
-// sender is the address that lies behind the header of a packet. Sound: the
+// address is the one that lies behind the header of a packet. Sound: the
 // kernel writes one there for every packet, as aligned as the header.
-func sender(h *unix.Tpacket3Hdr) *unix.RawSockaddrLinklayer {
+func address(h *unix.Tpacket3Hdr) *unix.RawSockaddrLinklayer {
 	return (*unix.RawSockaddrLinklayer)(unsafe.Add(unsafe.Pointer(h), unix.SizeofTpacket3Hdr))
 }
 

@@ -110,7 +110,7 @@ func ringWrap(t *testing.T, tap int) {
 
 // ringDrops: what finds no room is counted.
 func ringDrops(t *testing.T, tap int) {
-	sn := &sniffer{link: linkEthernet}
+	sn := &sniffer{moment: moment{link: linkEthernet}}
 	if err := sn.open(0, nil); err != nil {
 		t.Fatal(err)
 	}
