@@ -9,9 +9,24 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/skep-bpf/skep/internal/linux"
 	"github.com/skep-bpf/skep/internal/oracle"
 )
+
+// alone keeps tests of other processes away: the kernel has one table of these names.
+func alone(t *testing.T) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(os.TempDir(), "skep-test-struct-ops.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err == nil {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+}
 
 // Interfaces are registered, shown and taken away as bpftool does.
 func TestStructOpsAsBpftool(t *testing.T) {
@@ -26,6 +41,7 @@ func TestStructOpsAsBpftool(t *testing.T) {
 		t.Fatal(err)
 	}
 	oracle.Need(t, "bpf(2)", linux.Available())
+	alone(t)
 	dir, err := os.MkdirTemp("/sys/fs/bpf", "skep-test-")
 	oracle.Need(t, "a BPF file system", err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
