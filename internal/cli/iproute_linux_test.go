@@ -85,7 +85,7 @@ var circumstances = []struct {
 	{regexp.MustCompile(`"id": ?\d+`), `"id":N`},
 	{regexp.MustCompile(`\b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b`), "ADDRESS"},
 	{regexp.MustCompile(` +\d+ +\d+ +0 +\d+ +0 +0 `), "COUNTS"},
-	{regexp.MustCompile(`"(bytes|packets)": ?\d+`), `"$1":N`},
+	{regexp.MustCompile(`"(bytes|packets|dropped)": ?\d+`), `"$1":N`},
 	// A time of no tick is not printed at all.
 	{regexp.MustCompile(` (installed|used|firstused) \d+ sec`), ""},
 	{regexp.MustCompile(`,\s*"(installed|last_used|first_used)": ?\d+`), ""},
