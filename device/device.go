@@ -84,6 +84,7 @@ type Device struct {
 	ingress *hook.Clsact
 	egress  *hook.Clsact
 	netkit  *netkit // nil: it is none
+	tunnel  *tunnel // nil: it is none
 	pools   *afxdp.Pools
 	stats   counters
 }
@@ -238,6 +239,8 @@ type Network struct {
 	watchMu sync.Mutex
 	watches atomic.Pointer[watches] // nil: nobody watches
 
+	tunnels atomic.Int32 // devices that are
+
 	sent    atomic.Int64 // frames in clones
 	cloneMu sync.Mutex
 	clones  []clone
@@ -367,13 +370,16 @@ func (n *Network) admit(d *Device) {
 	all := maps.Clone(*n.devices.Load())
 	all[d.index] = d
 	n.devices.Store(&all)
+	if d.tunnel != nil {
+		n.tunnels.Add(1)
+	}
 	d.tell()
 	if n.running {
 		n.start(d)
 	}
 }
 
-// Remove takes a device away, and its peer with it, and closes their ports. It
+// Remove takes a device away, its peer and the tunnels over them with it, and closes their ports. It
 // returns when no packet is on its way in there.
 func (n *Network) Remove(d *Device) error {
 	gone := []*Device{d}
@@ -382,7 +388,15 @@ func (n *Network) Remove(d *Device) error {
 	}
 	n.mu.Lock()
 	all := maps.Clone(*n.devices.Load())
+	for _, o := range all {
+		if o.tunnel != nil && slices.Contains(gone, o.tunnel.Under) {
+			gone = append(gone, o)
+		}
+	}
 	for _, d := range gone {
+		if d.tunnel != nil && all[d.index] == d {
+			n.tunnels.Add(-1)
+		}
 		delete(all, d.index)
 	}
 	n.devices.Store(&all)

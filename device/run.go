@@ -440,6 +440,9 @@ func (w *worker) sent(r *hook.TCResult, meta hook.Meta, depth int) {
 }
 
 func (w *worker) up(d *Device, f []byte, meta hook.Meta) {
+	if w.net.tunnels.Load() > 0 && meta.VLANProto == 0 && w.untunnel(d, f, meta) {
+		return
+	}
 	s := w.net.opts.Stack
 	if s == nil {
 		return
@@ -517,6 +520,10 @@ func (w *worker) send(d *Device, f []byte, meta hook.Meta, depth int) {
 	w.happened(w.net.queued, d, f, meta, true)
 	if d.Running() {
 		w.showSent(d, f, meta)
+	}
+	if d.tunnel != nil {
+		w.xmitTunnel(d, f, meta, depth)
+		return
 	}
 	if d.netkit != nil && d.Running() && len(f) >= ethernetHeader {
 		w.xmitNetkit(d, f, meta, depth)

@@ -6,13 +6,13 @@ const (
 	TunnelKeyBit    = 1 << 2
 	TunnelSeq       = 1 << 3
 	TunnelDontFrag  = 1 << 8
-	tunnelGeneveOpt = 1 << 11
-	tunnelVXLANOpt  = 1 << 12
+	TunnelGeneveOpt = 1 << 11
+	TunnelVXLANOpt  = 1 << 12
 	TunnelNoCache   = 1 << 13
 	tunnelERSPANOpt = 1 << 14
 	tunnelGTPOpt    = 1 << 15
 	// TunnelOptions says that the options are of some kind.
-	TunnelOptions = tunnelGeneveOpt | tunnelVXLANOpt | tunnelERSPANOpt | tunnelGTPOpt
+	TunnelOptions = TunnelGeneveOpt | TunnelVXLANOpt | tunnelERSPANOpt | tunnelGTPOpt
 )
 
 // TunnelOptMax is the most option bytes a tunnel key carries (IP_TUNNEL_OPTS_MAX).

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/skep-bpf/skep/device"
@@ -82,6 +84,9 @@ func (s *Server) linkAdd(_ *request, a *LinkAdd) error {
 	if pair {
 		return s.addPair(a, attr)
 	}
+	if a.Kind == KindVXLAN || a.Kind == KindGeneve {
+		return s.addTunnel(a, attr)
+	}
 	l := newLink(nil, *a)
 	var port device.Port
 	switch a.Kind {
@@ -142,6 +147,36 @@ func (s *Server) addPair(a *LinkAdd, attr device.Attributes) error {
 	return nil
 }
 
+// addTunnel makes a tunnel device. The caller holds s.mu.
+func (s *Server) addTunnel(a *LinkAdd, attr device.Attributes) error {
+	t := &a.Tunnel
+	under := s.named(t.Under)
+	if under == nil {
+		return noDevice(t.Under)
+	}
+	c := device.TunnelConfig{Kind: device.VXLAN, Port: t.Port, GBP: t.GBP, Under: under.dev}
+	if a.Kind == KindGeneve {
+		c.Kind = device.Geneve
+	}
+	var err error
+	if t.Local != "" {
+		if c.Local, err = netip.ParseAddr(t.Local); err != nil || c.Local.Zone() != "" {
+			return refuse(errno.EINVAL, fmt.Sprintf("local: %q is no address", t.Local))
+		}
+	}
+	if t.NextHop != "" {
+		if c.NextHop, err = address(t.NextHop); err != nil {
+			return err
+		}
+	}
+	d, err := s.net.AddTunnel(attr, c)
+	if err != nil {
+		return refuse(errno.EEXIST, err.Error())
+	}
+	s.links[d.Index()] = newLink(d, *a)
+	return nil
+}
+
 // policy reads what a netkit device does without programs.
 func policy(word string) (device.NetkitAction, error) {
 	switch word {
@@ -167,6 +202,11 @@ func (s *Server) linkDel(_ *request, a *Named) error {
 	gone := []*link{l}
 	if p := l.dev.Peer(); p != nil {
 		gone = append(gone, s.links[p.Index()])
+	}
+	for _, o := range s.links {
+		if t, ok := o.dev.Tunnel(); ok && slices.ContainsFunc(gone, func(l *link) bool { return l.dev == t.Under }) {
+			gone = append(gone, o) // it goes with what it lies over
+		}
 	}
 	for _, l := range gone {
 		delete(s.links, l.dev.Index())
@@ -290,6 +330,10 @@ func (s *Server) describe(l *link) Link {
 	}
 	if p := d.Peer(); p != nil {
 		out.Peer, out.PeerIndex, out.PeerUp = p.Name(), p.Index(), p.Up()
+	}
+	if t, ok := d.Tunnel(); ok {
+		out.Tunnel = l.add.Tunnel
+		out.Tunnel.Under, out.Tunnel.Port = t.Under.Name(), t.Port
 	}
 	if l.add.Kind == KindNetkit {
 		if out.Policy = l.add.Policy; out.Policy == "" {

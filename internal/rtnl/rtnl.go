@@ -39,6 +39,8 @@ const (
 	KindPcap     = "pcap"   // receives a capture, and writes another
 	KindTAP      = "tap"    // a TAP device of the host
 	KindPacket   = "packet" // an interface of the host, tapped
+	KindVXLAN    = "vxlan"  // a tunnel whose keys are programs'
+	KindGeneve   = "geneve"
 )
 
 // LinkAdd makes a device, or a pair.
@@ -56,6 +58,16 @@ type LinkAdd struct {
 	In, Out            string // pcap: captures by their absolute paths; "": none
 	Host               string // packet: the interface; tap: the device, "": Name
 	Write              bool   // packet: what is sent goes out of the interface
+	Tunnel             Tunnel // vxlan, geneve
+}
+
+// Tunnel is what a tunnel lies over, and how.
+type Tunnel struct {
+	Under   string `json:",omitempty"` // the device's name
+	Local   string `json:",omitempty"` // its address; "": the keys' own
+	NextHop string `json:",omitempty"` // the link address behind it; "": that of its other end, or everybody's
+	Port    uint16 `json:",omitempty"` // 0: the kind's
+	GBP     bool   `json:",omitempty"`
 }
 
 // Named asks for what belongs to a device.
@@ -134,6 +146,8 @@ type Link struct {
 	Policy        string `json:",omitempty"`
 	Primary       bool   `json:",omitempty"`
 	Ended         bool   `json:",omitempty"` // a capture has been received whole
+
+	Tunnel Tunnel
 
 	XDPMode string `json:",omitempty"` // "", xdp, xdpgeneric, xdpoffload
 	XDP     *Prog  `json:",omitempty"`

@@ -27,6 +27,7 @@ TYPE := veth [ peer [ name ] NAME [ address LLADDR ] ]
         pcap [ in FILE ] [ out FILE ]
         tap [ dev HOSTNAME ] [ queues N ]
         packet dev HOSTNAME [ rw ]
+        { vxlan | geneve } external dev NAME [ local ADDR ] [ dstport PORT ] [ gbp ] [ nexthop LLADDR ]
 
 OPTIONS := -s[tatistics] -d[etails] -j[son] -p[retty] -o[neline] -br[ief] -force --machine PATH
 `
@@ -44,7 +45,8 @@ the manner of iproute2's ip. XDP programs are attached as there.
 A veth or netkit pair is in user space. A pcap device receives the packets of one capture,
 once it is up, and writes what is sent to another, which appears when the device is
 deleted or the machine ends. A tap device is one of the host's; a packet device taps an interface
-of the host, and with rw also sends. Offload mode is simulated. xdp and its like replace a
+of the host, and with rw also sends. A vxlan or geneve device is a tunnel over another device: tc programs
+set and read the keys of its packets, which are sent to nexthop, else to the other end of a pair. Offload mode is simulated. xdp and its like replace a
 program with -force only.
 
 The machine is the one at --machine PATH, or SKEP_MACHINE in the environment.`,
@@ -150,7 +152,7 @@ func add(o *iproute.Options, a *iproute.Args) error {
 		return err
 	}
 	if q.Kind == "" {
-		return ui.Usagef("type is missing: there are veth, netkit, pcap, tap and packet")
+		return ui.Usagef("type is missing: there are veth, netkit, pcap, tap, packet, vxlan and geneve")
 	}
 	if err := kind(a, &q); err != nil {
 		return err
@@ -163,7 +165,8 @@ func kind(a *iproute.Args, q *rtnl.LinkAdd) error {
 	wrong := func(word string) error {
 		return ui.Usagef("type %s: %q is unknown: see skep ip help", q.Kind, word)
 	}
-	peer := false
+	peer, external := false, false
+	tunnel := q.Kind == rtnl.KindVXLAN || q.Kind == rtnl.KindGeneve
 	var err error
 	for a.More() && err == nil {
 		word := a.Next()
@@ -199,9 +202,30 @@ func kind(a *iproute.Args, q *rtnl.LinkAdd) error {
 			q.Queues = int(n)
 		case q.Kind == rtnl.KindPacket && (word == "rw" || word == "ro"):
 			q.Write = word == "rw"
+		case tunnel && word == "external":
+			external = true
+		case tunnel && word == "dev":
+			q.Tunnel.Under, err = a.Value(word)
+		case tunnel && word == "local":
+			q.Tunnel.Local, err = a.Value(word)
+		case tunnel && word == "nexthop":
+			q.Tunnel.NextHop, err = a.Value(word)
+		case tunnel && word == "dstport":
+			var n uint64
+			n, err = a.Number(word, 65535)
+			q.Tunnel.Port = uint16(n)
+		case q.Kind == rtnl.KindVXLAN && (word == "gbp" || word == "nogbp"):
+			q.Tunnel.GBP = word == "gbp"
 		default:
 			return wrong(word)
 		}
+	}
+	switch {
+	case err != nil || !tunnel:
+	case !external:
+		return ui.Usagef("type %s: only external, where programs set the keys, is to be had here", q.Kind)
+	case q.Tunnel.Under == "":
+		return ui.Usagef("type %s: which device does it lie over? say dev NAME", q.Kind)
 	}
 	if err == nil && q.Kind == rtnl.KindPacket && q.Host == "" {
 		return ui.Usagef("type packet: which interface of the host? say dev NAME")

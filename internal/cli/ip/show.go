@@ -97,7 +97,7 @@ func state(l *rtnl.Link) string {
 		return "DOWN"
 	case !l.Running:
 		return "LOWERLAYERDOWN"
-	case l.Kind == rtnl.KindLoopback:
+	case l.Kind == rtnl.KindLoopback, l.Tunnel.Under != "": // nobody knows of a carrier
 		return "UNKNOWN"
 	}
 	return "UP"
@@ -170,8 +170,38 @@ func kindText(l *rtnl.Link) string {
 		text += " mode l2 type peer policy " + l.Policy
 	case l.Kind == rtnl.KindPcap && l.Ended:
 		text += " ended"
+	case l.Tunnel.Under != "":
+		text += " external"
+		if l.Tunnel.Local != "" {
+			text += " local " + l.Tunnel.Local
+		}
+		text += fmt.Sprintf(" dev %s dstport %d", l.Tunnel.Under, l.Tunnel.Port)
+		if l.Tunnel.GBP {
+			text += " gbp"
+		}
+		if l.Tunnel.NextHop != "" {
+			text += " nexthop " + l.Tunnel.NextHop
+		}
 	}
 	return text
+}
+
+// tunnelJSON is what a tunnel lies over, as ip prints it where ip has it.
+func tunnelJSON(w *iproute.JSON, t *rtnl.Tunnel) {
+	w.Name("info_data").Object()
+	w.Name("external").Bool(true)
+	if t.Local != "" {
+		w.Name("local").String(t.Local)
+	}
+	w.Name("link").String(t.Under)
+	w.Name("port").Uint(uint64(t.Port))
+	if t.GBP {
+		w.Name("gbp").Bool(true)
+	}
+	if t.NextHop != "" {
+		w.Name("nexthop").String(t.NextHop)
+	}
+	w.End()
 }
 
 // progLines are the programs that bpf(2) has attached.
@@ -264,7 +294,11 @@ func asJSON(w *iproute.JSON, o *iproute.Options, l *rtnl.Link) {
 	w.Name("address").String(l.Address)
 	w.Name("broadcast").String(broadcast)
 	if o.Details {
-		w.Name("linkinfo").Object().Name("info_kind").String(l.Kind).End()
+		w.Name("linkinfo").Object().Name("info_kind").String(l.Kind)
+		if l.Tunnel.Under != "" {
+			tunnelJSON(w, &l.Tunnel)
+		}
+		w.End()
 	}
 	if o.Stats > 0 {
 		statsJSON(w, &l.Stats)
