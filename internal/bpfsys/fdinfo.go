@@ -11,7 +11,7 @@ import (
 // linkNames are the link_type lines of fdinfo.
 var linkNames = map[LinkType]string{
 	LinkRawTracepoint: "raw_tracepoint", LinkTracing: "tracing", LinkCGroup: "cgroup", LinkIter: "iter",
-	LinkNetNS: "netns", LinkXDP: "xdp", LinkPerfEvent: "perf", LinkTCX: "tcx", LinkUprobeMulti: "uprobe_multi", LinkNetfilter: "netfilter", LinkNetkit: "netkit",
+	LinkNetNS: "netns", LinkXDP: "xdp", LinkPerfEvent: "perf", LinkTCX: "tcx", LinkUprobeMulti: "uprobe_multi", LinkNetfilter: "netfilter", LinkNetkit: "netkit", LinkSockMap: "sockmap",
 }
 
 // FDInfo is what /proc/…/fdinfo/N shows of the file.
@@ -51,6 +51,9 @@ func (f *File) FDInfo() string {
 		if p := o.program(); p != nil {
 			add("prog_tag:\t%x\nprog_id:\t%d\n", p.About.Tag, p.ID())
 			p.Close()
+		}
+		if o.typ == LinkSockMap {
+			add("map_id:\t%d\nattach_type:\t%d\n", o.sockMapID(), o.attach)
 		}
 	}
 	return text

@@ -28,6 +28,7 @@ const (
 	LinkTCX           LinkType = 11
 	LinkUprobeMulti   LinkType = 12
 	LinkNetkit        LinkType = 13
+	LinkSockMap       LinkType = 14
 )
 
 // Link keeps a program attached. It is shared: the last Close detaches it.
@@ -43,7 +44,8 @@ type Link struct {
 	perf   *PerfEvent
 
 	uprobes *uprobes
-	flags   uint32 // of netfilter
+	socks   *sockLink // nil once detached
+	flags   uint32    // of netfilter
 
 	unhook func() // of a program attached to an event
 
@@ -86,6 +88,7 @@ func (l *Link) Close() {
 		l.target.Close()
 	}
 	l.s.hooks.remove(l.place(), func(e *entry) bool { return e.link == l })
+	l.leaveSockMap()
 	l.mu.Lock()
 	p := l.prog
 	l.prog = nil
@@ -110,7 +113,7 @@ var linkOps = map[LinkType]struct {
 	detach bool
 }{
 	LinkXDP: {0, true}, LinkTCX: {0, true}, LinkNetkit: {0, true}, LinkCGroup: {0, true}, LinkNetNS: {0, true},
-	LinkIter: {0, false}, LinkNetfilter: {errno.EOPNOTSUPP, true},
+	LinkSockMap: {0, true}, LinkIter: {0, false}, LinkNetfilter: {errno.EOPNOTSUPP, true},
 }
 
 // place is where the link is, as long as it is somewhere.
@@ -191,6 +194,9 @@ func (c *call) linkCreate() (int32, errno.Errno) {
 	if inNetNS(p.Info.Type) {
 		return c.linkNetNS(a, p, attach)
 	}
+	if onSockets(p.Info.Type) {
+		return c.linkSockMap(a, p, attach)
+	}
 	if p.Info.Type == catalog.ProgNetfilter {
 		return c.linkNetfilter(a, p)
 	}
@@ -246,7 +252,7 @@ func (c *call) attachable(p *run.Program, attach catalog.AttachType) errno.Errno
 		if catalog.AttachesProg(attach) != p.Info.Type || own == catalog.AttachCGroupInetEgress && attach != own {
 			return errno.EINVAL
 		}
-	case catalog.ProgSockOps, catalog.ProgCGroupDevice, catalog.ProgCGroupSysctl:
+	case catalog.ProgSockOps, catalog.ProgCGroupDevice, catalog.ProgCGroupSysctl, catalog.ProgSkMsg, catalog.ProgSkSKB:
 		if catalog.AttachesProg(attach) != p.Info.Type {
 			return errno.EINVAL
 		}
@@ -533,6 +539,9 @@ func (c *call) linkUpdate() (int32, errno.Errno) {
 	} else if ops.update != 0 {
 		return 0, ops.update
 	}
+	if l.typ == LinkSockMap {
+		return 0, l.exchangeSock(p, old)
+	}
 	h := &c.s.hooks
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -580,6 +589,10 @@ func (c *call) linkDetach() (int32, errno.Errno) {
 	defer f.Put()
 	if !linkOps[l.typ].detach {
 		return 0, errno.EOPNOTSUPP
+	}
+	if l.typ == LinkSockMap {
+		l.leaveSockMap()
+		return 0, 0
 	}
 	c.s.hooks.remove(l.place(), func(e *entry) bool { return e.link == l })
 	l.mu.Lock()
@@ -632,6 +645,9 @@ func (c *call) linkInfo(a *objInfo, l *Link) errno.Errno {
 		binary.NativeEndian.PutUint64(info.U[16:], l.cookie)
 	case LinkNetNS:
 		put(info.U[0:], target)
+		put(info.U[4:], uint32(l.attach))
+	case LinkSockMap:
+		put(info.U[0:], l.sockMapID())
 		put(info.U[4:], uint32(l.attach))
 	case LinkNetfilter:
 		l.mu.Lock()

@@ -33,20 +33,75 @@ type sockProgs [sockKinds]Prog
 type sockets struct {
 	mu    sync.RWMutex // around the elements, too
 	progs sockProgs
+	links [sockKinds]any // what has a program's place for itself
 }
 
 // AttachSock makes p the map's program of a kind, instead of what is there; a nil p
-// takes old away (sock_map_prog_update). Sockets that are in the map keep what they have.
+// takes old away. It fails with EBUSY where a link has the place. Sockets that are in the map keep what they have.
 func (m *sockets) AttachSock(p, old Prog, at catalog.AttachType) error {
+	return m.updateProg(p, old, nil, at)
+}
+
+// LinkSock is AttachSock for a link, which then has the place until UnlinkSock.
+func (m *sockets) LinkSock(p Prog, link any, at catalog.AttachType) error {
+	return m.updateProg(p, nil, link, at)
+}
+
+// UnlinkSock takes a link's program p away (sock_map_link_release).
+func (m *sockets) UnlinkSock(p Prog, link any, at catalog.AttachType) {
+	_ = m.updateProg(nil, p, link, at)
+}
+
+// updateProg follows sock_map_prog_update.
+func (m *sockets) updateProg(p, old Prog, link any, at catalog.AttachType) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	k, err := m.kind(at)
+	if err != nil {
+		return err
+	}
+	if (link == nil || p != nil) && m.links[k] != nil {
+		return errno.EBUSY
+	}
+	if err := m.setProg(k, p, old); err != nil {
+		return err
+	}
+	m.links[k] = nil
+	if old == nil {
+		m.links[k] = link
+	}
+	return nil
+}
+
+// RelinkSock puts p in the place of a link's program (sock_map_link_update_prog).
+func (m *sockets) RelinkSock(p, old Prog, link any, at catalog.AttachType) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k, err := m.kind(at)
+	switch {
+	case err != nil:
+		return err
+	case m.links[k] != link:
+		return errno.EBUSY
+	}
+	return m.setProg(k, p, old)
+}
+
+// kind says which program attaches at a place (sock_map_prog_link_lookup). The caller holds m.mu.
+func (m *sockets) kind(at catalog.AttachType) (int, error) {
 	k, ok := sockKindOf[at]
 	switch {
 	case !ok:
-		return errno.EOPNOTSUPP
+		return 0, errno.EOPNOTSUPP
 	case k == sockStream && m.progs[sockSKB] != nil, k == sockSKB && m.progs[sockStream] != nil:
-		return errno.EBUSY
-	case old != nil && m.progs[k] != old:
+		return 0, errno.EBUSY
+	}
+	return k, nil
+}
+
+// setProg exchanges a program, which has to be old if that is not nil. The caller holds m.mu.
+func (m *sockets) setProg(k int, p, old Prog) error {
+	if old != nil && m.progs[k] != old {
 		return errno.ENOENT
 	}
 	if p != nil {
@@ -61,12 +116,12 @@ func (m *sockets) AttachSock(p, old Prog, at catalog.AttachType) error {
 
 // SockProg returns the map's program of a kind, or nil, without a reference for the caller.
 func (m *sockets) SockProg(at catalog.AttachType) (Prog, error) {
-	k, ok := sockKindOf[at]
-	if !ok {
-		return nil, errno.EOPNOTSUPP
-	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
+	k, err := m.kind(at)
+	if err != nil {
+		return nil, err
+	}
 	return m.progs[k], nil
 }
 
