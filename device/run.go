@@ -518,7 +518,7 @@ func (w *worker) xmit(d *Device, f []byte, meta hook.Meta, depth int) {
 // send gives a frame to a device to be sent.
 func (w *worker) send(d *Device, f []byte, meta hook.Meta, depth int) {
 	w.happened(w.net.queued, d, f, meta, true)
-	if d.Running() {
+	if w.watched() && d.Running() {
 		w.showSent(d, f, meta)
 	}
 	if d.tunnel != nil {
