@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/skep-bpf/skep/internal/btfdump"
@@ -153,7 +154,8 @@ func (v *Verb) bpfMounts() []string {
 	text, _ := os.ReadFile("/proc/mounts")
 	var dirs []string
 	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); len(f) > 2 && f[2] == "bpf" {
+		// One that is mounted over another is there once.
+		if f := strings.Fields(line); len(f) > 2 && f[2] == "bpf" && !slices.Contains(dirs, MountPoint(f[1])) {
 			dirs = append(dirs, MountPoint(f[1]))
 		}
 	}
