@@ -35,7 +35,7 @@ type pathCall struct {
 	size    uintptr // of the buffer, in bytes
 	opens   bool    // the result is a descriptor
 	makes   bool    // it makes a directory
-	removes bool    // it removes one
+	removes bool    // it removes one, or a file
 	fs      bool    // the buffer is a struct statfs
 	links   bool    // the first argument is what a symbolic link says
 }
@@ -65,6 +65,11 @@ var symlinkRow = pathCall{nr: unix.SYS_SYMLINKAT, dir: 1, links: true}
 // arg is the number of the argument with the path.
 func (r *pathCall) arg() int { return r.dir + 1 }
 
+// removesDir reports whether the call removes a directory, if its path is one.
+func (r *pathCall) removesDir(args *[6]uint64) bool {
+	return r.removes && (r.dir < 0 || args[2]&unix.AT_REMOVEDIR != 0)
+}
+
 // pathCall carries a call out for the client where its path leads into its BPF file system.
 func (c *client) pathCall(row *pathCall, n *notif) answer {
 	p, ok := c.readPath(n.Args[row.arg()])
@@ -88,6 +93,9 @@ func (c *client) pathCall(row *pathCall, n *notif) answer {
 		}
 	}
 	args := n.Args
+	if real == c.s.root && row.removesDir(&args) {
+		return failed(unix.EBUSY) // a file system is mounted there
+	}
 	buf := append([]byte(real), 0)
 	args[row.arg()] = uint64(uintptr(unsafe.Pointer(&buf[0])))
 	if row.dir >= 0 {
@@ -97,7 +105,7 @@ func (c *client) pathCall(row *pathCall, n *notif) answer {
 	if row.to != 0 {
 		p2, _ := c.readPath(n.Args[row.to])
 		real2, inside := c.s.real(p2)
-		if !inside || group {
+		if !inside || group || real == c.s.root || real2 == c.s.root {
 			return failed(unix.EXDEV)
 		}
 		buf2 = append([]byte(real2), 0)

@@ -116,6 +116,28 @@ var clients = map[string]func() error{
 		}
 		return errors.Join(os.Remove("/sys/fs/bpf/relative"), os.Remove("/sys/fs/bpf/xdp"), os.Remove("/sys/fs/bpf/tc/globals/m"))
 	},
+	// mountpoint tries what cannot be done with the directory a file system is mounted on.
+	"mountpoint": func() error {
+		const root = "/sys/fs/bpf"
+		if err := os.Mkdir(root+"/d", 0o700); err != nil {
+			return err
+		}
+		for _, names := range [][2]string{{root, "/tmp/b"}, {root, root + "/e"}, {root + "/d", root}} {
+			if err := unix.Rename(names[0], names[1]); err != unix.EXDEV {
+				return fmt.Errorf("rename %s %s: %w", names[0], names[1], err)
+			}
+		}
+		if err := os.Remove(root + "/d"); err != nil {
+			return err
+		}
+		if err := unix.Rmdir(root); err != unix.EBUSY {
+			return fmt.Errorf("rmdir: %w", err)
+		}
+		if err := unix.Unlink(root); err != unix.EISDIR {
+			return fmt.Errorf("unlink: %w", err)
+		}
+		return os.Mkdir(root+"/d", 0o700)
+	},
 	// sockets puts its own into maps and finds their cookies.
 	"sockets": func() error {
 		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
@@ -274,6 +296,13 @@ func TestSymlinks(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	empty(t, sys)
+}
+
+// The directory of the BPF file system is the server's, and stays.
+func TestMountPoint(t *testing.T) {
+	if _, code := serveClient(t, "mountpoint"); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
 }
 
 // TestSockets: a client's sockets are the kernel's; maps of sockets take them all the same.
