@@ -198,14 +198,17 @@ type Map struct {
 }
 
 // Def is the definition bpf(2) is given to make the map. A perf event array
-// without a size gets an entry for each of cpus possible CPUs, as from libbpf; a
-// key's type without a value's, which maps of maps and programs may have, is left out.
+// without a size gets an entry for each of cpus possible CPUs, as from libbpf; types
+// that the kernel would refuse are left out.
 func (m *Map) Def(cpus int) *catalog.MapDef {
 	def := &catalog.MapDef{
 		Name: m.KernelName, Type: m.Type, KeySize: m.KeySize, ValueSize: m.ValueSize,
 		MaxEntries: m.MaxEntries, Flags: m.Flags, Extra: m.Extra, Key: m.Key, Value: m.Value,
 	}
-	if m.Value == nil {
+	if m.Value == nil || !catalog.Described(m.Type) {
+		def.Key, def.Value = nil, nil
+	}
+	if _, none := def.Key.(*btf.Void); none {
 		def.Key = nil
 	}
 	if m.Type == catalog.MapPerfEventArray && m.MaxEntries == 0 {

@@ -91,6 +91,7 @@ type call struct {
 	uptr uint64 // where the attribute lies in the caller's memory
 	size uint32 // what the caller said its size is
 	attr attr
+	done []func() // what is to be given back at the end
 }
 
 // Bpf carries out one bpf(2): cmd with the attribute of size bytes at uattr in
@@ -108,6 +109,9 @@ func (s *System) Bpf(who *Caller, cmd uint32, uattr uint64, size uint32) (int32,
 		return -1, errno.EINVAL
 	}
 	r, e := c.cmd.run(&c)
+	for _, f := range c.done {
+		f()
+	}
 	if e != 0 {
 		return -1, e
 	}

@@ -35,6 +35,8 @@ type Caller struct {
 	Places Places
 	// Sockets tells of the sockets among its descriptors; nil: none is known for one.
 	Sockets Sockets
+	// Objects tells of its pidfds and files; nil: of none.
+	Objects Objects
 	// CPU tells which CPU the caller is on, where programs are run for it; nil: nobody knows.
 	CPU func() int
 }

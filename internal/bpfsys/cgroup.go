@@ -7,6 +7,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/run"
 )
 
@@ -138,6 +139,23 @@ func (c *call) cgroupAnchor(ch *chain, p *run.Program, link bool, flags uint32, 
 	return i, 0
 }
 
+// makeStorages makes the values that a program's storage maps keep for a place
+// (bpf_cgroup_storages_alloc). They stay when the program goes.
+func makeStorages(p *run.Program, group uint64, attach catalog.AttachType) errno.Errno {
+	for _, m := range p.Maps() {
+		s, ok := maps.Unwrap(m).(interface {
+			Place(maps.GroupPlace) errno.Errno
+		})
+		if !ok {
+			continue
+		}
+		if e := s.Place(maps.GroupPlace{Group: group, Attach: uint32(attach)}); e != 0 {
+			return e
+		}
+	}
+	return 0
+}
+
 // cgroupProgAttach follows cgroup_bpf_prog_attach.
 func (c *call) cgroupProgAttach(a *progAttach, p *run.Program, attach catalog.AttachType) errno.Errno {
 	path, e := c.cgroup(a.TargetFd)
@@ -160,6 +178,9 @@ func (c *call) cgroupProgAttach(a *progAttach, p *run.Program, attach catalog.At
 	defer h.mu.Unlock()
 	i, replace, e := c.cgroupInsert(path, attach, p, old, false, a.AttachFlags, a.RelativeFd, a.ExpectedRevision)
 	if e != 0 {
+		return e
+	}
+	if e := makeStorages(p, path[0], attach); e != 0 {
 		return e
 	}
 	p.Acquire()
@@ -221,6 +242,9 @@ func (c *call) linkCGroup(a *linkCreate, p *run.Program, attach catalog.AttachTy
 	l := &Link{typ: LinkCGroup, attach: attach, at: cgroupPlace(path[0], attach)}
 	return c.linkAt(l, p, flags, func(ch *chain) (int, errno.Errno) {
 		i, _, e := c.cgroupInsert(path, attach, p, nil, true, flags, int32(u32at(a.Extra[:], 0)), u64at(a.Extra[:], 8))
+		if e == 0 {
+			e = makeStorages(p, path[0], attach)
+		}
 		if e == 0 {
 			ch.flags = cgroupMulti
 		}
@@ -313,6 +337,13 @@ func (h *hooks) effective(path []uint64, attach catalog.AttachType) (all []*entr
 // CgroupGone detaches what is attached to a control group that was removed
 // (cgroup_bpf_release): links live on without a place.
 func (s *System) CgroupGone(id uint64) {
+	s.m.Objects.End(maps.Identity{Kind: catalog.OwnersCGroups, ID: id})
+	for _, m := range s.m.Maps.All() {
+		if storage, ok := m.(interface{ Leave(group uint64) }); ok {
+			storage.Leave(id)
+		}
+		m.Close()
+	}
 	h := &s.hooks
 	h.mu.Lock()
 	var links []*Link

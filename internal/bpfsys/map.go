@@ -36,6 +36,9 @@ func (c *call) mapCreate() (int32, errno.Errno) {
 		Type: t, KeySize: a.KeySize, ValueSize: a.ValueSize, MaxEntries: a.MaxEntries,
 		Flags: a.MapFlags, Extra: a.MapExtra,
 	}
+	if row.Owners != catalog.OwnersNone && (a.BtfKeyTypeId == 0 || a.BtfValueTypeId == 0) {
+		return 0, errno.EINVAL
+	}
 	late := row.Traits&catalog.CheckedLate != 0
 	if !late {
 		if e := c.s.checkMap(&def); e != 0 {
@@ -135,9 +138,6 @@ func (c *call) mapBTF(a *mapCreate, row *catalog.MapKind, def *catalog.MapDef) e
 	if def.Value, ok = sized(a.BtfValueTypeId, def.ValueSize); !ok {
 		return errno.EINVAL
 	}
-	if e := row.Types.Allow(def); e != 0 {
-		return e
-	}
 	types.Acquire()
 	def.BTF = &catalog.MapBTF{ID: types.id, Key: a.BtfKeyTypeId, Value: a.BtfValueTypeId, Release: types.Close}
 	return 0
@@ -162,10 +162,17 @@ func (c *call) key(m maps.Map, addr uint64) ([]byte, errno.Errno) {
 		return nil, 0
 	}
 	k, e := c.read(addr, n)
-	if e == 0 && catalog.MapKindByType(m.Def().Type).Traits&catalog.SocketKeys != 0 {
-		c.toSocket(k)
+	if e != 0 {
+		return nil, e
 	}
-	return k, e
+	switch owners := catalog.MapKindByType(m.Def().Type).Owners; owners {
+	case catalog.OwnersNone:
+	case catalog.OwnersSockets:
+		c.toSocket(k)
+	default:
+		c.toObject(owners, k)
+	}
+	return k, 0
 }
 
 // access checks a descriptor's rights: it is a [maps.Handle] where they are not all there.
@@ -258,6 +265,9 @@ func (c *call) toIDs(def *catalog.MapDef, v []byte) (done func()) {
 		return done
 	case catalog.HoldsSockets:
 		c.toSocket(v)
+		return done
+	case catalog.HoldsCGroups:
+		c.toObject(catalog.OwnersCGroups, v)
 		return done
 	case catalog.HoldsProgBehind: // bpf_devmap_val, bpf_cpumap_val
 		if at = 4; len(v) < 8 {

@@ -39,6 +39,7 @@ type MapKind struct {
 	Needs      MapNeeds
 	Holds      MapHolds
 	Types      MapTypes
+	Owners     MapOwners
 	// Helpers lists the helpers that may be called with such a map; nil means
 	// every helper whose row does not name other types. [ProgKind.HelperTakesMap] asks both.
 	Helpers []HelperID
@@ -57,7 +58,7 @@ const (
 	ForEach                             // bpf_for_each_map_elem walks it
 	SleepableProgs                      // sleepable programs may use it (check_map_prog_compatibility)
 	NeedsBTF                            // must be created with key and value types
-	SocketKeys                          // keys of user space name sockets by descriptor
+	Undescribed                         // loaders say nothing of keys and values: the kernel would refuse it
 	CheckedLate                         // sizes are looked at after capabilities (no map_alloc_check)
 )
 
@@ -80,7 +81,21 @@ const (
 	HoldsProgs
 	HoldsMaps
 	HoldsSockets    // sockets, also in values of 8 bytes; lookups give cookies
+	HoldsCGroups    // control groups, by their directories
 	HoldsProgBehind // a program, in bytes 4 to 7 where the value has them (bpf_devmap_val, bpf_cpumap_val)
+)
+
+// MapOwners says what the values of a local storage are kept with; keys of user
+// space name it by a descriptor.
+type MapOwners uint8
+
+// Owners of values.
+const (
+	OwnersNone    MapOwners = iota // no local storage
+	OwnersSockets                  // sockets
+	OwnersTasks                    // tasks, by pidfds
+	OwnersInodes                   // inodes, by files
+	OwnersCGroups                  // control groups, by their directories
 )
 
 // MapTypes says what BTF may tell of a type's keys and values (map_check_btf).
@@ -88,12 +103,19 @@ type MapTypes uint8
 
 // Rules for BTF types.
 const (
-	AnyTypes   MapTypes = iota // sizes have to fit; there has to be a key's type
-	NoTypes                    // none
-	IndexTypes                 // the key is an int; a global section may have a key of type void
-	TrieTypes                  // the key is a struct
-	NoKeyTypes                 // the key is void
+	AnyTypes    MapTypes = iota // sizes have to fit; there has to be a key's type
+	NoTypes                     // none
+	IndexTypes                  // the key is an int; a global section may have a key of type void
+	TrieTypes                   // the key is a struct
+	NoKeyTypes                  // the key is void
+	CGroupTypes                 // the key is a struct bpf_cgroup_storage_key, or an int of 8 bytes
 )
+
+// Described reports whether loaders tell the kernel the types of such a map's keys and values.
+func Described(t MapType) bool {
+	k := MapKindByType(t)
+	return k == nil || k.Types != NoTypes && k.Traits&Undescribed == 0
+}
 
 // Allow checks the types of a definition, the sizes of which fit.
 func (t MapTypes) Allow(d *MapDef) errno.Errno {
@@ -118,12 +140,35 @@ func (t MapTypes) Allow(d *MapDef) errno.Errno {
 		if d.Key != nil {
 			return errno.EINVAL
 		}
+	case CGroupTypes:
+		return cgroupKey(d.Key)
 	case AnyTypes:
 		if d.Key == nil {
 			return errno.EINVAL
 		}
 	}
 	return 0
+}
+
+// cgroupKey follows cgroup_storage_map_check_btf: a number of a control group, and
+// beside it one of an attach type where there are two.
+func cgroupKey(t btf.Type) errno.Errno {
+	number := func(t btf.Type, size uint32) bool {
+		n, ok := btf.UnderlyingType(t).(*btf.Int)
+		return ok && n.Size == size
+	}
+	switch k := t.(type) {
+	case *btf.Int:
+		if k.Size == 8 {
+			return 0
+		}
+	case *btf.Struct:
+		m := k.Members
+		if k.Size == 16 && len(m) == 2 && number(m[0].Type, 8) && m[0].Offset == 0 && number(m[1].Type, 4) && m[1].Offset == 64 {
+			return 0
+		}
+	}
+	return errno.EINVAL
 }
 
 // SizeRule bounds a key size, value size or number of entries. The zero rule

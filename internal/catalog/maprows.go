@@ -39,7 +39,7 @@ var mapRows = [...]MapKind{
 		Type: MapProgArray, Name: "prog_array", Since: "4.2", Doc: "Programs to tail-call.",
 		KeySize: fourOnly, ValueSize: fourOnly, MaxEntries: anySize,
 		Flags: FlagNUMANode | FlagRdonly | FlagWronly,
-		Ops:   opsFD | OpLookup, Helpers: []HelperID{FnTailCall},
+		Ops:   opsFD | OpLookup, Traits: Undescribed, Helpers: []HelperID{FnTailCall},
 		Holds: HoldsProgs,
 	},
 	MapPerfEventArray: {
@@ -75,7 +75,7 @@ var mapRows = [...]MapKind{
 		KeySize: fourOnly, ValueSize: fourOnly, MaxEntries: anySize,
 		Flags: FlagNUMANode | FlagRdonly | FlagWronly,
 		Ops:   opsFD, Traits: Inner, Helpers: []HelperID{FnSKBUnderCGroup, FnCurrentTaskUnderCGroup},
-		Types: NoTypes,
+		Holds: HoldsCGroups, Types: NoTypes,
 	},
 	MapLRUHash: {
 		Type: MapLRUHash, Name: "lru_hash", Since: "4.10", Doc: "Hash table that evicts what was not used for long.",
@@ -156,7 +156,7 @@ var mapRows = [...]MapKind{
 		KeySize: SizeRule{Min: 8, Max: 16, Multiple: 8}, ValueSize: anySize, MaxEntries: noSize,
 		Flags: FlagNUMANode | mapAccess,
 		Ops:   OpLookup | OpUpdate | OpNextKey | OpFreeze, Helpers: []HelperID{FnGetLocalStorage},
-		Traits: CheckedLate,
+		Traits: CheckedLate, Types: CGroupTypes,
 	},
 	MapReuseportSockarray: {
 		Type: MapReuseportSockarray, Name: "reuseport_sockarray", Since: "4.19", Doc: "Sockets of a reuseport group.",
@@ -170,28 +170,29 @@ var mapRows = [...]MapKind{
 		KeySize: SizeRule{Min: 8, Max: 16, Multiple: 8}, ValueSize: anySize, MaxEntries: noSize,
 		Flags: FlagNUMANode | mapAccess,
 		Ops:   OpLookup | OpUpdate | OpNextKey | OpFreeze, Traits: PerCPU | CheckedLate, Helpers: []HelperID{FnGetLocalStorage},
+		Types: CGroupTypes,
 	},
 	MapQueue: {
 		Type: MapQueue, Name: "queue", Since: "4.20", Doc: "First in, first out.",
 		KeySize: noSize, ValueSize: anySize, MaxEntries: anySize,
 		Flags: FlagNUMANode | mapAccess,
-		Ops:   opsQueue, Traits: Inner | SleepableProgs, Helpers: []HelperID{FnMapPeekElem, FnMapPopElem, FnMapPushElem},
+		Ops:   opsQueue, Traits: Inner | SleepableProgs | Undescribed, Helpers: []HelperID{FnMapPeekElem, FnMapPopElem, FnMapPushElem},
 		Needs: NeedsBPF,
 	},
 	MapStack: {
 		Type: MapStack, Name: "stack", Since: "4.20", Doc: "Last in, first out.",
 		KeySize: noSize, ValueSize: anySize, MaxEntries: anySize,
 		Flags: FlagNUMANode | mapAccess,
-		Ops:   opsQueue, Traits: Inner | SleepableProgs, Helpers: []HelperID{FnMapPeekElem, FnMapPopElem, FnMapPushElem},
+		Ops:   opsQueue, Traits: Inner | SleepableProgs | Undescribed, Helpers: []HelperID{FnMapPeekElem, FnMapPopElem, FnMapPushElem},
 		Needs: NeedsBPF,
 	},
 	MapSkStorage: {
 		Type: MapSkStorage, Name: "sk_storage", Since: "5.2", Doc: "A value per socket, kept with the socket.",
 		KeySize: fourOnly, ValueSize: anySize, MaxEntries: noSize,
 		Flags: FlagNoPrealloc | FlagClone, MustFlags: FlagNoPrealloc,
-		Ops: OpLookup | OpUpdate | OpDelete | OpFreeze, Traits: Inner | SleepableProgs | NeedsBTF | SocketKeys,
+		Ops: OpLookup | OpUpdate | OpDelete | OpFreeze, Traits: Inner | SleepableProgs | NeedsBTF,
 		Helpers: []HelperID{FnSkStorageGet, FnSkStorageDelete, FnKptrXchg},
-		Needs:   NeedsBPF, Types: IndexTypes,
+		Needs:   NeedsBPF, Types: IndexTypes, Owners: OwnersSockets,
 	},
 	MapDevMapHash: {
 		Type: MapDevMapHash, Name: "devmap_hash", Since: "5.4", Doc: "Network devices to redirect to, by any number.",
@@ -211,7 +212,7 @@ var mapRows = [...]MapKind{
 		Type: MapRingBuf, Name: "ringbuf", Since: "5.8", Doc: "Ring buffer from programs to user space.",
 		KeySize: noSize, ValueSize: noSize, MaxEntries: SizeRule{Min: 4096, Multiple: 4096, Pow2: true},
 		Flags: FlagNUMANode,
-		Ops:   OpMmap | OpFreeze, Traits: Inner | SleepableProgs | CheckedLate,
+		Ops:   OpMmap | OpFreeze, Traits: Inner | SleepableProgs | Undescribed | CheckedLate,
 		Helpers: []HelperID{FnRingBufOutput, FnRingBufReserve, FnRingBufQuery, FnRingBufReserveDynptr, FnRingBufSubmitDynptr, FnRingBufDiscardDynptr},
 	},
 	MapInodeStorage: {
@@ -220,7 +221,7 @@ var mapRows = [...]MapKind{
 		Flags: FlagNoPrealloc | FlagClone, MustFlags: FlagNoPrealloc,
 		Ops: OpLookup | OpUpdate | OpDelete | OpFreeze, Traits: Inner | SleepableProgs | NeedsBTF,
 		Helpers: []HelperID{FnInodeStorageGet, FnInodeStorageDelete, FnKptrXchg},
-		Needs:   NeedsBPF,
+		Needs:   NeedsBPF, Types: IndexTypes, Owners: OwnersInodes,
 	},
 	MapTaskStorage: {
 		Type: MapTaskStorage, Name: "task_storage", Since: "5.11", Doc: "A value per task, kept with the task.",
@@ -228,13 +229,13 @@ var mapRows = [...]MapKind{
 		Flags: FlagNoPrealloc | FlagClone, MustFlags: FlagNoPrealloc,
 		Ops: OpLookup | OpUpdate | OpDelete | OpFreeze, Traits: Inner | SleepableProgs | NeedsBTF,
 		Helpers: []HelperID{FnTaskStorageGet, FnTaskStorageDelete, FnKptrXchg},
-		Needs:   NeedsBPF,
+		Needs:   NeedsBPF, Types: IndexTypes, Owners: OwnersTasks,
 	},
 	MapBloomFilter: {
 		Type: MapBloomFilter, Name: "bloom_filter", Since: "5.16", Doc: "Says that a value was surely not added, or perhaps was.",
 		KeySize: noSize, ValueSize: anySize, MaxEntries: anySize,
 		Flags: FlagNUMANode | FlagZeroSeed | mapAccess,
-		Ops:   OpLookup | OpUpdate | OpFreeze, Traits: Inner, Helpers: []HelperID{FnMapPeekElem, FnMapPushElem},
+		Ops:   OpLookup | OpUpdate | OpFreeze, Traits: Inner | Undescribed, Helpers: []HelperID{FnMapPeekElem, FnMapPushElem},
 		Needs: NeedsBPF, Types: NoKeyTypes,
 	},
 	MapUserRingBuf: {
@@ -249,7 +250,7 @@ var mapRows = [...]MapKind{
 		Flags: FlagNoPrealloc | FlagClone, MustFlags: FlagNoPrealloc,
 		Ops: OpLookup | OpUpdate | OpDelete | OpFreeze, Traits: Inner | SleepableProgs | NeedsBTF,
 		Helpers: []HelperID{FnCGrpStorageGet, FnCGrpStorageDelete, FnKptrXchg},
-		Needs:   NeedsBPF,
+		Needs:   NeedsBPF, Types: IndexTypes, Owners: OwnersCGroups,
 	},
 	MapArena: {
 		Type: MapArena, Name: "arena", Since: "6.9", Doc: "Sparse memory shared between programs and user space.",

@@ -49,6 +49,20 @@ func TestFactsOfTheHost(t *testing.T) {
 	want(t, "get_current_uid_gid", e.do(catalog.FnGetCurrentUidGid), 100<<32|1000)
 	h.process.CGroupID = 99
 	want(t, "get_current_cgroup_id", e.do(catalog.FnGetCurrentCGroupID), 99)
+	h.process.CGroupsAbove = []uint64{50, 1}
+	for level, id := range []uint64{1, 50, 99, 0} {
+		want(t, "get_current_ancestor_cgroup_id", e.do(catalog.FnGetCurrentAncestorCGroupID, uint64(level)), id)
+	}
+	want(t, "get_current_ancestor_cgroup_id of no level", e.do(catalog.FnGetCurrentAncestorCGroupID, errno.EPERM.Ret()), 0)
+	groups := h.newMap(t, catalog.MapDef{Name: "g", Type: catalog.MapCGroupArray, KeySize: 4, ValueSize: 4, MaxEntries: 2})
+	for group, under := range map[byte]uint64{99: 1, 50: 1, 1: 1, 98: 0} {
+		if err := groups.Update([]byte{0, 0, 0, 0}, []byte{group, 0, 0, 0}, 0); err != nil {
+			t.Fatal(err)
+		}
+		want(t, "current_task_under_cgroup", e.do(catalog.FnCurrentTaskUnderCGroup, groups.Def().Ptr, 0), under)
+	}
+	want(t, "current_task_under_cgroup of none", e.do(catalog.FnCurrentTaskUnderCGroup, groups.Def().Ptr, 1), errno.EAGAIN.Ret())
+	want(t, "current_task_under_cgroup beyond", e.do(catalog.FnCurrentTaskUnderCGroup, groups.Def().Ptr, 2), errno.E2BIG.Ret())
 	want(t, "per_cpu_ptr", e.do(catalog.FnPerCPUPtr, 0x10000, 1), 0x10000+PerCPUStride)
 	want(t, "per_cpu_ptr of no CPU", e.do(catalog.FnPerCPUPtr, 0x10000, 2), 0)
 	want(t, "this_cpu_ptr", e.do(catalog.FnThisCPUPtr, 0x10000), 0x10000+PerCPUStride)

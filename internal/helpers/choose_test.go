@@ -8,6 +8,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/packet"
 	"github.com/skep-bpf/skep/internal/socket"
@@ -170,5 +171,39 @@ func TestSkStorage(t *testing.T) {
 	want(t, "sk_storage_delete of one told of", e.do(catalog.FnSkStorageDelete, m, told.Addr()), errno.ENOENT.Ret())
 	if at := e.do(catalog.FnSkStorageGet, m, s.Addr(), 0, 1); mem.Load64(at) != 0 {
 		t.Error("a new value is not zero")
+	}
+}
+
+// TestLocalStorage: a run by hand has storages of its own, another the ones of its place.
+func TestLocalStorage(t *testing.T) {
+	e, h := env(t)
+	for _, typ := range []catalog.MapType{catalog.MapCGroupStorage, catalog.MapPerCPUCGroupStorage} {
+		m := h.newMap(t, catalog.MapDef{Name: "s", Type: typ, KeySize: 16, ValueSize: 12})
+		p := m.Def().Ptr
+		own := e.do(catalog.FnGetLocalStorage, p, 0)
+		mem.Store64(own, 77)
+		want(t, "get_local_storage once more", e.do(catalog.FnGetLocalStorage, p, 0), own)
+		e.Enter(maps.GroupPlace{})
+		want(t, "what the run before left", mem.Load64(e.do(catalog.FnGetLocalStorage, p, 0)), 0)
+		place := maps.GroupPlace{Group: 5, Attach: 1}
+		if e := m.(interface {
+			Place(maps.GroupPlace) errno.Errno
+		}).Place(place); e != 0 {
+			t.Fatal(e)
+		}
+		e.Enter(place)
+		mem.Store64(e.do(catalog.FnGetLocalStorage, p, 0), 78)
+		value := make([]byte, m.ValueSize())
+		if err := m.Lookup([]byte{5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}, value, 0); err != nil {
+			t.Fatal(err)
+		}
+		at := 0
+		if m.Def().PerCPU() {
+			at = e.CPU * m.Def().Stride()
+		}
+		if value[at] != 78 {
+			t.Errorf("%s: user space finds % x", typ, value)
+		}
+		e.Enter(maps.GroupPlace{})
 	}
 }

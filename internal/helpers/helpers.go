@@ -42,6 +42,11 @@ type Env struct {
 	// Retval is what bpf_get_retval reads and bpf_set_retval writes.
 	Retval int32
 
+	// Group is the place at a control group that a program runs for. The zero
+	// value is a run by hand, whose storages are its own.
+	Group maps.GroupPlace
+	local [2]*mem.Block // those storages: shared, and of this CPU
+
 	walkKeys *mem.Block   // what callbacks of walks over maps see besides elements
 	walks    int          // how many are under way
 	blocks   []*mem.Block // of bit iterators
@@ -144,7 +149,9 @@ type Process struct {
 	UID, GID  uint32
 	Comm      [16]byte // ends with a zero byte
 	CGroupID  uint64
-	ClassID   uint32 // net_cls
+	// CGroupsAbove are the control groups above its own, the nearest first and the root last.
+	CGroupsAbove []uint64
+	ClassID      uint32 // net_cls
 }
 
 // Timers keeps bpf_timer objects alive. timer is the address of the struct

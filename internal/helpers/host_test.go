@@ -21,6 +21,7 @@ type testHost struct {
 	timers   *timers
 	offset   uint64 // of the clock, ns
 	sockets  socket.Table
+	objects  maps.Objects
 }
 
 func newTestHost(t *testing.T) *testHost {
@@ -32,7 +33,7 @@ func newTestHost(t *testing.T) *testHost {
 // newMap makes a map of the host.
 func (h *testHost) newMap(t *testing.T, def catalog.MapDef) maps.Map {
 	t.Helper()
-	m, err := maps.New(&maps.Config{CPUs: h.CPUs(), Sock: h.sock, SockAt: h.Socket}, def)
+	m, err := maps.New(&maps.Config{CPUs: h.CPUs(), Sock: h.sock, SockAt: h.Socket, Object: h.objects.ByNumber}, def)
 	if err != nil {
 		t.Fatalf("map %s: %v", def.Name, err)
 	}

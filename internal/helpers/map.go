@@ -102,6 +102,7 @@ func (e *Env) leaveWalk() { e.walks-- }
 
 // Close frees what the Env's runs have allocated.
 func (e *Env) Close() {
+	e.Enter(maps.GroupPlace{})
 	if e.walkKeys != nil {
 		e.walkKeys.Free()
 		e.walkKeys = nil

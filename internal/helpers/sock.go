@@ -165,13 +165,21 @@ func skbCGroupID(e *Env, _, _, _, _, _ uint64) uint64 {
 	return 0
 }
 
-// skbUnderCGroup looks at a cgroup_array, in which nothing can be stored here.
+// rootCGroup is the number of the control group above all others.
+const rootCGroup = 1
+
+// skbUnderCGroup looks at a cgroup_array. Of a socket's group it is known only that the root is above it.
 func skbUnderCGroup(e *Env, _, m, index, _, _ uint64) uint64 {
-	switch {
-	case e.sock() == nil:
+	s := e.sock()
+	if s == nil {
 		return errno.ENOENT.Ret()
-	case uint32(index) >= e.Host.Map(m).Def().MaxEntries:
-		return errno.E2BIG.Ret()
 	}
-	return errno.EAGAIN.Ret()
+	group, no := e.groupAt(m, index)
+	switch {
+	case no != 0:
+		return no.Ret()
+	case group == s.CGroupID, group == rootCGroup:
+		return 1
+	}
+	return 0
 }

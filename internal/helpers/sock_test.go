@@ -1,6 +1,8 @@
 package helpers
 
 import (
+	"encoding/binary"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -46,9 +48,16 @@ func TestSocketOfPacket(t *testing.T) {
 	}
 	set(&socket.Sock{State: socket.TCPClose, CGroupID: 99})
 	want(t, "sk_cgroup_id", e.do(catalog.FnSkCGroupID, e.Pkt.Sock), 99)
-	a := h.newMap(t, catalog.MapDef{Name: "a", Type: catalog.MapArray, KeySize: 4, ValueSize: 4, MaxEntries: 2}).Def().Ptr
+	groups := h.newMap(t, catalog.MapDef{Name: "a", Type: catalog.MapCGroupArray, KeySize: 4, ValueSize: 4, MaxEntries: 2})
+	a := groups.Def().Ptr
 	want(t, "skb_under_cgroup", e.do(catalog.FnSKBUnderCGroup, 0, a, 1), errno.EAGAIN.Ret())
 	want(t, "skb_under_cgroup beyond", e.do(catalog.FnSKBUnderCGroup, 0, a, 2), errno.E2BIG.Ret())
+	for group, under := range map[uint32]uint64{99: 1, 98: 0, 1: 1} {
+		if err := groups.Update([]byte{0, 0, 0, 0}, binary.NativeEndian.AppendUint32(nil, group), 0); err != nil {
+			t.Fatal(err)
+		}
+		want(t, fmt.Sprint("skb_under_cgroup ", group), e.do(catalog.FnSKBUnderCGroup, 0, a, 0), under)
+	}
 	set(nil)
 	want(t, "skb_under_cgroup without socket", e.do(catalog.FnSKBUnderCGroup, 0, a, 1), errno.ENOENT.Ret())
 }

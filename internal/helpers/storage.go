@@ -4,11 +4,15 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/socket"
 )
 
-// storageFuncs keep values with sockets (net/core/bpf_sk_storage.c).
+// storageFuncs keep values with sockets and with places at control groups
+// (net/core/bpf_sk_storage.c, kernel/bpf/local_storage.c).
 var storageFuncs = map[catalog.HelperID]Func{
+	catalog.FnGetLocalStorage: getLocalStorage,
+
 	catalog.FnSkStorageGet:    skStorageGet,
 	catalog.FnSkStorageDelete: skStorageDelete,
 }
@@ -18,8 +22,8 @@ const storageCreate = 1
 
 // storage returns the map whose header lies at ptr and the socket at sk, nil for
 // one that is not full, or that is only told of.
-func (e *Env) storage(ptr, sk uint64) (*maps.SkStorage, *socket.Socket) {
-	m, ok := e.Host.Map(ptr).(*maps.SkStorage)
+func (e *Env) storage(ptr, sk uint64) (*maps.LocalStorage, *socket.Socket) {
+	m, ok := e.Host.Map(ptr).(*maps.LocalStorage)
 	if !ok {
 		panic("BUG: a socket's storage asked of another map")
 	}
@@ -46,4 +50,40 @@ func skStorageDelete(e *Env, m, sk, _, _, _ uint64) uint64 {
 		return errno.ENOENT.Ret()
 	}
 	return errno.EINVAL.Ret()
+}
+
+// Enter says for which place at a control group programs run from now on; what
+// runs by hand begins with zeroes.
+func (e *Env) Enter(p maps.GroupPlace) {
+	e.Group = p
+	for i, b := range e.local {
+		if b != nil {
+			b.Free()
+			e.local[i] = nil
+		}
+	}
+}
+
+// getLocalStorage returns the value of the place the program runs for; there is always one.
+func getLocalStorage(e *Env, ptr, _, _, _, _ uint64) uint64 {
+	m := maps.Unwrap(e.Host.Map(ptr)) // of no other type: the verifier has seen to it
+	if s, ok := m.(interface {
+		Value(p maps.GroupPlace, cpu int) uint64
+	}); ok && e.Group != (maps.GroupPlace{}) {
+		if at := s.Value(e.Group, e.CPU); at != 0 {
+			return at
+		}
+	}
+	i := 0
+	if m.Def().PerCPU() {
+		i = 1
+	}
+	if e.local[i] == nil {
+		b, err := mem.Alloc(m.Def().Stride())
+		if err != nil {
+			panic("BUG: no memory for a storage: " + err.Error())
+		}
+		e.local[i] = b
+	}
+	return e.local[i].Addr()
 }

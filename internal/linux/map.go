@@ -50,17 +50,6 @@ type mapCreateAttr struct {
 	mapTokenFD         int32
 }
 
-// withoutBTF are the map types whose keys and values libbpf describes to the
-// kernel by no BTF, since their map_check_btf refuses it.
-var withoutBTF = map[catalog.MapType]bool{
-	catalog.MapPerfEventArray: true, catalog.MapCGroupArray: true, catalog.MapStackTrace: true,
-	catalog.MapArrayOfMaps: true, catalog.MapHashOfMaps: true, catalog.MapDevMap: true,
-	catalog.MapDevMapHash: true, catalog.MapCPUMap: true, catalog.MapXSKMap: true,
-	catalog.MapSockMap: true, catalog.MapSockHash: true, catalog.MapQueue: true,
-	catalog.MapStack: true, catalog.MapProgArray: true, catalog.MapRingBuf: true,
-	catalog.MapBloomFilter: true,
-}
-
 // NewMap creates a map with exactly the sizes and flags of def, refused or not
 // as the kernel sees fit. Key and value types go along as BTF where the map type takes it.
 func NewMap(def *catalog.MapDef, opts *MapOptions) (*Map, error) {
@@ -86,7 +75,7 @@ func NewMap(def *catalog.MapDef, opts *MapOptions) (*Map, error) {
 	switch {
 	case opts.VmlinuxValueID != 0:
 		attr.btfFD, attr.vmlinuxValueTypeID = uint32(opts.BTF.fd), uint32(opts.VmlinuxValueID)
-	case def.Value == nil || withoutBTF[def.Type]:
+	case def.Value == nil || !catalog.Described(def.Type):
 	case opts.BTF != nil:
 		attr.btfFD, attr.btfKeyTypeID, attr.btfValueTypeID = uint32(opts.BTF.fd), uint32(opts.KeyID), uint32(opts.ValueID)
 	default:

@@ -39,6 +39,9 @@ type Config struct {
 	// SockAt the address of a Sock that a program puts into one. Nobody resolves: EBADF.
 	Sock   func(fd uint32) (*socket.Socket, error)
 	SockAt func(addr uint64) *socket.Socket
+	// Object resolves the descriptors of tasks, inodes and control groups that keys of local storages
+	// and values of cgroup_array are; the result is the map's to Put. nil: EBADF.
+	Object func(kind catalog.MapOwners, fd uint32) (*Object, error)
 	// Device reports whether a network device exists; nil accepts every index.
 	Device func(ifindex uint32) bool
 

@@ -473,7 +473,7 @@ func TestSkStorageAgainstKernel(t *testing.T) {
 func TestSkStorageOfClosed(t *testing.T) {
 	var table socket.Table
 	s := must(socket.New(socket.Spec{Protocol: socket.UDP}, 1))
-	m := must(maps.New(&maps.Config{Sock: func(uint32) (*socket.Socket, error) { return s, nil }}, storageDef(8))).(*maps.SkStorage)
+	m := must(maps.New(&maps.Config{Sock: func(uint32) (*socket.Socket, error) { return s, nil }}, storageDef(8))).(*maps.LocalStorage)
 	table.Number(s)
 	if m.Storage(s, false, 0) != 0 || m.Storage(s, true, 0) == 0 || m.Storage(s, false, 0) == 0 {
 		t.Error("a value is made when it is asked for, and then only")

@@ -47,6 +47,9 @@ func New(cfg *Config, def catalog.MapDef) (Map, error) {
 	if k == nil {
 		return nil, &UnsupportedError{def.Type}
 	}
+	if row.Owners != catalog.OwnersNone && (def.Key == nil || def.Value == nil) {
+		return nil, errno.EINVAL
+	}
 	if e := k.refuse(row, &def); e != 0 {
 		return nil, e
 	}
@@ -55,6 +58,11 @@ func New(cfg *Config, def catalog.MapDef) (Map, error) {
 	}
 	if e := settle(cfg, &def); e != 0 {
 		return nil, e
+	}
+	if def.Value != nil {
+		if e := row.Types.Allow(&def); e != 0 {
+			return nil, e
+		}
 	}
 	if def.Inner != nil {
 		inner := *def.Inner

@@ -30,20 +30,23 @@ func specialAllowed(def *catalog.MapDef) errno.Errno {
 	if def.Flags&(catalog.FlagRdonlyProg|catalog.FlagWronlyProg) != 0 {
 		return errno.EACCES
 	}
+	kept := catalog.MapKindByType(def.Type).Owners != catalog.OwnersNone
 	for _, f := range def.Special {
 		ok := false
 		switch f.Kind {
 		case catalog.SpecialSpinLock, catalog.SpecialResSpinLock:
 			ok = def.Type == catalog.MapHash || def.Type == catalog.MapArray ||
-				def.Type == catalog.MapSkStorage && f.Kind == catalog.SpecialSpinLock
+				(kept || def.Type == catalog.MapCGroupStorage) && f.Kind == catalog.SpecialSpinLock
 		case catalog.SpecialTimer, catalog.SpecialWorkqueue, catalog.SpecialTaskWork,
 			catalog.SpecialListHead, catalog.SpecialRBRoot:
 			ok = def.Type == catalog.MapHash || def.Type == catalog.MapLRUHash || def.Type == catalog.MapArray
 		case catalog.SpecialKptrUnref, catalog.SpecialKptrRef, catalog.SpecialKptrPerCPU, catalog.SpecialRefcount:
 			switch def.Type {
 			case catalog.MapHash, catalog.MapPerCPUHash, catalog.MapLRUHash, catalog.MapLRUPerCPUHash,
-				catalog.MapArray, catalog.MapPerCPUArray, catalog.MapSkStorage:
+				catalog.MapArray, catalog.MapPerCPUArray:
 				ok = true
+			default:
+				ok = kept
 			}
 		}
 		if !ok {

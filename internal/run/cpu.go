@@ -8,6 +8,7 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/helpers"
 	"github.com/skep-bpf/skep/internal/jit"
+	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/packet"
 	"github.com/skep-bpf/skep/internal/socket"
@@ -180,6 +181,10 @@ func (c *CPU) Context() (uint64, error) {
 
 // Choose has the next runs choose a socket; nil: they do not.
 func (c *CPU) Choose(ch *socket.Choice) { c.env.Choice = ch }
+
+// Enter says for which place at a control group programs run from now on; the zero
+// place is a run by hand, whose storages begin with zeroes.
+func (c *CPU) Enter(p maps.GroupPlace) { c.env.Enter(p) }
 
 // WriteTo has f take what programs write to the file that an iterator is read by, until it is told nil.
 func (c *CPU) WriteTo(f func([]byte)) { c.env.Seq = f }

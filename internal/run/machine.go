@@ -77,6 +77,8 @@ type Machine struct {
 	Sockets socket.Table
 	// XSKs are the machine's AF_XDP sockets.
 	XSKs maps.Sockets
+	// Objects are the tasks, inodes and control groups that maps keep values with.
+	Objects maps.Objects
 
 	opts   Options
 	clock  Clock
@@ -155,6 +157,7 @@ func New(o Options) (*Machine, error) {
 		Prog:      m.progByFD,
 		Sock:      m.sockByFD,
 		SockAt:    m.Sockets.At,
+		Object:    m.Objects.ByNumber,
 		FreeField: m.freeField,
 	}
 	if dev, ok := o.Net.(*packet.StaticNet); ok {

@@ -287,7 +287,7 @@ func (c *client) toSocket(*notif) answer {
 }
 
 func (c *client) caller() bpfsys.Caller {
-	return bpfsys.Caller{Memory: c, Files: c, Names: c, Caps: c.caps(), UID: uint32(os.Getuid()), CPU: c.cpu, Places: c, Sockets: c}
+	return bpfsys.Caller{Memory: c, Files: c, Names: c, Caps: c.caps(), UID: uint32(os.Getuid()), CPU: c.cpu, Places: c, Sockets: c, Objects: c}
 }
 
 // cpu is the one the client is on (proc(5), stat, the field "processor"); -1 if that is not known.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/packet"
 	"github.com/skep-bpf/skep/internal/run"
@@ -66,6 +67,7 @@ func Run(m *run.Machine, p *run.Program, in *Input) (Output, error) {
 		return Output{}, err
 	}
 	defer c.Release()
+	c.Enter(maps.GroupPlace{})
 	if catalog.ProgKindByType(p.Info.Type).Flags&catalog.HasPacket != 0 {
 		return runPacket(c, p, in)
 	}

@@ -6,11 +6,14 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/mem"
-	"github.com/skep-bpf/skep/internal/socket"
 )
 
 func init() {
-	bind(catalog.MapSkStorage, kind{check: checkSkStorage, make: newSkStorage})
+	for _, row := range catalog.MapKinds() {
+		if row.Owners != 0 {
+			bind(row.Type, kind{check: checkStorage, make: newStorage})
+		}
+	}
 }
 
 // maxStorageValue is the longest value a local storage holds, in bytes
@@ -20,21 +23,27 @@ const maxStorageValue = 1<<16 - 1 - storageElem
 // storageElem is the size of struct bpf_local_storage_elem, which stands in front of a value.
 const storageElem = 128
 
-// SkStorage is BPF_MAP_TYPE_SK_STORAGE: a value per socket, kept until the
-// socket is closed. Keys of user space name sockets as values of sockmaps do.
-type SkStorage struct {
+// Owner is what values are kept with: a socket, a task, an inode, a control group.
+type Owner interface {
+	// Hold registers who keeps something with the owner; drop is called when the
+	// owner ends, unless Forget was before. It fails for one that has ended.
+	Hold(who any, drop func()) bool
+	Forget(who any)
+}
+
+// LocalStorage is BPF_MAP_TYPE_SK_STORAGE, _TASK_STORAGE, _INODE_STORAGE and
+// _CGRP_STORAGE: a value per owner, kept until the owner ends. Keys of user space
+// name owners, see [Config.Sock] and [Config.Object].
+type LocalStorage struct {
 	*core
 	slab *mem.Slab
 	mu   sync.RWMutex // around elems; writers hold it over a change
-	elem map[*socket.Socket]uint64
+	elem map[Owner]uint64
 }
 
-func checkSkStorage(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
+func checkStorage(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
 	if e := rowAllows(row, def); e != 0 {
 		return e
-	}
-	if def.Key == nil || def.Value == nil {
-		return errno.EINVAL
 	}
 	if def.ValueSize > maxStorageValue {
 		return errno.E2BIG
@@ -42,15 +51,15 @@ func checkSkStorage(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
 	return 0
 }
 
-func newSkStorage(c *core) (Map, errno.Errno) {
+func newStorage(c *core) (Map, errno.Errno) {
 	size := round8(c.def.ValueSize)
-	m := &SkStorage{core: c, slab: mem.NewSlab(int(size), max(1, 4096/int(size))), elem: map[*socket.Socket]uint64{}}
+	m := &LocalStorage{core: c, slab: mem.NewSlab(int(size), max(1, 4096/int(size))), elem: map[Owner]uint64{}}
 	return m, c.newHeader()
 }
 
-func (m *SkStorage) free() { m.slab.Free() }
+func (m *LocalStorage) free() { m.slab.Free() }
 
-func (m *SkStorage) release() {
+func (m *LocalStorage) release() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for s, at := range m.elem {
@@ -60,9 +69,9 @@ func (m *SkStorage) release() {
 	clear(m.elem)
 }
 
-// Storage returns the address of a socket's value, or 0. With create it is made
-// where there is none, of the bytes at init, or of zeroes (bpf_sk_storage_get).
-func (m *SkStorage) Storage(s *socket.Socket, create bool, init uint64) uint64 {
+// Storage returns the address of an owner's value, or 0. With create it is made
+// where there is none, of the bytes at init, or of zeroes (bpf_sk_storage_get and its like).
+func (m *LocalStorage) Storage(s Owner, create bool, init uint64) uint64 {
 	m.mu.RLock()
 	at := m.elem[s]
 	m.mu.RUnlock()
@@ -81,8 +90,8 @@ func (m *SkStorage) Storage(s *socket.Socket, create bool, init uint64) uint64 {
 	return m.elem[s]
 }
 
-// Drop takes a socket's value away (bpf_sk_storage_delete).
-func (m *SkStorage) Drop(s *socket.Socket) errno.Errno {
+// Drop takes an owner's value away (bpf_sk_storage_delete and its like).
+func (m *LocalStorage) Drop(s Owner) errno.Errno {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	at := m.elem[s]
@@ -96,7 +105,7 @@ func (m *SkStorage) Drop(s *socket.Socket) errno.Errno {
 }
 
 // retire gives a value's memory back when no run can have its address.
-func (m *SkStorage) retire(at uint64) {
+func (m *LocalStorage) retire(at uint64) {
 	m.cfg.retire(func() {
 		m.freeFields(at)
 		m.slab.Put(at)
@@ -105,7 +114,7 @@ func (m *SkStorage) retire(at uint64) {
 
 // set follows bpf_local_storage_update: a new value stands in for an old one,
 // which runs under way may still see; under BPF_F_LOCK the old one is changed.
-func (m *SkStorage) set(s *socket.Socket, value []byte, flags uint64) errno.Errno {
+func (m *LocalStorage) set(s Owner, value []byte, flags uint64) errno.Errno {
 	if flags&^catalog.UpdateLock > catalog.UpdateExist {
 		return errno.EINVAL
 	}
@@ -141,31 +150,39 @@ func (m *SkStorage) set(s *socket.Socket, value []byte, flags uint64) errno.Errn
 }
 
 // ProgLookup is not for programs; nor are update and delete.
-func (m *SkStorage) ProgLookup(int, uint64) uint64 { return 0 }
+func (m *LocalStorage) ProgLookup(int, uint64) uint64 { return 0 }
 
 // ProgUpdate is not for programs.
-func (m *SkStorage) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
+func (m *LocalStorage) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
 
 // ProgDelete is not for programs.
-func (m *SkStorage) ProgDelete(int, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
+func (m *LocalStorage) ProgDelete(int, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
 
-// sock returns the socket a key names.
-func (m *SkStorage) sock(key []byte) (*socket.Socket, errno.Errno) {
-	if m.cfg.Sock == nil {
-		return nil, errno.EBADF
+// owner returns what a key names; done ends its use.
+func (m *LocalStorage) owner(key []byte) (o Owner, done func(), e errno.Errno) {
+	switch {
+	case m.row.Owners == catalog.OwnersSockets && m.cfg.Sock != nil:
+		s, err := m.cfg.Sock(index(key))
+		if err != nil {
+			return nil, nil, asErrno(err)
+		}
+		return s, func() {}, 0
+	case m.row.Owners != catalog.OwnersSockets && m.cfg.Object != nil:
+		x, err := m.cfg.Object(m.row.Owners, index(key))
+		if err != nil {
+			return nil, nil, asErrno(err)
+		}
+		return x, x.Put, 0
 	}
-	s, err := m.cfg.Sock(index(key))
-	if err != nil {
-		return nil, asErrno(err)
-	}
-	return s, 0
+	return nil, nil, errno.EBADF
 }
 
-func (m *SkStorage) lookup(key, value []byte, flags uint64) errno.Errno {
-	s, e := m.sock(key)
+func (m *LocalStorage) lookup(key, value []byte, flags uint64) errno.Errno {
+	s, done, e := m.owner(key)
 	if e != 0 {
 		return e
 	}
+	defer done()
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	at := m.elem[s]
@@ -181,21 +198,23 @@ func (m *SkStorage) lookup(key, value []byte, flags uint64) errno.Errno {
 	return 0
 }
 
-func (m *SkStorage) update(key, value []byte, flags uint64) errno.Errno {
-	s, e := m.sock(key)
+func (m *LocalStorage) update(key, value []byte, flags uint64) errno.Errno {
+	s, done, e := m.owner(key)
 	if e != 0 {
 		return e
 	}
+	defer done()
 	return m.set(s, value, flags)
 }
 
-func (m *SkStorage) delete(key []byte) errno.Errno {
-	s, e := m.sock(key)
+func (m *LocalStorage) delete(key []byte) errno.Errno {
+	s, done, e := m.owner(key)
 	if e != 0 {
 		return e
 	}
+	defer done()
 	return m.Drop(s)
 }
 
 // nextKey: storage cannot be walked.
-func (m *SkStorage) nextKey([]byte, []byte) errno.Errno { return errno.ENOTSUPP }
+func (m *LocalStorage) nextKey([]byte, []byte) errno.Errno { return errno.ENOTSUPP }
