@@ -190,6 +190,9 @@ func (l *loader) createMap(im *image.Map) error {
 		l.maps = append(l.maps, nil)
 		return nil
 	}
+	if im.Type == catalog.MapStructOps { // whose type is the kernel's, and whose programs come after it
+		return &maps.UnsupportedError{Type: im.Type}
+	}
 	def := im.Def(l.m.CPUs())
 	if def.Name == "" { // made by hand
 		def.Name = kernelName(im.Name)

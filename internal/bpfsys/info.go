@@ -145,6 +145,9 @@ func (c *call) mapInfo(a *objInfo, m Map) errno.Errno {
 	if d.BTF != nil {
 		info.BtfId, info.BtfKeyTypeId, info.BtfValueTypeId = d.BTF.ID, d.BTF.Key, d.BTF.Value
 	}
+	if d.Ops != nil {
+		info.BtfVmlinuxValueTypeId, info.BtfVmlinuxId = uint32(d.Ops.ValueID), c.s.kernelBTF().id
+	}
 	return putInfo(c, a, info, n)
 }
 

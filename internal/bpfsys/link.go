@@ -24,6 +24,7 @@ const (
 	LinkNetNS         LinkType = 5
 	LinkXDP           LinkType = 6
 	LinkPerfEvent     LinkType = 7
+	LinkStructOps     LinkType = 9
 	LinkNetfilter     LinkType = 10
 	LinkTCX           LinkType = 11
 	LinkUprobeMulti   LinkType = 12
@@ -45,6 +46,7 @@ type Link struct {
 
 	uprobes *uprobes
 	socks   *sockLink // nil once detached
+	ops     opsLink   // of struct_ops, which has a map and no program
 	flags   uint32    // of netfilter
 
 	unhook func() // of a program attached to an event
@@ -93,6 +95,7 @@ func (l *Link) Close() {
 	p := l.prog
 	l.prog = nil
 	l.mu.Unlock()
+	l.ops.set(nil)
 	if l.perf != nil {
 		l.perf.unset(l)
 	}
@@ -113,7 +116,7 @@ var linkOps = map[LinkType]struct {
 	detach bool
 }{
 	LinkXDP: {0, true}, LinkTCX: {0, true}, LinkNetkit: {0, true}, LinkCGroup: {0, true}, LinkNetNS: {0, true},
-	LinkSockMap: {0, true}, LinkIter: {0, false}, LinkNetfilter: {errno.EOPNOTSUPP, true},
+	LinkSockMap: {0, true}, LinkStructOps: {0, true}, LinkIter: {0, false}, LinkNetfilter: {errno.EOPNOTSUPP, true},
 }
 
 // place is where the link is, as long as it is somewhere.
@@ -133,16 +136,18 @@ func (l *Link) program() *run.Program {
 	return l.prog
 }
 
-// newLink numbers a link to p, which it takes a reference to.
+// newLink numbers a link to p, which it takes a reference to; nil: one to no program.
 func (s *System) newLink(l *Link, p *run.Program) errno.Errno {
 	l.s, l.prog = s, p
 	l.refs.Store(1)
-	p.Acquire()
-	if e := s.links.add(l, func(id uint32) { l.id = id }); e != 0 {
-		p.Close()
-		return e
+	if p != nil {
+		p.Acquire()
 	}
-	return 0
+	e := s.links.add(l, func(id uint32) { l.id = id })
+	if e != 0 && p != nil {
+		p.Close()
+	}
+	return e
 }
 
 // Device reports whether the machine's network has a device.
@@ -153,8 +158,7 @@ func (c *call) linkCreate() (int32, errno.Errno) {
 	a := as[linkCreate](&c.attr)
 	attach := catalog.AttachType(a.AttachType)
 	if attach == catalog.AttachStructOps {
-		c.s.unserved("", "attaching struct_ops maps")
-		return 0, errno.EINVAL
+		return c.linkStructOps(a)
 	}
 	p, f, e := open[*run.Program](c, a.ProgFd)
 	if e != 0 {
@@ -518,6 +522,9 @@ func (c *call) linkUpdate() (int32, errno.Errno) {
 		return 0, e
 	}
 	defer f.Put()
+	if l.typ == LinkStructOps {
+		return 0, c.updateStructOps(l, a)
+	}
 	p, pf, e := open[*run.Program](c, a.NewProgFd)
 	if e != 0 {
 		return 0, e
@@ -595,6 +602,7 @@ func (c *call) linkDetach() (int32, errno.Errno) {
 		return 0, 0
 	}
 	c.s.hooks.remove(l.place(), func(e *entry) bool { return e.link == l })
+	l.ops.set(nil)
 	l.mu.Lock()
 	p := l.prog
 	l.prog, l.at.target = nil, 0
@@ -632,6 +640,8 @@ func (c *call) linkInfo(a *objInfo, l *Link) errno.Errno {
 	switch l.typ {
 	case LinkXDP:
 		put(info.U[0:], target)
+	case LinkStructOps:
+		put(info.U[0:], l.ops.id())
 	case LinkCGroup:
 		l.mu.Lock()
 		binary.NativeEndian.PutUint64(info.U[0:], l.at.target)

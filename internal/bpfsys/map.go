@@ -39,6 +39,9 @@ func (c *call) mapCreate() (int32, errno.Errno) {
 	if row.Owners != catalog.OwnersNone && (a.BtfKeyTypeId == 0 || a.BtfValueTypeId == 0) {
 		return 0, errno.EINVAL
 	}
+	if t == catalog.MapStructOps && a.BtfVmlinuxValueTypeId == 0 {
+		return 0, errno.EINVAL
+	}
 	late := row.Traits&catalog.CheckedLate != 0
 	if !late {
 		if e := c.s.checkMap(&def); e != 0 {
@@ -60,6 +63,12 @@ func (c *call) mapCreate() (int32, errno.Errno) {
 	}
 	if late {
 		if e := c.s.checkMap(&def); e != 0 {
+			return 0, e
+		}
+	}
+	if t == catalog.MapStructOps {
+		var e errno.Errno
+		if def.Ops, e = c.structure(a); e != 0 {
 			return 0, e
 		}
 	}
@@ -116,8 +125,10 @@ func (c *call) mapBTF(a *mapCreate, row *catalog.MapKind, def *catalog.MapDef) e
 	if types.kernel {
 		return errno.EACCES
 	}
-	if a.BtfVmlinuxValueTypeId != 0 {
-		return errno.EINVAL
+	if def.Ops != nil {
+		types.Acquire()
+		def.BTF = &catalog.MapBTF{ID: types.id, Release: types.Close}
+		return 0
 	}
 	sized := func(id, size uint32) (btf.Type, bool) {
 		t, err := types.spec.TypeByID(btf.TypeID(id))
@@ -258,6 +269,10 @@ func (c *call) mapUpdate() (int32, errno.Errno) {
 // the id that the machine knows the object by. done gives back what kept it alive.
 func (c *call) toIDs(def *catalog.MapDef, v []byte) (done func()) {
 	done = func() {}
+	if def.Ops != nil {
+		c.toMembers(def.Ops, v)
+		return done
+	}
 	row := catalog.MapKindByType(def.Type)
 	at := 0
 	switch row.Holds {

@@ -17,6 +17,7 @@ type MapDef struct {
 	BTF        *MapBTF        // where these types came from; nil where nobody asks
 	Special    []SpecialField // special fields of Value, by offset
 	Inner      *MapDef        // template of map-in-map types
+	Ops        *OpsDef        // of struct_ops maps
 
 	// ID is the map's id in its Machine. Ptr is the address of its header, the
 	// value a program's map register holds; ValueBase is the address of value 0

@@ -3,6 +3,10 @@ package catalog
 import (
 	"slices"
 	"strings"
+
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/internal/errno"
 )
 
 // StructOps is the row of one kernel structure of function pointers whose
@@ -39,6 +43,16 @@ type StructOps struct {
 	PastStruct  string // past the structure's end; "": as OtherField
 	PastField   string // past the field's end
 	Silent      bool   // nothing is said
+
+	// What a map's value may hold besides programs: bits of a field of flags, and the
+	// name it is known by, of which some are the kernel's own. Everything else must be zero.
+	FlagsField  string
+	FlagsMask   uint32
+	NameField   string
+	TakenNames  []string
+	Needs       [][]string  // of each at least one member has to be implemented
+	Updates     bool        // a link can get another map in its place, of the same name
+	Unsupported errno.Errno // why no map's value can be set; 0: it can
 
 	// Casts says which structure an argument points to in truth (is_valid_access).
 	Casts map[string]string
@@ -105,6 +119,69 @@ func StructOpsByName(name string) *StructOps {
 	return &StructOps{Name: name, Stub: name + "__*", OtherStruct: "only read is supported"}
 }
 
+// OpsDef is what a struct_ops map holds: struct bpf_struct_ops_NAME of the kernel's
+// types, whose member "data" is the structure.
+type OpsDef struct {
+	Row               *StructOps
+	Value, Struct     *btf.Struct
+	ValueID, StructID btf.TypeID
+	Data              uint32 // where in the value the structure begins, bytes
+}
+
+// Functions yields where in a value the function pointers of the structure lie.
+func (d *OpsDef) Functions() func(yield func(at uint32) bool) {
+	return func(yield func(uint32) bool) {
+		for i := range d.Struct.Members {
+			if f := &d.Struct.Members[i]; IsFunc(f.Type) && !yield(d.Data+f.Offset.Bytes()) {
+				return
+			}
+		}
+	}
+}
+
+// IsFunc reports whether a type is a pointer to a function.
+func IsFunc(t btf.Type) bool {
+	p, ok := btf.UnderlyingType(t).(*btf.Pointer)
+	if !ok {
+		return false
+	}
+	_, ok = btf.UnderlyingType(p.Target).(*btf.FuncProto)
+	return ok
+}
+
+// opsValue begins the names of the types of struct_ops maps' values.
+const opsValue = "bpf_struct_ops_"
+
+// FindOps returns the structure whose map's value has the type id; nil: the kernel has no such one.
+func FindOps(spec *btf.Spec, id btf.TypeID) *OpsDef {
+	t, err := spec.TypeByID(id)
+	if err != nil {
+		return nil
+	}
+	value, ok := t.(*btf.Struct)
+	if !ok {
+		return nil
+	}
+	name, ok := strings.CutPrefix(value.Name, opsValue)
+	i := slices.IndexFunc(structOpsRows[:], func(r StructOps) bool { return r.Name == name })
+	if !ok || i < 0 {
+		return nil
+	}
+	d := &OpsDef{Row: &structOpsRows[i], Value: value, ValueID: id}
+	for _, m := range value.Members {
+		if s, ok := m.Type.(*btf.Struct); ok && s.Name == name {
+			d.Struct, d.Data = s, m.Offset.Bytes()
+		}
+	}
+	if d.Struct == nil {
+		return nil
+	}
+	if d.StructID, err = spec.TypeID(d.Struct); err != nil {
+		return nil
+	}
+	return d
+}
+
 // StructOpsRows returns all rows.
 func StructOpsRows() []StructOps { return structOpsRows[:] }
 
@@ -137,11 +214,14 @@ var structOpsRows = [...]StructOps{
 			{Struct: "tcp_sock", Path: "app_limited"},
 		},
 		OtherStruct: "only read is supported", OtherField: noWriteSupport, PastField: writeTooLong,
-		Casts: map[string]string{"sock": "tcp_sock"},
+		Casts:      map[string]string{"sock": "tcp_sock"},
+		FlagsField: "flags", FlagsMask: 1<<5 - 1, NameField: "name", TakenNames: []string{"reno", "cubic"},
+		Needs: [][]string{{"ssthresh"}, {"undo_cwnd"}, {"cong_avoid", "cong_control"}}, Updates: true,
 	},
 	{
 		Name: "bpf_dummy_ops", Since: "5.16", Doc: "Members for tests, called by BPF_PROG_TEST_RUN only.",
-		Stub: "bpf_dummy_ops__*", Sleepable: []string{"test_sleepable"}, OnlySleepable: true, NoHelpers: true,
+		Unsupported: errno.EOPNOTSUPP,
+		Stub:        "bpf_dummy_ops__*", Sleepable: []string{"test_sleepable"}, OnlySleepable: true, NoHelpers: true,
 		Writes:      []StructField{{Struct: "bpf_dummy_ops_state", Path: "val", Inside: true}},
 		OtherStruct: "only access to bpf_dummy_ops_state is supported",
 		OtherField:  "write access at off %[1]d with size %[2]d", PastField: "write access at off %[1]d with size %[2]d",

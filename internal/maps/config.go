@@ -42,6 +42,8 @@ type Config struct {
 	// Object resolves the descriptors of tasks, inodes and control groups that keys of local storages
 	// and values of cgroup_array are; the result is the map's to Put. nil: EBADF.
 	Object func(kind catalog.MapOwners, fd uint32) (*Object, error)
+	// Ops registers the structures of struct_ops maps; nil: of a table of the map's own.
+	Ops *OpsTable
 	// Device reports whether a network device exists; nil accepts every index.
 	Device func(ifindex uint32) bool
 

@@ -250,7 +250,7 @@ func (c *core) LookupAndDelete(key, value []byte, flags uint64) error {
 // Freeze follows map_freeze: maps with special fields cannot be frozen, a map
 // that is being written is busy, and a frozen one can no longer be written, not even by this.
 func (c *core) Freeze() error {
-	if len(c.def.Special) != 0 {
+	if len(c.def.Special) != 0 || !c.offers(catalog.OpFreeze) {
 		return errno.ENOTSUPP
 	}
 	if c.isFrozen() {

@@ -209,6 +209,10 @@ func TestRows(t *testing.T) {
 		if row.Traits&catalog.NeedsBTF != 0 {
 			d.Key, d.Value = &btf.Int{Name: "int", Size: d.KeySize}, &btf.Int{Name: "char", Size: d.ValueSize}
 		}
+		if row.Type == catalog.MapStructOps {
+			s := &btf.Struct{Name: "bpf_dummy_ops", Size: d.ValueSize}
+			d.Ops = &catalog.OpsDef{Row: catalog.StructOpsByName(s.Name), Value: s, Struct: s}
+		}
 		m, err := maps.New(nil, d)
 		if err != nil {
 			t.Errorf("%s: the smallest the row allows: %v", row.Name, err)

@@ -72,6 +72,11 @@ func New(cfg *Config, def catalog.MapDef) (Map, error) {
 		}
 		def.Inner = &inner
 	}
+	if cfg.Ops == nil && def.Ops != nil {
+		own := *cfg
+		own.Ops = new(OpsTable)
+		cfg = &own
+	}
 	c := &core{def: def, row: row, cfg: cfg, vals: newValueLayout(&def)}
 	make := k.make
 	if def.Shared {
@@ -146,10 +151,10 @@ func settle(cfg *Config, def *catalog.MapDef) errno.Errno {
 }
 
 // validName follows bpf_obj_name_cpy: letters, digits, '_' and '.', at most 15.
-func validName(name string) bool {
-	if len(name) > 15 {
-		return false
-	}
+func validName(name string) bool { return len(name) <= 15 && nameBytes(name) }
+
+// nameBytes reports whether a name has nothing but what names may have.
+func nameBytes(name string) bool {
 	for i := range len(name) {
 		ch := name[i]
 		switch {

@@ -79,6 +79,8 @@ type Machine struct {
 	XSKs maps.Sockets
 	// Objects are the tasks, inodes and control groups that maps keep values with.
 	Objects maps.Objects
+	// Ops are the structures that struct_ops maps registered.
+	Ops maps.OpsTable
 
 	opts   Options
 	clock  Clock
@@ -158,6 +160,7 @@ func New(o Options) (*Machine, error) {
 		Sock:      m.sockByFD,
 		SockAt:    m.Sockets.At,
 		Object:    m.Objects.ByNumber,
+		Ops:       &m.Ops,
 		FreeField: m.freeField,
 	}
 	if dev, ok := o.Net.(*packet.StaticNet); ok {

@@ -213,6 +213,11 @@ func (p *Program) Owner() maps.ProgOwner {
 	return maps.ProgOwner{Type: p.Info.Type, Attach: p.Info.Attach, Frags: p.frags}
 }
 
+// Implements reports whether a struct_ops program is one for a member of a kernel type.
+func (p *Program) Implements(structure uint32, member int) bool {
+	return p.About.AttachBTFType == structure && int(p.Info.Attach) == member
+}
+
 // Native is the program's machine code, nil where it is interpreted.
 func (p *Program) Native() *jit.Program { return p.native }
 
