@@ -61,6 +61,7 @@ const (
 	EALREADY        Errno = 114
 	ESTALE          Errno = 116
 	ENOLINK         Errno = 67
+	ENONET          Errno = 64
 	EINPROGRESS     Errno = 115
 	ENOTSUPP        Errno = 524 // the kernel's internal "not supported"; bpf(2) lets it out
 )
@@ -92,7 +93,7 @@ var words = map[Errno]struct{ name, text string }{
 	ENETUNREACH: {"ENETUNREACH", "network is unreachable"}, ENETDOWN: {"ENETDOWN", "network is down"},
 	ENOBUFS: {"ENOBUFS", "no buffer space available"}, ETIMEDOUT: {"ETIMEDOUT", "connection timed out"},
 	EHOSTUNREACH: {"EHOSTUNREACH", "no route to host"}, EALREADY: {"EALREADY", "operation already in progress"},
-	ESTALE: {"ESTALE", "stale file handle"}, ENOLINK: {"ENOLINK", "link has been severed"},
+	ESTALE: {"ESTALE", "stale file handle"}, ENOLINK: {"ENOLINK", "link has been severed"}, ENONET: {"ENONET", "machine is not on the network"},
 	EINPROGRESS: {"EINPROGRESS", "operation now in progress"}, ENOTSUPP: {"ENOTSUPP", "operation not supported by the kernel"},
 }
 

@@ -45,6 +45,10 @@ var KfuncTable = map[string]Func{
 	"bpf_res_spin_lock_irqsave":      resSpinLockIRQ,
 	"bpf_res_spin_unlock_irqrestore": spinUnlock,
 
+	"bpf_skb_ct_lookup": ctLookup,
+	"bpf_xdp_ct_lookup": ctLookup,
+	"bpf_ct_release":    nothing,
+
 	"bpf_xdp_metadata_rx_timestamp": noMetadata,
 	"bpf_xdp_metadata_rx_hash":      noMetadata,
 	"bpf_xdp_metadata_rx_vlan_tag":  noMetadata,

@@ -66,6 +66,9 @@ func (s *step) code(t *testing.T) []isa.Part {
 	switch {
 	case s.field:
 		return append(parts, s.look()...)
+	case s.drop != "":
+		return append(parts, isa.Mov64Imm(isa.R7, 0), isa.JmpImm(isa.Jeq, isa.R0, 0, 3), isa.Mov64Reg(isa.R1, isa.R0),
+			isa.KfuncCall(kfuncID(t, s.drop), 0), isa.Mov64Imm(isa.R7, 1))
 	case s.truth:
 		return append(parts, isa.Mov64Imm(isa.R7, 0), isa.JmpImm(isa.Jeq, isa.R0, 0, 1), isa.Mov64Imm(isa.R7, 1))
 	}

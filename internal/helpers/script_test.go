@@ -73,6 +73,8 @@ type step struct {
 	field bool
 	then  catalog.HelperID
 
+	drop string // of a kernel function whose result is taken to this one, to be given up; the result is whether there was any
+
 	mask  uint64 // only these bits are compared; 0: all
 	truth bool   // only whether the result is 0 is compared
 }
