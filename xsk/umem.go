@@ -3,6 +3,7 @@ package xsk
 import (
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"unsafe"
 
@@ -65,7 +66,7 @@ func NewUMEM(opts *UMEMOptions) (*UMEM, error) {
 	if o.Unaligned {
 		stride += stride & 1 // the kernel gives odd addresses back without their lowest bit
 	}
-	if o.Chunks < 0 || o.ChunkSize < 0 || o.Headroom < 0 || o.ChunkSize > 1<<20 || o.Chunks > 1<<40/stride {
+	if o.Chunks < 0 || o.ChunkSize < 0 || o.Headroom < 0 || o.ChunkSize > 1<<20 || int64(o.Chunks) > min(1<<40, math.MaxInt)/int64(stride) {
 		return nil, fmt.Errorf("xsk: a UMEM of %d chunks of %d bytes, %d of them headroom", o.Chunks, o.ChunkSize, o.Headroom)
 	}
 	area, err := afxdp.NewArea(o.Chunks * stride)

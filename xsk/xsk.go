@@ -172,7 +172,7 @@ func open(engine func() (afxdp.Sys, error), dev any, name string, queue int, opt
 // size is that of a ring: what was asked for, or a default that is not more than limit.
 func size(asked, limit int) uint32 {
 	if asked != 0 {
-		return uint32(min(asked, 1<<31))
+		return uint32(min(int64(asked), 1<<31))
 	}
 	n := 2048
 	for n > 1 && n > limit {

@@ -47,10 +47,11 @@ const (
 func newSide(t *testing.T, name string, s *System) *side {
 	// Addresses that a short attribute cuts off are alike on both sides: below all
 	// memory, or with a one in front within the test's own data, 2 MiB apart.
-	at := unsafe.Add(nil, uintptr(0x7e00)<<32|0x1f0000)
+	high := uint64(0x7e00)<<32 | 0x1f0000
 	if s != nil {
-		at = unsafe.Add(nil, uintptr(0x7e01)<<32|0x3f0000)
+		high = 0x7e01<<32 | 0x3f0000
 	}
+	at := unsafe.Add(nil, uintptr(high))
 	p, err := unix.MmapPtr(-1, 0, at, memSize+4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_FIXED_NOREPLACE)
 	if err != nil {
 		t.Fatal(err)

@@ -31,7 +31,8 @@ func vm(nr uintptr, addr uint64, b []byte) bool {
 	if len(b) == 0 {
 		return true
 	}
-	l := unix.Iovec{Base: &b[0], Len: uint64(len(b))}
+	l := unix.Iovec{Base: &b[0]}
+	l.SetLen(len(b))
 	r := unix.RemoteIovec{Base: uintptr(addr), Len: len(b)}
 	n, _, e := unix.Syscall6(nr, uintptr(unix.Getpid()), uintptr(unsafe.Pointer(&l)), 1, uintptr(unsafe.Pointer(&r)), 1, 0)
 	return e == 0 && int(n) == len(b)

@@ -221,7 +221,7 @@ type pool struct {
 	hist   []histEntry   // of a block, not used yet
 	blocks [][]histEntry // all there are; the first used are in use
 	used   int
-	bytes  int // held by remembered states, roughly
+	bytes  int64 // held by remembered states, roughly
 }
 
 func (p *pool) newFrame() *frame {
@@ -291,10 +291,10 @@ func (p *pool) clone(s *state) *state {
 	return d
 }
 
-func (s *state) size() int {
-	n := 512
+func (s *state) size() int64 {
+	n := int64(512)
 	for i := 0; i <= s.cur; i++ {
-		n += 11*144 + 64 + len(s.frames[i].stack)*152
+		n += 11*144 + 64 + int64(len(s.frames[i].stack))*152
 	}
 	return n
 }
