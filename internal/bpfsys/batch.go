@@ -14,22 +14,20 @@ const batchPart = 1 << 14
 
 const batchCountOff = unsafe.Offsetof(mapBatch{}.Count)
 
+// batchOps are the operations of the commands.
+var batchOps = map[Cmd]catalog.MapOp{
+	MapLookupBatch: catalog.OpBatchLookup, MapLookupAndDeleteBatch: catalog.OpBatchLookupDelete,
+	MapUpdateBatch: catalog.OpBatchUpdate, MapDeleteBatch: catalog.OpBatchDelete,
+}
+
 // mapBatch follows bpf_map_do_batch.
 func (c *call) mapBatch() (int32, errno.Errno) {
 	a := as[mapBatch](&c.attr)
-	m, f, e := open[Map](c, a.MapFd)
+	m, f, e := c.openMap(a.MapFd, batchOps[c.cmd.Cmd], 0)
 	if e != 0 {
 		return 0, e
 	}
 	defer f.Put()
-	reads := c.cmd.Cmd == MapLookupBatch || c.cmd.Cmd == MapLookupAndDeleteBatch
-	writes := c.cmd.Cmd != MapLookupBatch
-	if e := access(m.Map, reads, writes); e != 0 {
-		return 0, e
-	}
-	if writes && m.Frozen() {
-		return 0, errno.EPERM
-	}
 	// What is refused whatever the elements are, an empty batch tells.
 	if e := batchOp(c.cmd.Cmd, m)(&maps.Batch{ElemFlags: a.ElemFlags, Flags: a.Flags}); e != 0 {
 		return 0, e
@@ -40,7 +38,7 @@ func (c *call) mapBatch() (int32, errno.Errno) {
 	if e := c.put(batchCountOff, u32bytes(0)); e != 0 {
 		return 0, e
 	}
-	if reads {
+	if c.cmd.Cmd == MapLookupBatch || c.cmd.Cmd == MapLookupAndDeleteBatch {
 		return 0, c.batchOut(a, m)
 	}
 	return 0, c.batchIn(a, m)

@@ -186,12 +186,17 @@ func (c *call) key(m maps.Map, addr uint64) ([]byte, errno.Errno) {
 	return k, 0
 }
 
-// access checks a descriptor's rights: it is a [maps.Handle] where they are not all there.
-func access(m maps.Map, read, write bool) errno.Errno {
-	if h, ok := m.(*maps.Handle); ok && !h.Allows(read, write) {
-		return errno.EPERM
+// openMap opens a map for an operation that is admitted, before any memory is read.
+func (c *call) openMap(fd int32, op catalog.MapOp, flags uint64) (Map, *File, errno.Errno) {
+	m, f, e := open[Map](c, fd)
+	if e != 0 {
+		return m, nil, e
 	}
-	return 0
+	if e := m.Admit(op, flags); e != 0 {
+		f.Put()
+		return m, nil, e
+	}
+	return m, f, 0
 }
 
 // mapLookup follows map_lookup_elem.
@@ -200,17 +205,11 @@ func (c *call) mapLookup() (int32, errno.Errno) {
 	if a.Flags&^catalog.UpdateLock != 0 {
 		return 0, errno.EINVAL
 	}
-	m, f, e := open[Map](c, a.MapFd)
+	m, f, e := c.openMap(a.MapFd, catalog.OpLookup, a.Flags)
 	if e != 0 {
 		return 0, e
 	}
 	defer f.Put()
-	if e := access(m.Map, true, false); e != 0 {
-		return 0, e
-	}
-	if a.Flags&catalog.UpdateLock != 0 && !maps.Lockable(m.Def()) {
-		return 0, errno.EINVAL
-	}
 	k, e := c.key(m, a.Key)
 	if e != 0 {
 		return 0, e
@@ -238,17 +237,11 @@ func asNumber(err error) errno.Errno {
 // mapUpdate follows map_update_elem.
 func (c *call) mapUpdate() (int32, errno.Errno) {
 	a := as[mapElem](&c.attr)
-	m, f, e := open[Map](c, a.MapFd)
+	m, f, e := c.openMap(a.MapFd, catalog.OpUpdate, a.Flags)
 	if e != 0 {
 		return 0, e
 	}
 	defer f.Put()
-	switch {
-	case access(m.Map, false, true) != 0, m.Frozen():
-		return 0, errno.EPERM
-	case a.Flags&catalog.UpdateLock != 0 && !maps.Lockable(m.Def()):
-		return 0, errno.EINVAL
-	}
 	k, e := c.key(m, a.Key)
 	if e != 0 {
 		return 0, e
@@ -318,14 +311,11 @@ func (c *call) toIDs(def *catalog.MapDef, v []byte) (done func()) {
 // mapDelete follows map_delete_elem.
 func (c *call) mapDelete() (int32, errno.Errno) {
 	a := as[mapElem](&c.attr)
-	m, f, e := open[Map](c, a.MapFd)
+	m, f, e := c.openMap(a.MapFd, catalog.OpDelete, 0)
 	if e != 0 {
 		return 0, e
 	}
 	defer f.Put()
-	if access(m.Map, false, true) != 0 || m.Frozen() {
-		return 0, errno.EPERM
-	}
 	k, e := c.key(m, a.Key)
 	if e != 0 {
 		return 0, e
@@ -336,14 +326,11 @@ func (c *call) mapDelete() (int32, errno.Errno) {
 // mapNextKey follows map_get_next_key.
 func (c *call) mapNextKey() (int32, errno.Errno) {
 	a := as[mapElem](&c.attr)
-	m, f, e := open[Map](c, a.MapFd)
+	m, f, e := c.openMap(a.MapFd, catalog.OpNextKey, 0)
 	if e != 0 {
 		return 0, e
 	}
 	defer f.Put()
-	if e := access(m.Map, true, false); e != 0 {
-		return 0, e
-	}
 	var k []byte
 	if a.Key != 0 {
 		if k, e = c.key(m, a.Key); e != 0 {
@@ -363,18 +350,11 @@ func (c *call) mapLookupAndDelete() (int32, errno.Errno) {
 	if a.Flags&^catalog.UpdateLock != 0 {
 		return 0, errno.EINVAL
 	}
-	m, f, e := open[Map](c, a.MapFd)
+	m, f, e := c.openMap(a.MapFd, catalog.OpLookupDelete, a.Flags)
 	if e != 0 {
 		return 0, e
 	}
 	defer f.Put()
-	if access(m.Map, true, true) != 0 || m.Frozen() {
-		return 0, errno.EPERM
-	}
-	if a.Flags != 0 && (m.Def().Type == catalog.MapQueue || m.Def().Type == catalog.MapStack) ||
-		a.Flags&catalog.UpdateLock != 0 && !maps.Lockable(m.Def()) {
-		return 0, errno.EINVAL
-	}
 	k, e := c.key(m, a.Key)
 	if e != 0 {
 		return 0, e

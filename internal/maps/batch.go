@@ -20,7 +20,7 @@ func (c *core) LookupBatch(b Batch) (int, error) {
 
 // LookupAndDeleteBatch is offered by the hash types only.
 func (c *core) LookupAndDeleteBatch(b Batch) (int, error) {
-	n, e := 0, c.beginWrite()
+	n, e := 0, c.beginWrite(catalog.OpBatchLookupDelete, 0)
 	defer c.endWrite()
 	if e == 0 && !c.offers(catalog.OpBatchLookupDelete) {
 		e = errno.ENOTSUPP
@@ -36,7 +36,7 @@ func (c *core) LookupAndDeleteBatch(b Batch) (int, error) {
 
 // UpdateBatch follows generic_map_update_batch.
 func (c *core) UpdateBatch(b Batch) (int, error) {
-	n, e := 0, c.beginWrite()
+	n, e := 0, c.beginWrite(catalog.OpBatchUpdate, 0)
 	defer c.endWrite()
 	if e == 0 && !c.offers(catalog.OpBatchUpdate) {
 		e = errno.ENOTSUPP
@@ -58,7 +58,7 @@ func (c *core) UpdateBatch(b Batch) (int, error) {
 
 // DeleteBatch follows generic_map_delete_batch.
 func (c *core) DeleteBatch(b Batch) (int, error) {
-	n, e := 0, c.beginWrite()
+	n, e := 0, c.beginWrite(catalog.OpBatchDelete, 0)
 	defer c.endWrite()
 	if e == 0 && !c.offers(catalog.OpBatchDelete) {
 		e = errno.ENOTSUPP

@@ -152,13 +152,29 @@ func (c *core) elem(key, value []byte) errno.Errno {
 	return 0
 }
 
-// beginWrite opens a write of the control side; endWrite closes it, whatever beginWrite said.
-func (c *core) beginWrite() errno.Errno {
-	c.writers.Add(1)
-	if c.isFrozen() {
+// Admit follows what the commands of kernel/bpf/syscall.c check first.
+func (c *core) Admit(op catalog.MapOp, flags uint64) errno.Errno {
+	const writes = catalog.OpUpdate | catalog.OpDelete | catalog.OpLookupDelete |
+		catalog.OpBatchUpdate | catalog.OpBatchDelete | catalog.OpBatchLookupDelete
+	switch {
+	case op&(catalog.OpLookup|catalog.OpLookupDelete) != 0 && flags&^catalog.UpdateLock != 0:
+		return errno.EINVAL
+	case op&writes != 0 && c.isFrozen():
 		return errno.EPERM
+	case op == catalog.OpLookupDelete && flags != 0 && c.def.KeySize == 0 && c.offers(op):
+		return errno.EINVAL // queue and stack know no flags
+	case op&(catalog.OpLookup|catalog.OpUpdate|catalog.OpLookupDelete) != 0:
+		return c.lockable(flags)
+	case op == catalog.OpFreeze && (len(c.def.Special) != 0 || !c.offers(op)):
+		return errno.ENOTSUPP
 	}
 	return 0
+}
+
+// beginWrite opens a write of the control side, if that is admitted; endWrite closes it, whatever beginWrite said.
+func (c *core) beginWrite(op catalog.MapOp, flags uint64) errno.Errno {
+	c.writers.Add(1) // before it is asked whether the map is frozen
+	return c.Admit(op, flags)
 }
 
 func (c *core) isFrozen() bool { return c.frozen.Load() || c.shm != nil && c.shm.frozen() }
@@ -167,7 +183,7 @@ func (c *core) endWrite() { c.writers.Add(-1) }
 
 // Lookup follows map_lookup_elem.
 func (c *core) Lookup(key, value []byte, flags uint64) error {
-	e := c.lockFlags(flags)
+	e := c.Admit(catalog.OpLookup, flags)
 	if e == 0 {
 		e = c.elem(key, value)
 	}
@@ -179,11 +195,8 @@ func (c *core) Lookup(key, value []byte, flags uint64) error {
 
 // Update follows map_update_elem.
 func (c *core) Update(key, value []byte, flags uint64) error {
-	e := c.beginWrite()
+	e := c.beginWrite(catalog.OpUpdate, flags)
 	defer c.endWrite()
-	if e == 0 {
-		e = c.lockable(flags)
-	}
 	if e == 0 {
 		e = c.elem(key, value)
 	}
@@ -195,7 +208,7 @@ func (c *core) Update(key, value []byte, flags uint64) error {
 
 // Delete follows map_delete_elem.
 func (c *core) Delete(key []byte) error {
-	e := c.beginWrite()
+	e := c.beginWrite(catalog.OpDelete, 0)
 	defer c.endWrite()
 	if e == 0 {
 		e = c.keyed(key)
@@ -223,17 +236,8 @@ func (c *core) NextKey(key, next []byte) error {
 
 // LookupAndDelete follows map_lookup_and_delete_elem.
 func (c *core) LookupAndDelete(key, value []byte, flags uint64) error {
-	if flags&^catalog.UpdateLock != 0 {
-		return errno.EINVAL
-	}
-	e := c.beginWrite()
+	e := c.beginWrite(catalog.OpLookupDelete, flags)
 	defer c.endWrite()
-	if e == 0 && flags != 0 && c.def.KeySize == 0 && c.offers(catalog.OpLookupDelete) {
-		e = errno.EINVAL // queue and stack know no flags
-	}
-	if e == 0 {
-		e = c.lockable(flags)
-	}
 	if e == 0 {
 		e = c.elem(key, value)
 	}
@@ -250,8 +254,8 @@ func (c *core) LookupAndDelete(key, value []byte, flags uint64) error {
 // Freeze follows map_freeze: maps with special fields cannot be frozen, a map
 // that is being written is busy, and a frozen one can no longer be written, not even by this.
 func (c *core) Freeze() error {
-	if len(c.def.Special) != 0 || !c.offers(catalog.OpFreeze) {
-		return errno.ENOTSUPP
+	if e := c.Admit(catalog.OpFreeze, 0); e != 0 {
+		return e
 	}
 	if c.isFrozen() {
 		return errno.EPERM

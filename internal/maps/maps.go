@@ -19,6 +19,7 @@ import (
 	"os"
 
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/socket"
 )
 
@@ -50,6 +51,11 @@ type Map interface {
 	LookupAndDeleteBatch(b Batch) (int, error)
 	UpdateBatch(b Batch) (int, error)
 	DeleteBatch(b Batch) (int, error)
+
+	// Admit refuses an operation of the control side for what can be told before a
+	// key or value is looked at: rights, frozen maps, flags. The operations ask it
+	// themselves; bpf(2) asks before it reads memory.
+	Admit(op catalog.MapOp, flags uint64) errno.Errno
 
 	// Freeze makes the control side read-only for good (BPF_MAP_FREEZE).
 	Freeze() error

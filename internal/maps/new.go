@@ -125,16 +125,6 @@ func Check(def *catalog.MapDef) errno.Errno {
 	return k.refuse(row, def)
 }
 
-// Lockable reports whether a map's values have a bpf_spin_lock.
-func Lockable(def *catalog.MapDef) bool {
-	for _, f := range def.Special {
-		if f.Kind == catalog.SpecialSpinLock {
-			return true
-		}
-	}
-	return false
-}
-
 // flagsFD are the flags of a descriptor, which a map does not keep.
 const flagsFD = catalog.FlagRdonly | catalog.FlagWronly
 
