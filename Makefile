@@ -4,17 +4,20 @@ PROGRAMS ?= 1000000
 KERNEL   ?= 100000
 SEED     ?= 1
 FILTERS  ?= 300000
+INPUTS   ?= 10000000
 
 .PHONY: soak
 
 # soak draws PROGRAMS random programs and compares interpreter and native code,
 # KERNEL more and compares every engine with every other and with the kernel, and
 # FILTERS random filter expressions, whose code it compares with libpcap's.
+# Then INPUTS random inputs of FuzzBpf, a few calls of bpf(2) each: none panics or leaves anything.
 # Then programs that watch themselves run for a minute while everything moves.
 soak:
 	GOGC=400 go test ./internal/difftest -run TestRandomPrograms -v -timeout 0 -programs $(PROGRAMS) -seed $(SEED) -engines interp,jit-inline
 	GOGC=400 go test ./internal/difftest -run TestRandomPrograms -v -timeout 0 -programs $(KERNEL) -seed $$(($(SEED)+$(PROGRAMS)))
 	go test ./lang/pcap -run TestRandomParity -timeout 0 -v -parity.n $(FILTERS) -parity.seed $(SEED)
+	go test ./internal/bpfsys -run TestBpfSoak -v -timeout 0 -executions $(INPUTS) -seed $(SEED)
 	SKEP_STRESS=60s go test ./internal/run -run NativeStress -count 1 -timeout 0
 
 BENCH ?=

@@ -38,16 +38,20 @@ func (m bytesMemory) Write(addr uint64, b []byte) bool {
 // FuzzBpf makes calls out of bytes: nothing panics, and when all descriptors
 // are closed nothing may be left. Each call is a byte for the command, one for the
 // attribute's size, and the attribute; objects of each kind are there from the start.
+// Inputs that are of interest are not worth their minimising: -fuzzminimizetime 1x leaves
+// the time to new ones.
 func FuzzBpf(f *testing.F) {
-	add := func(cmd Cmd, attr any) { f.Add(append([]byte{byte(cmd), attrSize}, raw(attr)...), []byte{}) }
-	d := &side{mem: make([]byte, memSize), made: map[string]int32{"hash": 1001, "queue": 1002, "progs": 1003, "filter": 1004, "xdp": 1005, "btf": 1006,
-		"link": 1007, "cgskb": 1008, "tc": 1009, "cg1": cgroupFD + 1}}
-	for _, b := range basesAt(d, func(off int) uint64 { return memBase + uint64(off) }) {
-		add(b.cmd, b.attr)
+	for _, seed := range fuzzSeeds() {
+		f.Add(seed, []byte{})
 	}
-	z := &fuzzed{s: newSystem(f, Options{}), mem: make(bytesMemory, memSize)}
+	z := newFuzzed(f)
 	f.Fuzz(func(t *testing.T, calls, data []byte) { z.run(t, calls, data) })
 }
+
+// fuzzObjects are the descriptors of the first objects.
+var fuzzObjects = map[string]int32{"hash": 1001, "queue": 1002, "progs": 1003, "filter": 1004, "xdp": 1005, "btf": 1006, "link": 1007,
+	"cgskb": 1008, "tc": 1009, "array": 1010, "ro": 1011, "wo": 1012, "inners": 1013, "rawtp": 1014, "syscall": 1015, "flow": 1016,
+	"netfilter": 1017, "uprobe": 1018, "socks": 1019, "skmsg": 1020, "lookup": 1021, "other": otherFD, "cg1": cgroupFD + 1}
 
 // fuzzed is one system for many inputs. Its first objects outlive them, as
 // making them takes most of the time; whoever has an input that leaves anything
@@ -59,6 +63,12 @@ type fuzzed struct {
 	maps  int    // of the first objects
 	progs int
 	links int
+
+	calls, successes int // made so far
+}
+
+func newFuzzed(t testing.TB) *fuzzed {
+	return &fuzzed{s: newSystem(t, Options{}), mem: make(bytesMemory, memSize)}
 }
 
 func (z *fuzzed) call(fds *table, cmd Cmd, attr []byte, size uint32) errno.Errno {
@@ -67,6 +77,10 @@ func (z *fuzzed) call(fds *table, cmd Cmd, attr []byte, size uint32) errno.Errno
 	copy(z.mem[at:], attr)
 	who := &Caller{Memory: z.mem, Files: fds, Caps: AllCaps, Places: places{}}
 	_, e := z.s.Bpf(who, uint32(cmd), memBase+uint64(at), size)
+	z.calls++
+	if e == 0 {
+		z.successes++
+	}
 	return e
 }
 
@@ -80,29 +94,48 @@ func (z *fuzzed) fill(data []byte) {
 	copy(z.mem[atBTF:], smallBTF())
 }
 
-func (z *fuzzed) begin(t *testing.T) {
+func (z *fuzzed) begin(t testing.TB) {
 	base := func(off int) uint64 { return memBase + uint64(off) }
 	z.base = newTable()
 	load := func(typ catalog.ProgType) progLoad {
 		return progLoad{ProgType: uint32(typ), InsnCnt: 2, Insns: base(atInsns), License: base(atLicense)}
 	}
 	z.fill(nil)
-	for _, a := range []struct {
+	of := func(typ catalog.ProgType, attach catalog.AttachType, flags uint32) progLoad {
+		a := load(typ)
+		a.ExpectedAttachType, a.ProgFlags = uint32(attach), flags
+		return a
+	}
+	plain := mapCreate{MapType: 1, KeySize: 4, ValueSize: 8, MaxEntries: 8}
+	flagged := func(flags uint32) mapCreate { a := plain; a.MapFlags = flags; return a }
+	for i, o := range []struct { // in the order of fuzzObjects
 		cmd  Cmd
 		attr any
 	}{
-		{MapCreate, mapCreate{MapType: 1, KeySize: 4, ValueSize: 8, MaxEntries: 8}},
+		{MapCreate, plain},
 		{MapCreate, mapCreate{MapType: 22, ValueSize: 8, MaxEntries: 4}},
 		{MapCreate, mapCreate{MapType: 3, KeySize: 4, ValueSize: 4, MaxEntries: 4}},
 		{ProgLoad, load(catalog.ProgSocketFilter)},
 		{ProgLoad, load(catalog.ProgXDP)},
 		{BTFLoad, btfLoad{Btf: base(atBTF), BtfSize: uint32(len(smallBTF()))}},
-		{LinkCreate, linkCreate{ProgFd: 1005, TargetFd: 1, AttachType: uint32(catalog.AttachXDP)}},
+		{LinkCreate, linkCreate{ProgFd: fuzzObjects["xdp"], TargetFd: 1, AttachType: uint32(catalog.AttachXDP)}},
 		{ProgLoad, load(catalog.ProgCGroupSKB)},
 		{ProgLoad, load(catalog.ProgSchedCls)},
+		{MapCreate, mapCreate{MapType: 2, KeySize: 4, ValueSize: 8, MaxEntries: 4}},
+		{MapCreate, flagged(catalog.FlagRdonly)},
+		{MapCreate, flagged(catalog.FlagWronly)},
+		{MapCreate, mapCreate{MapType: 12, KeySize: 4, ValueSize: 4, MaxEntries: 4, InnerMapFd: fuzzObjects["hash"]}},
+		{ProgLoad, load(catalog.ProgRawTracepoint)},
+		{ProgLoad, of(catalog.ProgSyscall, 0, catalog.LoadSleepable)},
+		{ProgLoad, load(catalog.ProgFlowDissector)},
+		{ProgLoad, of(catalog.ProgNetfilter, catalog.AttachNetfilter, 0)},
+		{ProgLoad, of(catalog.ProgKprobe, catalog.AttachTraceUprobeMulti, 0)},
+		{MapCreate, mapCreate{MapType: 15, KeySize: 4, ValueSize: 8, MaxEntries: 4}},
+		{ProgLoad, load(catalog.ProgSkMsg)},
+		{ProgLoad, of(catalog.ProgSkLookup, catalog.AttachSkLookup, 0)},
 	} {
-		if e := z.call(z.base, a.cmd, raw(a.attr), attrSize); e != 0 {
-			t.Fatal(a.cmd, e)
+		if e := z.call(z.base, o.cmd, raw(o.attr), attrSize); e != 0 {
+			t.Fatalf("first object %d: %v: %v", i, o.cmd, e)
 		}
 	}
 	z.maps, z.progs, z.links = z.count()
@@ -120,7 +153,7 @@ func (z *fuzzed) count() (maps, progs, links int) {
 	return maps, progs, links
 }
 
-func (z *fuzzed) run(t *testing.T, calls, data []byte) {
+func (z *fuzzed) run(t testing.TB, calls, data []byte) {
 	if z.base == nil {
 		z.begin(t)
 	}
