@@ -207,7 +207,7 @@ func (l *loader) createMap(im *image.Map) error {
 		def.BTF.Drop()
 		return err
 	}
-	out := &Map{m: mp, mach: l.m}
+	out := newMap(mp, l.m)
 	l.coll.Maps[im.Name] = out
 	l.maps = append(l.maps, maps.Unwrap(mp))
 	if a, ok := mp.(*maps.Arena); ok {

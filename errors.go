@@ -57,8 +57,8 @@ func wrapMap(name, op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var num errno.Errno
-	if !errors.As(err, &num) {
+	num, ok := err.(errno.Errno)
+	if !ok && !errors.As(err, &num) {
 		return fmt.Errorf("map %s: %s: %w", name, op, err)
 	}
 	return &mapError{op: op, name: name, num: num, is: sentinels[num]}

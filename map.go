@@ -46,6 +46,38 @@ type Map struct {
 	m    maps.Map // this handle's reference
 	mach *Machine
 	done atomic.Bool // closed
+
+	keys, values marshal.View // Go values whose memory is taken as it is
+}
+
+func newMap(mp maps.Map, mach *Machine) *Map {
+	def := mp.Def()
+	return &Map{m: mp, mach: mach, keys: marshal.View{Size: int(def.KeySize)}, values: marshal.View{Size: mp.ValueSize(), Raw: def.PerCPU()}}
+}
+
+// view returns the memory of a key and a value. It is what makes operations
+// fast: nothing is copied or allocated. ok is false for what has to be
+// turned, and for a handle that was closed. Values that are to be set want room.
+func (m *Map) view(key, value any) (k, v []byte, ok bool) {
+	if m.done.Load() {
+		return nil, nil, false
+	}
+	k, ok = m.keys.Bytes(key)
+	if ok {
+		v, ok = m.values.Bytes(value)
+	}
+	return k, v, ok
+}
+
+func (m *Map) viewRoom(key, value any) (k, v []byte, ok bool) {
+	if m.done.Load() {
+		return nil, nil, false
+	}
+	k, ok = m.keys.Bytes(key)
+	if ok {
+		v, ok = m.values.Room(value)
+	}
+	return k, v, ok
 }
 
 // open returns an error for a handle that was closed.
@@ -73,7 +105,7 @@ func init() {
 		return &Program{p: p, mach: m.(*Machine), attach: p.Info.Attach, source: p.Rewritten.Source, result: &verifier.Result{}}
 	}
 	unwrap.Run = func(p any) *run.Program { return p.(*Program).p }
-	unwrap.Handle = func(m any, mp maps.Map) any { return &Map{m: mp, mach: m.(*Machine)} }
+	unwrap.Handle = func(m any, mp maps.Map) any { return newMap(mp, m.(*Machine)) }
 	unwrap.XSKs = func(m any) *maps.Sockets { return &m.(*Machine).m.XSKs }
 }
 
@@ -125,12 +157,18 @@ func (m *Map) Lookup(key, valueOut any) error { return m.LookupWithFlags(key, va
 
 // LookupWithFlags is [Map.Lookup] with flags.
 func (m *Map) LookupWithFlags(key, valueOut any, flags MapLookupFlags) error {
+	if k, v, ok := m.viewRoom(key, valueOut); ok {
+		return m.wrap("lookup", m.m.Lookup(k, v, uint64(flags)))
+	}
 	return m.fetch("lookup", m.m.Lookup, key, valueOut, uint64(flags))
 }
 
 // LookupAndDelete removes an entry and copies its value into valueOut; it pops
 // from queues and stacks, whose key is nil.
 func (m *Map) LookupAndDelete(key, valueOut any) error {
+	if k, v, ok := m.viewRoom(key, valueOut); ok {
+		return m.wrap("lookup and delete", m.m.LookupAndDelete(k, v, 0))
+	}
 	return m.fetch("lookup and delete", m.m.LookupAndDelete, key, valueOut, 0)
 }
 
@@ -138,19 +176,13 @@ func (m *Map) fetch(op string, f func(k, v []byte, flags uint64) error, key, val
 	if err := m.open(); err != nil {
 		return m.wrap(op, err)
 	}
-	k, keyIs := marshal.View(key, int(m.KeySize()))
-	v, valueIs := marshal.View(valueOut, m.m.ValueSize())
-	if keyIs && valueIs { // nothing is to be turned
-		return m.wrap(op, f(k, v, flags))
-	}
 	room := marshal.NewScratch()
 	defer room.Free()
-	if !keyIs {
-		var err error
-		if k, err = m.appendKey(room.Key[:0], key); err != nil {
-			return m.wrap(op, err)
-		}
+	k, err := m.appendKey(room.Key[:0], key)
+	if err != nil {
+		return m.wrap(op, err)
 	}
+	var v []byte
 	if n := m.m.ValueSize(); n <= len(room.Value) {
 		v = room.Value[:n]
 	} else {
@@ -187,13 +219,11 @@ func (m *Map) Put(key, value any) error { return m.Update(key, value, UpdateAny)
 // Update sets the value of key. A *Map or *Program is the value of a map of
 // maps or a program array, a *Socket that of a map of sockets; the key of queues, stacks and bloom filters is nil.
 func (m *Map) Update(key, value any, flags MapUpdateFlags) error {
+	if k, v, ok := m.view(key, value); ok {
+		return m.wrap("update", m.m.Update(k, v, uint64(flags)))
+	}
 	if err := m.open(); err != nil {
 		return m.wrap("update", err)
-	}
-	k, keyIs := marshal.View(key, int(m.KeySize()))
-	v, valueIs := marshal.View(value, m.m.ValueSize())
-	if keyIs && valueIs { // nothing is to be turned
-		return m.wrap("update", m.m.Update(k, v, uint64(flags)))
 	}
 	room := marshal.NewScratch()
 	defer room.Free()
@@ -201,7 +231,8 @@ func (m *Map) Update(key, value any, flags MapUpdateFlags) error {
 	if err != nil {
 		return m.wrap("update", err)
 	}
-	if v, err = m.appendValue(room.Value[:0], value); err != nil {
+	v, err := m.appendValue(room.Value[:0], value)
+	if err != nil {
 		return m.wrap("update", err)
 	}
 	return m.wrap("update", m.m.Update(k, v, uint64(flags)))
@@ -212,7 +243,7 @@ func (m *Map) Delete(key any) error {
 	if err := m.open(); err != nil {
 		return m.wrap("delete", err)
 	}
-	if k, ok := marshal.View(key, int(m.KeySize())); ok {
+	if k, ok := m.keys.Bytes(key); ok {
 		return m.wrap("delete", m.m.Delete(k))
 	}
 	room := marshal.NewScratch()
@@ -256,12 +287,12 @@ func (m *Map) Freeze() error {
 // of a closed handle is closed.
 func (m *Map) Clone() *Map {
 	if m.done.Load() {
-		c := &Map{m: m.m, mach: m.mach}
+		c := newMap(m.m, m.mach)
 		c.done.Store(true)
 		return c
 	}
 	m.mach.m.ShareMap(m.m)
-	return &Map{m: m.m, mach: m.mach}
+	return newMap(m.m, m.mach)
 }
 
 // Close gives this handle up. The memory goes when the last handle is closed
@@ -360,7 +391,12 @@ func (it *MapIterator) Next(keyOut, valueOut any) bool {
 // Err returns what ended the walk early, or nil.
 func (it *MapIterator) Err() error { return it.err }
 
-func (m *Map) wrap(op string, err error) error { return wrapMap(m.Name(), op, err) }
+func (m *Map) wrap(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return wrapMap(m.Name(), op, err)
+}
 
 func (m *Map) appendKey(dst []byte, key any) ([]byte, error) {
 	size := int(m.KeySize())

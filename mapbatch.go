@@ -72,6 +72,11 @@ func (m *Map) batch(keys any, opts *BatchOptions) (maps.Batch, error) {
 		return b, fmt.Errorf("keys: a batch needs a slice, not %T", keys)
 	}
 	b.Count = uint32(s.Len())
+	var ok bool
+	if b.Keys, ok = marshal.Slice(keys, int(m.KeySize()), s.Len()); ok {
+		return b, nil
+	}
+	b.Keys = make([]byte, 0, s.Len()*int(m.KeySize()))
 	for i := range s.Len() {
 		var err error
 		if b.Keys, err = marshal.Append(b.Keys, s.Index(i).Interface(), int(m.KeySize())); err != nil {
@@ -94,7 +99,12 @@ func (m *Map) appendBatchValues(values any, count int) ([]byte, error) {
 	}
 	size := int(m.ValueSize())
 	slot := m.m.ValueSize() / per
-	var out []byte
+	if slot == size {
+		if b, ok := marshal.Slice(values, size, s.Len()); ok {
+			return b, nil
+		}
+	}
+	out := make([]byte, 0, s.Len()*slot)
 	for i := range s.Len() {
 		var err error
 		if out, err = marshal.Append(out, s.Index(i).Interface(), size); err != nil {
@@ -129,9 +139,17 @@ func (m *Map) batchLookup(op string, f func(maps.Batch) (int, error), cursor *Ma
 		return 0, m.wrap(op, errors.New("the cursor belongs to another map"))
 	}
 	count, keySize, valueSize := ks.Len(), int(m.KeySize()), m.m.ValueSize()
-	b := maps.Batch{
-		In: cursor.pos, Out: make([]byte, max(keySize, 4)), Count: uint32(count),
-		Keys: make([]byte, count*keySize), Values: make([]byte, count*valueSize),
+	slot := valueSize / per
+	b := maps.Batch{In: cursor.pos, Out: make([]byte, max(keySize, 4)), Count: uint32(count)}
+	var keysAre, valuesAre bool // the caller's memory, nothing is to be turned
+	if b.Keys, keysAre = marshal.Slice(keysOut, keySize, count); !keysAre {
+		b.Keys = make([]byte, count*keySize)
+	}
+	if slot == int(m.ValueSize()) {
+		b.Values, valuesAre = marshal.Slice(valuesOut, slot, count*per)
+	}
+	if !valuesAre {
+		b.Values = make([]byte, count*valueSize)
 	}
 	if opts != nil {
 		b.ElemFlags, b.Flags = opts.ElemFlags, opts.Flags
@@ -141,12 +159,13 @@ func (m *Map) batchLookup(op string, f func(maps.Batch) (int, error), cursor *Ma
 		return n, m.wrap(op, err)
 	}
 	cursor.m, cursor.pos = m.m, b.Out
-	slot := valueSize / per
-	for i := range n {
-		if e := marshal.Decode(ks.Index(i).Addr().Interface(), b.Keys[i*keySize:(i+1)*keySize]); e != nil {
-			return i, m.wrap(op, fmt.Errorf("key %d: %w", i, e))
+	for i := 0; i < n && !(keysAre && valuesAre); i++ {
+		if !keysAre {
+			if e := marshal.Decode(ks.Index(i).Addr().Interface(), b.Keys[i*keySize:(i+1)*keySize]); e != nil {
+				return i, m.wrap(op, fmt.Errorf("key %d: %w", i, e))
+			}
 		}
-		for j := range per {
+		for j := 0; j < per && !valuesAre; j++ {
 			v := b.Values[i*valueSize+j*slot:][:m.ValueSize()]
 			if e := marshal.Decode(vs.Index(i*per+j).Addr().Interface(), v); e != nil {
 				return i, m.wrap(op, fmt.Errorf("value %d: %w", i*per+j, e))

@@ -55,7 +55,7 @@ func (m *Machine) openMap(f *os.File, types *passing.MapTypes) (*Map, error) {
 		}
 		return nil, err
 	}
-	return &Map{m: mp, mach: m}, nil
+	return newMap(mp, m), nil
 }
 
 // origin is what a program was loaded from.

@@ -2,7 +2,7 @@
 // by the Go API here and by bpf(2) in the Linux kernel, one by one and in batches,
 // and a bpf(2) that skep serves with one the kernel serves.
 //
-//	system [-rounds n]
+//	system [-rounds n] [-run regexp]
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"time"
 
 	"github.com/skep-bpf/skep/bench/measure"
@@ -28,8 +29,13 @@ func main() {
 		os.Exit(0)
 	}
 	rounds := flag.Int("rounds", 15, "interleaved rounds")
+	only := flag.String("run", "", "only rows whose names match this `regexp`")
 	flag.Parse()
-	if err := run(os.Stdout, *rounds, 20*time.Millisecond); err != nil {
+	names, err := regexp.Compile(*only)
+	if err == nil {
+		err = run(os.Stdout, names, *rounds, 20*time.Millisecond)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -42,7 +48,7 @@ type row struct {
 	each         int // elements that one call moves
 }
 
-func run(out io.Writer, rounds int, slice time.Duration) error {
+func run(out io.Writer, names *regexp.Regexp, rounds int, slice time.Duration) error {
 	rows, closeMaps, err := mapRows()
 	if err != nil {
 		return err
@@ -55,6 +61,9 @@ func run(out io.Writer, rounds int, slice time.Duration) error {
 	defer end()
 	t := measure.Table{Head: []string{"", "skep ns", "Linux ns", "skep ÷ Linux"}}
 	for _, r := range append(rows, calls...) {
+		if !names.MatchString(r.name) {
+			continue
+		}
 		times, err := measure.Interleaved([]measure.Contender{r.ours, r.theirs}, rounds, slice)
 		if err != nil {
 			return fmt.Errorf("%s: %w", r.name, err)

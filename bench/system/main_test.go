@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"regexp"
 	"testing"
 	"time"
 
@@ -28,7 +29,7 @@ func TestRun(t *testing.T) {
 		t.Skip("bpf(2) needs root")
 	}
 	var out bytes.Buffer
-	if err := run(&out, 1, time.Microsecond); err != nil {
+	if err := run(&out, regexp.MustCompile(""), 1, time.Microsecond); err != nil {
 		t.Fatal(err)
 	}
 	if n := bytes.Count(out.Bytes(), []byte("\n")); n < 10 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -68,7 +69,10 @@ func mapRows() ([]row, func(), error) {
 		for _, op := range []struct {
 			name string
 			do   func(table) func(i uint32) error
-		}{{"lookup", lookups}, {"update", updates}} {
+		}{
+			{"lookup", lookups}, {"lookup, key by value", lookupsByValue}, {"lookup, structs", structLookups},
+			{"update", updates}, {"update, by value", updatesByValue}, {"update, structs", structUpdates}, {"update, bytes", byteUpdates},
+		} {
 			rows = append(rows, row{name: name + ", " + op.name, ours: repeated(op.do(ours)), theirs: repeated(op.do(theirs)), each: 1})
 		}
 		outKeys, outValues := make([]uint32, elements), make([]uint64, elements)
@@ -106,6 +110,48 @@ func updates(m table) func(uint32) error {
 	return func(i uint32) error {
 		k = i % elements
 		return m.Put(&k, &v)
+	}
+}
+
+// The other forms of keys and values: numbers, which the caller boxes, structs, byte slices.
+
+func lookupsByValue(m table) func(uint32) error {
+	var v uint64
+	return func(i uint32) error { return m.Lookup(i%elements, &v) }
+}
+
+func updatesByValue(m table) func(uint32) error {
+	return func(i uint32) error { return m.Put(i%elements, uint64(i)) }
+}
+
+type (
+	structKey   struct{ Port, Proto uint16 }
+	structValue struct{ Packets, Bytes uint32 }
+)
+
+func structLookups(m table) func(uint32) error {
+	var k structKey
+	var v structValue
+	return func(i uint32) error {
+		k.Port = uint16(i % elements)
+		return m.Lookup(&k, &v)
+	}
+}
+
+func structUpdates(m table) func(uint32) error {
+	var k structKey
+	var v structValue
+	return func(i uint32) error {
+		k.Port = uint16(i % elements)
+		return m.Put(&k, &v)
+	}
+}
+
+func byteUpdates(m table) func(uint32) error {
+	k, v := make([]byte, 4), make([]byte, 8)
+	return func(i uint32) error {
+		binary.NativeEndian.PutUint32(k, i%elements)
+		return m.Put(k, v)
 	}
 }
 

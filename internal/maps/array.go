@@ -1,9 +1,10 @@
 package maps
 
 import (
+	"encoding/binary"
 	"math"
 	"os"
-	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/skep-bpf/skep/internal/catalog"
@@ -25,12 +26,14 @@ func init() {
 //
 // Programs and user code change values in place. Operations of the control
 // side and ProgUpdate are atomic towards each other; a program that writes
-// through an address shares whole words with them.
+// through an address shares whole words with them. A value of one word needs no
+// lock for that.
 type Array struct {
 	*core
 	data  *mem.Block
 	base  uint64
-	size  uint64 // of an element
+	size  uint64  // of an element
+	word  uintptr // the size of a value that one load or store moves, else 0
 	locks lockStripes
 }
 
@@ -75,6 +78,9 @@ func arrayBytes(def *catalog.MapDef) uint64 {
 // arrayOver makes an array of its values, which become its own, even if it fails.
 func arrayOver(c *core, data *mem.Block) (*Array, errno.Errno) {
 	m := &Array{core: c, size: uint64(round8(c.def.ValueSize))}
+	if n := c.def.ValueSize; (n == 4 || n == 8) && len(c.def.Special) == 0 {
+		m.word = uintptr(n)
+	}
 	if e := m.newHeader(); e != 0 {
 		data.Free()
 		return nil, e
@@ -175,6 +181,14 @@ func (m *Array) set(i uint32, value unsafe.Pointer, flags uint64) errno.Errno {
 		return e
 	}
 	at := mem.Ptr(m.at(i))
+	switch m.word {
+	case 8:
+		mem.StoreRelease((*atomic.Uint64)(at), binary.NativeEndian.Uint64((*[8]byte)(value)[:]))
+		return 0
+	case 4:
+		mem.StoreRelease32((*uint32)(at), binary.NativeEndian.Uint32((*[4]byte)(value)[:]))
+		return 0
+	}
 	l := m.locks.of(i)
 	l.Lock()
 	if flags&catalog.UpdateLock != 0 {
@@ -193,7 +207,17 @@ func (m *Array) lookup(key, value []byte, flags uint64) errno.Errno {
 		return errno.ENOENT
 	}
 	at := mem.Ptr(m.at(i))
+	if m.word != 0 {
+		loadWords(ptr(value), at, m.word)
+		return 0
+	}
 	l := m.locks.of(i)
+	if m.vals.plain() {
+		n := l.begin()
+		if loadWords(ptr(value), at, uintptr(m.vals.size)); l.same(n) {
+			return 0
+		}
+	}
 	l.Lock()
 	if flags&catalog.UpdateLock != 0 {
 		m.vals.copyLocked(ptr(value), at, at)
@@ -230,11 +254,3 @@ func nextIndex(key, next []byte, n uint32) errno.Errno {
 	*(*uint32)(ptr(next)) = i
 	return 0
 }
-
-// lockStripes are locks shared by the elements of a map, by element or bucket number.
-type lockStripes [64]struct {
-	sync.Mutex
-	_ [56]byte // a cache line each
-}
-
-func (s *lockStripes) of(i uint32) *sync.Mutex { return &s[i%64].Mutex }

@@ -32,6 +32,11 @@ type popper interface {
 	pop(key, value []byte, flags uint64) errno.Errno
 }
 
+// recluse is implemented by types that do something more simply while nobody but
+// the one who made the map can know it, no program above all. leave ends that: it
+// returns when whatever began before is done.
+type recluse interface{ leave() }
+
 // batcher is implemented by types whose lookup batches are not the generic ones.
 type batcher interface {
 	batch(b *Batch, remove bool) (int, errno.Errno)
@@ -41,11 +46,12 @@ type batcher interface {
 // reference count, and the checks of kernel/bpf/syscall.c around every
 // operation of the control side.
 type core struct {
-	def  catalog.MapDef
-	row  *catalog.MapKind
-	cfg  *Config
-	vals valueLayout
-	impl impl
+	def   catalog.MapDef
+	row   *catalog.MapKind
+	cfg   *Config
+	vals  valueLayout
+	impl  impl
+	bytes int // of a value, as ValueSize has it
 
 	ownHeader bool // the header is from headers, not part of a larger block (ring buffers)
 	shm       *shm // where other processes have the map too; else nil
@@ -55,27 +61,41 @@ type core struct {
 	writers  atomic.Int64 // writes of the control side under way (map->writecnt)
 	frozen   atomic.Bool
 	freezing sync.Mutex
+	exposed  atomic.Bool // there was a second reference, and impl knows it
+	exposing sync.Mutex
 }
 
 // Def returns the map's facts.
 func (c *core) Def() *catalog.MapDef { return &c.def }
 
 // ValueSize follows bpf_map_value_size.
-func (c *core) ValueSize() int {
-	if c.row.Traits&catalog.PerCPU != 0 {
-		return int(round8(c.def.ValueSize)) * c.cfg.cpus()
-	}
-	return int(c.def.ValueSize)
-}
+func (c *core) ValueSize() int { return c.bytes }
 
 // offers reports whether the type has an operation of the control side.
 func (c *core) offers(op catalog.MapOp) bool { return c.row.Ops&op != 0 }
 
 // Acquire takes another reference.
-func (c *core) Acquire() { c.refs.Add(1) }
+func (c *core) Acquire() {
+	c.expose()
+	c.refs.Add(1)
+}
+
+// expose comes before every reference but the first.
+func (c *core) expose() {
+	if c.exposed.Load() {
+		return
+	}
+	c.exposing.Lock()
+	defer c.exposing.Unlock()
+	if r, ok := c.impl.(recluse); ok {
+		r.leave()
+	}
+	c.exposed.Store(true)
+}
 
 // tryAcquire is Acquire for who has no reference yet; it fails once the last one is gone.
 func (c *core) tryAcquire() bool {
+	c.expose()
 	for n := c.refs.Load(); n > 0; n = c.refs.Load() {
 		if c.refs.CompareAndSwap(n, n+1) {
 			return true
@@ -146,7 +166,7 @@ func (c *core) elem(key, value []byte) errno.Errno {
 	if e := c.keyed(key); e != 0 {
 		return e
 	}
-	if len(value) != c.ValueSize() {
+	if len(value) != c.bytes {
 		return errno.EINVAL
 	}
 	return 0

@@ -157,7 +157,7 @@ func (m *DevMapHash) update(key, value []byte, flags uint64) errno.Errno {
 		m.progs[k] = p
 	}
 	if old != none {
-		m.t.pool.put(old)
+		m.t.pool.giveBack(old)
 	} else {
 		m.items++
 	}
@@ -175,7 +175,7 @@ func (m *DevMapHash) remove(k uint32) errno.Errno {
 	l.Lock()
 	m.t.unlink(i)
 	l.Unlock()
-	m.t.pool.put(i)
+	m.t.pool.giveBack(i)
 	m.items--
 	closeProg(m.progs[k])
 	delete(m.progs, k)

@@ -17,11 +17,13 @@ func init() {
 
 // Hash is BPF_MAP_TYPE_HASH: a [table] whose elements hold the values. An
 // update puts a new element in the place of the old one, so that a program
-// which holds the old value's address goes on with the old value.
+// which holds the old value's address goes on with the old value. As long as no program
+// can know the map, values are overwritten.
 type Hash struct {
 	*core
 	t     *table
 	count atomic.Int64
+	own   atomic.Bool // one reference, and never more
 }
 
 // checkHash follows htab_map_alloc_check and htab_map_alloc, for all hash types.
@@ -73,8 +75,10 @@ func hashSeed(c *core) uint32 {
 }
 
 // hashReserve is how many elements beyond max_entries there is memory for, so
-// that deleted elements can wait for running programs.
-func hashReserve(entries uint32) uint32 { return min(max(entries, 1024), 1<<20) }
+// that deleted elements can wait for running programs, and some with each lock.
+func hashReserve(entries uint32) uint32 {
+	return min(max(entries, 1024), 1<<20) + 2*spares*uint32(len(table{}.locks))
+}
 
 func newHash(c *core) (Map, errno.Errno) {
 	m := &Hash{core: c}
@@ -94,7 +98,14 @@ func (m *Hash) open(valueSize uint64) errno.Errno {
 	}
 	m.t = t
 	m.setTableHeader(t)
+	m.own.Store(m.vals.plain())
 	return 0
+}
+
+// leave ends the time in which values may be overwritten.
+func (m *Hash) leave() {
+	m.own.Store(false)
+	m.t.quiesce()
 }
 
 // setTableHeader fills the part of the header that inlined lookups in hash tables need.
@@ -165,37 +176,50 @@ func (m *Hash) set(key, value unsafe.Pointer, flags uint64) errno.Errno {
 	h := m.t.hashOf(key)
 	l := m.t.lock(h)
 	l.Lock()
-	defer l.Unlock()
-	old := m.t.find(key, h)
-	if e := hashFlags(old != none, flags); e != 0 {
+	e := m.replace(l, h, key, value, flags)
+	l.Unlock()
+	return e
+}
+
+// replace is set with the bucket locked.
+func (m *Hash) replace(l *bucketLock, h uint32, key, value unsafe.Pointer, flags uint64) errno.Errno {
+	at := m.t.seek(key, h)
+	if e := hashFlags(at != nil, flags); e != 0 {
 		return e
 	}
-	if old != none && flags&catalog.UpdateLock != 0 {
-		at := mem.Ptr(m.t.value(old))
-		m.vals.copyLocked(at, value, at)
+	if at != nil && flags&catalog.UpdateLock != 0 {
+		v := mem.Ptr(m.t.value(*at))
+		m.vals.copyLocked(v, value, v)
 		return 0
 	}
-	if old == none && m.count.Add(1) > int64(m.def.MaxEntries) {
+	if at != nil && m.own.Load() {
+		m.vals.copy(mem.Ptr(m.t.value(*at)), value)
+		m.t.toFront(at)
+		return 0
+	}
+	if at == nil && m.count.Add(1) > int64(m.def.MaxEntries) {
 		m.count.Add(-1)
 		return errno.E2BIG
 	}
-	i := m.t.pool.get()
+	i := m.t.take(l)
 	if i == none {
-		if old == none {
+		if at == nil {
 			m.count.Add(-1)
 		}
 		return errno.ENOMEM
 	}
 	m.t.fill(i, key, h)
-	at := mem.Ptr(m.t.value(i))
-	m.vals.hide(at)
-	m.vals.copy(at, value)
-	m.t.link(i)
-	if old != none {
-		m.t.unlink(old)
-		m.freeFields(m.t.value(old))
-		m.t.pool.put(old)
+	v := mem.Ptr(m.t.value(i))
+	m.vals.hide(v)
+	m.vals.copy(v, value)
+	if at == nil {
+		m.t.link(i)
+		return 0
 	}
+	old := *at
+	m.t.replace(at, i)
+	m.freeFields(m.t.value(old))
+	m.t.give(l, old)
 	return 0
 }
 
@@ -220,7 +244,7 @@ func (m *Hash) remove(key, out unsafe.Pointer, flags uint64) errno.Errno {
 func (m *Hash) drop(i uint32) {
 	m.t.unlink(i)
 	m.freeFields(m.t.value(i))
-	m.t.pool.put(i)
+	m.t.give(m.t.lock(*m.t.hash(i)), i)
 	m.count.Add(-1)
 }
 
@@ -237,6 +261,13 @@ func (m *Hash) read(out unsafe.Pointer, i uint32, flags uint64) {
 
 func (m *Hash) lookup(key, value []byte, flags uint64) errno.Errno {
 	h := m.t.hashOf(ptr(key))
+	if m.vals.plain() {
+		if found, sure := m.t.read(ptr(key), h, ptr(value), uintptr(m.vals.size)); sure && found {
+			return 0
+		} else if sure {
+			return errno.ENOENT
+		}
+	}
 	l := m.t.lock(h)
 	l.Lock()
 	defer l.Unlock()

@@ -19,10 +19,10 @@ func init() {
 // single-child nodes left out. A key is a prefix length in bits, then data, most
 // significant bit first. Nodes lie off-heap; children are node numbers.
 //
-//	┌─────────┬─────────┬────────┬───────┬──────┬─────┬─────── ─ ─┬───────── ─ ─┐
-//	│ child 0 │ child 1 │ prefix │ flags │ pool │     │ data      │ value       │
-//	└─────────┴─────────┴────────┴───────┴──────┴─────┴─────── ─ ─┴───────── ─ ─┘
-//	 0         4         8        12      16     20    24          24 + data, rounded to 8
+//	┌─────────┬─────────┬────────┬───────┬─────── ─ ─┬───────── ─ ─┐
+//	│ child 0 │ child 1 │ prefix │ flags │ data      │ value       │
+//	└─────────┴─────────┴────────┴───────┴─────── ─ ─┴───────── ─ ─┘
+//	 0         4         8        12      16          16 + data, rounded to 8
 //
 // A child's prefix continues its parent's with bit 0 or 1. Where two prefixes
 // part, a node without a value, marked by lpmInner, stands between them; it always has two
@@ -50,9 +50,8 @@ const (
 	LPMChild  = 0
 	LPMPrefix = 8
 	LPMFlags  = 12
-	LPMData   = 24
-	lpmPool   = 16 // the pool's link: readers may still follow the children
-	lpmInner  = 1  // flag: no value here
+	LPMData   = 16
+	lpmInner  = 1 // flag: no value here
 
 	lpmKeyHead = 4 // bytes of the prefix length in a key
 	lpmMaxData = 256
@@ -79,7 +78,7 @@ func newLPM(c *core) (Map, errno.Errno) {
 	m.size = m.valOff + uint64(round8(c.def.ValueSize))
 	count := 2*uint64(c.def.MaxEntries) + uint64(hashReserve(c.def.MaxEntries))
 	count = min(count, lpmMaxBytes/m.size, uint64(none)-1)
-	b, err := mem.Alloc(int(count*m.size) + 8)
+	b, err := mem.Alloc(int(8 + count*m.size + ringBytes(count)))
 	if err != nil {
 		return nil, errno.ENOMEM
 	}
@@ -98,7 +97,7 @@ func newLPM(c *core) (Map, errno.Errno) {
 	m.block, m.nodes = b, b.Addr()+8
 	m.root = (*uint32)(mem.Ptr(b.Addr()))
 	*m.root = lpmNoChild
-	m.pool = newPool(m.nodes, m.size, lpmPool, uint32(count), c.cfg.Epoch)
+	m.pool = newPool(m.nodes+count*m.size, uint32(count), c.cfg.Epoch)
 	m.pool.patient = true
 	mem.Store64(c.def.Ptr+HeaderBase, m.nodes)
 	mem.Store32(c.def.Ptr+HeaderElemSize, uint32(m.size))
@@ -240,7 +239,7 @@ func (m *LPMTrie) set(key, value unsafe.Pointer, flags uint64) errno.Errno {
 	m.vals.copy(mem.Ptr(m.value(fresh)), value)
 	e := m.insert(fresh, length, data, flags)
 	if e != 0 {
-		m.pool.put(fresh)
+		m.pool.giveBack(fresh)
 	}
 	return e
 }
@@ -283,7 +282,7 @@ func (m *LPMTrie) insert(fresh, length uint32, data unsafe.Pointer, flags uint64
 		}
 		*m.child(fresh, 0), *m.child(fresh, 1) = *m.child(n, 0), *m.child(n, 1)
 		atomic.StoreUint32(at, fresh)
-		m.pool.put(n)
+		m.pool.giveBack(n)
 		return 0
 	}
 	if e := m.add(flags); e != 0 {
@@ -342,14 +341,14 @@ func (m *LPMTrie) remove(key unsafe.Pointer) errno.Errno {
 			sibling = *m.child(parent, 1)
 		}
 		atomic.StoreUint32(above, sibling)
-		m.pool.put(parent)
-		m.pool.put(n)
+		m.pool.giveBack(parent)
+		m.pool.giveBack(n)
 	default:
 		if left == none {
 			left = right
 		}
 		atomic.StoreUint32(at, left)
-		m.pool.put(n)
+		m.pool.giveBack(n)
 	}
 	return 0
 }

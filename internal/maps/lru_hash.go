@@ -168,6 +168,13 @@ func (m *LRUHash) read(out unsafe.Pointer, i uint32) {
 // lookup does not mark the element: a walk by user space says nothing of its use.
 func (m *LRUHash) lookup(key, value []byte, _ uint64) errno.Errno {
 	h := m.t.hashOf(ptr(key))
+	if m.vals.plain() {
+		if found, sure := m.t.read(ptr(key), h, ptr(value), uintptr(m.vals.size)); sure && found {
+			return 0
+		} else if sure {
+			return errno.ENOENT
+		}
+	}
 	l := m.t.lock(h)
 	l.Lock()
 	defer l.Unlock()

@@ -77,7 +77,7 @@ func New(cfg *Config, def catalog.MapDef) (Map, error) {
 		own.Ops = new(OpsTable)
 		cfg = &own
 	}
-	c := &core{def: def, row: row, cfg: cfg, vals: newValueLayout(&def)}
+	c := newCore(cfg, row, def)
 	make := k.make
 	if def.Shared {
 		var err error
@@ -94,6 +94,15 @@ func New(cfg *Config, def catalog.MapDef) (Map, error) {
 		return nil, err
 	}
 	return Open(m, access)
+}
+
+// newCore makes the part that all types share.
+func newCore(cfg *Config, row *catalog.MapKind, def catalog.MapDef) *core {
+	c := &core{def: def, row: row, cfg: cfg, vals: newValueLayout(&def), bytes: int(def.ValueSize)}
+	if row.Traits&catalog.PerCPU != 0 {
+		c.bytes = int(round8(def.ValueSize)) * cfg.cpus()
+	}
+	return c
 }
 
 // build finishes a map whose core stands.

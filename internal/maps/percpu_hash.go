@@ -193,7 +193,7 @@ func (m *PerCPUHash) set(key, value unsafe.Pointer, flags uint64, cpu int) errno
 		m.count.Add(-1)
 		return errno.E2BIG
 	}
-	if i = m.t.pool.get(); i == none {
+	if i = m.t.take(l); i == none {
 		m.count.Add(-1)
 		return errno.ENOMEM
 	}
@@ -224,7 +224,7 @@ func (m *PerCPUHash) remove(key, out unsafe.Pointer) errno.Errno {
 func (m *PerCPUHash) drop(i uint32) {
 	m.t.unlink(i)
 	m.slots.freeFields(i)
-	m.t.pool.put(i)
+	m.t.give(m.t.lock(*m.t.hash(i)), i)
 	m.count.Add(-1)
 }
 

@@ -6,118 +6,117 @@ import (
 	"github.com/skep-bpf/skep/internal/mem"
 )
 
-// pool hands out the elements of a hash table or trie: a run of equal pieces of
-// memory, known by their numbers. An element that is given back waits
-// in a queue until every program that ran at the time is done:
+// pool hands out the elements of a hash table or trie: pieces of memory, known by
+// their numbers. An element that is given back waits until every program that
+// ran at the time is done. They wait in a ring, off-heap, whose parts follow each other:
 //
-//	put ──▶ young ──▶ old ──────────────▶ freed ──▶ get
-//	             (stamped)   (stamp passed)
+//	    got ────▶ old ────▶ young ────▶ put
+//	┌─ ─ ─┬─────────┬─────────┬─────────┬─ ─ ─┐
+//	│     │  freed  │  old    │  young  │     │
+//	└─ ─ ─┴─────────┴─────────┴─────────┴─ ─ ─┘
+//	         may be    had a     not yet
+//	         used      stamp     stamped
 //
-// young becomes old when old has passed, so one stamp serves a whole queue.
+// young becomes old when old has passed, so one stamp serves them all.
 // get prefers freed elements, then memory that was never used, and takes a
 // waiting one before its time only when nothing else is left, if readers bear that.
 type pool struct {
-	base, elemSize uint64
-	linkOff        uint64     // where in an element the pool's links lie
-	epoch          *mem.Epoch // nil: nothing waits
+	epoch *mem.Epoch // nil: nothing waits
 	// patient: no element is used before its time. get says none instead.
 	patient bool
 
-	mu         sync.Mutex
-	size       uint32 // elements there is memory for
-	fresh      uint32 // elements never used begin here
-	freed      list
-	old, young list
-	oldStamp   uint64
-	waiting    uint32 // length of old and young
+	mu                   sync.Mutex
+	size                 uint32 // elements there is memory for
+	fresh                uint32 // elements never used begin here
+	ring                 uint64 // address of size numbers
+	got, old, young, put uint64 // positions, ever growing
+	stamp                uint64 // of what is old
 }
 
 // reclaimBatch is how many elements wait before get looks whether they have waited long enough.
 const reclaimBatch = 256
 
-// newPool makes a pool of n elements; all are fresh.
-func newPool(base, elemSize, linkOff uint64, n uint32, epoch *mem.Epoch) pool {
-	empty := list{none, none}
-	return pool{base: base, elemSize: elemSize, linkOff: linkOff, epoch: epoch, size: n,
-		freed: empty, old: empty, young: empty}
+// ringBytes is the memory that a pool of n elements keeps beside them.
+func ringBytes(n uint64) uint64 { return 4 * n }
+
+// newPool makes a pool of n elements, all of them fresh, with ringBytes of memory.
+func newPool(ring uint64, n uint32, epoch *mem.Epoch) pool {
+	return pool{ring: ring, epoch: epoch, size: n}
 }
+
+func (p *pool) at(pos uint64) *uint32 { return (*uint32)(mem.Ptr(p.ring + pos%uint64(p.size)*4)) }
 
 // get returns an element, or none.
 func (p *pool) get() uint32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.freed.first == none && (p.waiting >= reclaimBatch || p.fresh == p.size) {
+	return p.next(true)
+}
+
+// next is get with the lock held; early lets it take a waiting element before its time.
+func (p *pool) next(early bool) uint32 {
+	if p.got == p.old && (p.put-p.old >= reclaimBatch || p.fresh == p.size) {
 		p.advance()
 	}
-	if p.freed.first != none {
-		return p.pop(&p.freed)
+	if p.got == p.old {
+		if p.fresh < p.size {
+			p.fresh++
+			return p.fresh - 1
+		}
+		if p.patient || p.got == p.put || !early {
+			return none
+		}
+		p.old++
+		p.young = max(p.young, p.old)
 	}
-	if p.fresh < p.size {
-		p.fresh++
-		return p.fresh - 1
-	}
-	if p.patient || p.waiting == 0 {
-		return none
-	}
-	p.waiting--
-	if p.old.first != none {
-		return p.pop(&p.old)
-	}
-	return p.pop(&p.young)
+	p.got++
+	return *p.at(p.got - 1)
 }
 
-// put takes an unlinked element back.
-func (p *pool) put(i uint32) {
+// giveBack takes an unlinked element back.
+func (p *pool) giveBack(i uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.epoch == nil {
-		p.push(&p.freed, i)
-		return
-	}
-	p.push(&p.young, i)
-	p.waiting++
+	p.retire(i)
 }
 
-// advance frees old if its stamp has passed, and lets young grow old.
+// retire is giveBack with the lock held.
+func (p *pool) retire(i uint32) {
+	*p.at(p.put) = i
+	p.put++
+	if p.epoch == nil {
+		p.old, p.young = p.put, p.put
+	}
+}
+
+// exchange takes unlinked elements back and fills room with others. It returns
+// how many there were: more than one only if nobody's time is cut short.
+func (p *pool) exchange(dead, room []uint32) (n uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, i := range dead {
+		p.retire(i)
+	}
+	for ; n < uint32(len(room)); n++ {
+		if room[n] = p.next(n == 0); room[n] == none {
+			break
+		}
+	}
+	return n
+}
+
+// advance frees what is old if its stamp has passed, and lets young grow old.
 func (p *pool) advance() {
 	for range 2 {
-		if p.old.first != none {
-			if !p.epoch.Passed(p.oldStamp) {
+		if p.old != p.young {
+			if !p.epoch.Passed(p.stamp) {
 				return
 			}
-			for p.old.first != none {
-				p.push(&p.freed, p.pop(&p.old))
-				p.waiting--
-			}
+			p.old = p.young
 		}
-		if p.young.first != none {
-			p.old, p.young = p.young, list{none, none}
-			p.oldStamp = p.epoch.Stamp()
+		if p.young != p.put {
+			p.young = p.put
+			p.stamp = p.epoch.Stamp()
 		}
 	}
-}
-
-// list is a queue of elements.
-type list struct{ first, last uint32 }
-
-func (p *pool) link(i uint32) *uint32 {
-	return (*uint32)(mem.Ptr(p.base + uint64(i)*p.elemSize + p.linkOff))
-}
-
-func (p *pool) push(l *list, i uint32) {
-	*p.link(i) = none
-	if l.first == none {
-		l.first = i
-	} else {
-		*p.link(l.last) = i
-	}
-	l.last = i
-}
-
-func (p *pool) pop(l *list) uint32 {
-	i := l.first
-	if l.first = *p.link(i); l.first == none {
-		l.last = none
-	}
-	return i
 }

@@ -253,8 +253,8 @@ func (t *sharedTable) hint(i uint32) { atomic.AndUint64(t.used(i/64), ^(uint64(1
 // ordered: the processor keeps loads in order, and stores.
 const ordered = runtime.GOARCH == "amd64"
 
-// storeWords and loadWords copy n bytes to or from shared memory that lies at a multiple of 8, in an order that the words
-// around it, stored and loaded atomically, keep to.
+// storeWords copies n bytes to shared memory that lies at a multiple of 8, in an order that the words
+// around it, stored and loaded atomically, keep to. They are read by loadWords.
 func storeWords(dst, src unsafe.Pointer, n uintptr) {
 	if ordered {
 		copyWords(dst, src, n)
@@ -264,16 +264,5 @@ func storeWords(dst, src unsafe.Pointer, n uintptr) {
 		var w uint64
 		copyWords(unsafe.Pointer(&w), unsafe.Add(src, i), min(8, n-i))
 		atomic.StoreUint64((*uint64)(unsafe.Add(dst, i)), w)
-	}
-}
-
-func loadWords(dst, src unsafe.Pointer, n uintptr) {
-	if ordered {
-		copyWords(dst, src, n)
-		return
-	}
-	for i := uintptr(0); i < n; i += 8 {
-		w := atomic.LoadUint64((*uint64)(unsafe.Add(src, i)))
-		copyWords(unsafe.Add(dst, i), unsafe.Pointer(&w), min(8, n-i))
 	}
 }

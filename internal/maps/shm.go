@@ -250,7 +250,8 @@ func (s *shm) openMap(cfg *Config, key, value btf.Type) (Map, error) {
 	if !ok || n > maxMapBytes || f.Size != uint64(s.file.Size()) || f.Size != pageSize+(n+pageSize-1)&^(pageSize-1) {
 		return nil, bad("its file has %d bytes", s.file.Size())
 	}
-	c := &core{def: def, row: row, cfg: cfg, vals: newValueLayout(&def), shm: s}
+	c := newCore(cfg, row, def)
+	c.shm = s
 	if s.file.Sealed() {
 		if k.sealed == nil || def.Flags&catalog.FlagRdonlyProg == 0 {
 			return nil, bad("it is sealed, and programs would write it")

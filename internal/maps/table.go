@@ -2,7 +2,6 @@ package maps
 
 import (
 	"math/bits"
-	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -15,7 +14,7 @@ import (
 //
 //	buckets           elements (elemSize apart)
 //	┌──────────┐      ┌──────┬──────┬──────┬──────┬───── ─ ─┬────────── ─ ─┐
-//	│ 5        │─────▶│ next │ hash │ free │ ref  │ key     │ value        │ 5
+//	│ 5        │─────▶│ next │ hash │      │ ref  │ key     │ value        │ 5
 //	├──────────┤      └──┬───┴──────┴──────┴──────┴───── ─ ─┴────────── ─ ─┘
 //	│ 0        │         │    ┌──────┬──────┬── ─
 //	├──────────┤         └───▶│ next │ hash │      2
@@ -43,16 +42,27 @@ type table struct {
 	keySize  uint32
 	seed     uint32
 
-	block *mem.Block // heads and elements
-	locks lockStripes
+	block *mem.Block // heads, elements, and the pool's ring
+	locks [64]bucketLock
 	pool  pool
 }
+
+// bucketLock is the lock of every 64th bucket. A few elements of the pool are kept
+// with it, as whoever replaces one holds it anyway, and the pool's own lock is another to wait for.
+type bucketLock struct {
+	seqLock
+	spare, dead   [spares]uint32 // to be used next; taken out and to be given back
+	nSpare, nDead uint32
+	_             [64 - 16 - 8*spares - 8]byte // a cache line each
+}
+
+const spares = 5
 
 // Layout of an element, for inlined lookups. Offsets in bytes.
 const (
 	ElemNext = 0  // link to the next element of the chain
 	ElemHash = 4  // hash of the key
-	ElemFree = 8  // link of the pool
+	ElemFree = 8  // of shared tables alone
 	ElemRef  = 12 // LRU types: a byte, 1 when a program looked the element up
 	ElemKey  = 16 // the key, zero-padded to 8 bytes; then the value
 )
@@ -73,15 +83,15 @@ func newTable(entries, reserve, keySize uint32, valueSize uint64, seed uint32, e
 	heads := (n*4 + cacheLine - 1) &^ (cacheLine - 1)
 	count := min(uint64(entries)+uint64(reserve)+1, LinkEnd)
 	over, total := bits.Mul64(t.elemSize, count)
-	if over != 0 || total > maxMapBytes-heads {
+	if over != 0 || total > maxMapBytes-heads-ringBytes(count) {
 		return nil, errno.ENOMEM
 	}
-	b, err := mem.Alloc(int(heads + total))
+	b, err := mem.Alloc(int(heads + total + ringBytes(count)))
 	if err != nil {
 		return nil, errno.ENOMEM
 	}
 	t.block, t.buckets, t.elems = b, b.Addr(), b.Addr()+heads
-	t.pool = newPool(t.elems, t.elemSize, ElemFree, uint32(count), epoch)
+	t.pool = newPool(t.elems+total, uint32(count), epoch)
 	t.pool.fresh = 1
 	return t, 0
 }
@@ -108,7 +118,51 @@ func (t *table) value(i uint32) uint64 { return t.addr(i) + t.valOff }
 func (t *table) hashOf(key unsafe.Pointer) uint32 { return jhash(key, t.keySize, t.seed) }
 
 // lock returns the lock of a hash's bucket.
-func (t *table) lock(h uint32) *sync.Mutex { return t.locks.of(h & t.mask) }
+func (t *table) lock(h uint32) *bucketLock { return t.lockOf(h & t.mask) }
+
+func (t *table) lockOf(bucket uint32) *bucketLock { return &t.locks[bucket%uint32(len(t.locks))] }
+
+// quiesce returns when whatever was done under locks at the time is done.
+func (t *table) quiesce() {
+	for i := range t.locks {
+		t.locks[i].Lock()
+		t.locks[i].Unlock()
+	}
+}
+
+// take returns an element to fill, or none; l is held.
+func (t *table) take(l *bucketLock) uint32 {
+	if l.nSpare == 0 {
+		l.nSpare = t.pool.exchange(l.dead[:l.nDead], l.spare[:])
+		if l.nDead = 0; l.nSpare == 0 {
+			return none
+		}
+	}
+	l.nSpare--
+	return l.spare[l.nSpare]
+}
+
+// give takes an unlinked element back; l is held.
+func (t *table) give(l *bucketLock, i uint32) {
+	if l.nDead == spares {
+		t.pool.exchange(l.dead[:], nil)
+		l.nDead = 0
+	}
+	l.dead[l.nDead] = i
+	l.nDead++
+}
+
+// read copies the first n bytes of the value of a key, without the lock. Unless
+// it is sure, a writer was in the way, and what it says is worth nothing.
+func (t *table) read(key unsafe.Pointer, h uint32, out unsafe.Pointer, n uintptr) (found, sure bool) {
+	l := t.lock(h)
+	seen := l.begin()
+	i := t.find(key, h)
+	if i != none {
+		loadWords(out, mem.Ptr(t.value(i)), n)
+	}
+	return i != none, l.same(seen)
+}
 
 // find returns the element with the key, or none. It needs no lock.
 func (t *table) find(key unsafe.Pointer, h uint32) uint32 {
@@ -116,10 +170,11 @@ func (t *table) find(key unsafe.Pointer, h uint32) uint32 {
 	for {
 		l := atomic.LoadUint32(t.head(bucket))
 		for !isEnd(l) {
-			if atomic.LoadUint32(t.hash(l)) == h && equal(t.key(l), key, t.keySize) {
+			e := mem.Ptr(t.addr(l))
+			if atomic.LoadUint32((*uint32)(unsafe.Add(e, ElemHash))) == h && equal(unsafe.Add(e, ElemKey), key, t.keySize) {
 				return l
 			}
-			l = atomic.LoadUint32(t.next(l))
+			l = atomic.LoadUint32((*uint32)(unsafe.Add(e, ElemNext)))
 		}
 		if l == LinkEnd|bucket || l == 0 {
 			return none
@@ -131,7 +186,7 @@ func (t *table) find(key unsafe.Pointer, h uint32) uint32 {
 func (t *table) fill(i uint32, key unsafe.Pointer, h uint32) {
 	k := t.key(i)
 	copyWords(k, key, uintptr(t.keySize))
-	atomic.StoreUint32(t.hash(i), h)
+	mem.StoreRelease32(t.hash(i), h)
 }
 
 // link puts an element at the head of its chain; the bucket is locked.
@@ -142,8 +197,47 @@ func (t *table) link(i uint32) {
 	if next == 0 {
 		next = LinkEnd | bucket
 	}
-	atomic.StoreUint32(t.next(i), next)
-	atomic.StoreUint32(head, i)
+	mem.StoreRelease32(t.next(i), next)
+	mem.StoreRelease32(head, i)
+}
+
+// seek is find for who holds the bucket: it returns the link to the element, or nil.
+func (t *table) seek(key unsafe.Pointer, h uint32) *uint32 {
+	at := t.head(h & t.mask)
+	for !isEnd(*at) {
+		e := mem.Ptr(t.addr(*at))
+		if *(*uint32)(unsafe.Add(e, ElemHash)) == h && equal(unsafe.Add(e, ElemKey), key, t.keySize) {
+			return at
+		}
+		at = (*uint32)(unsafe.Add(e, ElemNext))
+	}
+	return nil
+}
+
+// replace puts element i at the head of its chain and takes out the one that a
+// link leads to; the bucket is locked.
+func (t *table) replace(at *uint32, i uint32) {
+	next := *t.next(*at)
+	if head := t.head(*t.hash(i) & t.mask); head == at {
+		mem.StoreRelease32(t.next(i), next)
+		mem.StoreRelease32(head, i)
+		return
+	}
+	t.link(i)
+	mem.StoreRelease32(at, next)
+}
+
+// toFront puts the element that a link leads to where one that replaced it would be.
+// The bucket is locked, and no program may walk it.
+func (t *table) toFront(at *uint32) {
+	i := *at
+	head := t.head(*t.hash(i) & t.mask)
+	if head == at {
+		return
+	}
+	mem.StoreRelease32(at, *t.next(i))
+	mem.StoreRelease32(t.next(i), *head)
+	mem.StoreRelease32(head, i)
 }
 
 // unlink takes an element out of its chain; the bucket is locked. Readers that
@@ -156,7 +250,7 @@ func (t *table) unlink(i uint32) bool {
 		}
 		at = t.next(*at)
 	}
-	atomic.StoreUint32(at, *t.next(i))
+	mem.StoreRelease32(at, *t.next(i))
 	return true
 }
 
@@ -186,7 +280,7 @@ func (t *table) nextKey(key, next []byte, hash func(unsafe.Pointer) uint32) errn
 	}
 	for ; ; bucket++ {
 		if !isEnd(atomic.LoadUint32(t.head(bucket))) {
-			l := t.locks.of(bucket)
+			l := t.lockOf(bucket)
 			l.Lock()
 			if i := *t.head(bucket); !isEnd(i) {
 				copyWords(ptr(next), t.key(i), uintptr(t.keySize))

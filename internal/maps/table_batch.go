@@ -59,7 +59,7 @@ func (t *table) batchBucket(bucket uint32, b *Batch, n, valueSize int, read func
 	if isEnd(*t.head(bucket)) {
 		return 0
 	}
-	l := t.locks.of(bucket)
+	l := t.lockOf(bucket)
 	l.Lock()
 	defer l.Unlock()
 	size := 0

@@ -51,6 +51,9 @@ func (v valueLayout) rounded() valueLayout {
 	return v
 }
 
+// plain reports whether values have no special fields.
+func (v *valueLayout) plain() bool { return len(v.special) == 0 }
+
 // copy copies the plain bytes of a value.
 func (v *valueLayout) copy(dst, src unsafe.Pointer) {
 	for _, s := range v.segs {

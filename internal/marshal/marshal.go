@@ -32,12 +32,6 @@ func Append(dst []byte, v any, size int) ([]byte, error) {
 		dst = binary.NativeEndian.AppendUint32(dst, v)
 	case uint64:
 		dst = binary.NativeEndian.AppendUint64(dst, v)
-	case *uint32, *uint64, *int32, *int64:
-		b, ok := View(v, size)
-		if !ok && b == nil {
-			return dst, fmt.Errorf("a nil %T has no bytes, want %d", v, size)
-		}
-		dst = append(dst, b...)
 	default:
 		if p := reflect.ValueOf(v); p.Kind() == reflect.Pointer && p.IsNil() {
 			return dst, fmt.Errorf("a nil %T has no bytes, want %d", v, size)
@@ -88,8 +82,26 @@ func Decode(dst any, data []byte) error {
 		}
 		return fmt.Errorf("%T has %d bytes, want %d", dst, s, len(data))
 	}
+	if t := reflect.TypeOf(dst); hidden(t) {
+		return fmt.Errorf("%v has unexported fields and padding: it cannot be set", t)
+	}
 	_, err := binary.Decode(data, binary.NativeEndian, dst)
 	return err
+}
+
+// hidden reports whether a type has fields that encoding/binary would panic about.
+func hidden(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return hidden(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if f := t.Field(i); f.Name != "_" && (!f.IsExported() || hidden(f.Type)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // AppendPerCPU appends one value per CPU, each padded to a multiple of eight

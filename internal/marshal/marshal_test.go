@@ -81,3 +81,97 @@ func TestPerCPU(t *testing.T) {
 		t.Error("a scalar was taken for a per-CPU value")
 	}
 }
+
+// View gives the memory of exactly those values that encoding/binary would turn
+// into the same bytes.
+func TestView(t *testing.T) {
+	type hole struct {
+		A uint8
+		B uint32
+	}
+	type dense struct {
+		A uint32
+		b [4]uint8
+	}
+	type named uint16
+	for _, tc := range []struct {
+		v          any
+		size       int
+		read, room bool
+	}{
+		{uint32(1 << 20), 4, true, false},
+		{uint8(3), 1, true, false},
+		{named(3), 2, true, false},
+		{new(uint64), 8, true, true},
+		{new(named), 2, true, true},
+		{dense{1, [4]uint8{1, 2, 3, 4}}, 8, true, false},
+		{&dense{}, 8, true, true},
+		{[4]uint16{1, 2, 3, 4}, 8, true, false},
+		{[]byte{1, 2, 3}, 3, true, true},
+		{"abc", 3, true, false},
+		{hole{}, 8, false, false},
+		{&hole{}, 8, false, false},
+		{true, 1, false, false},
+		{new(bool), 1, false, false}, // any byte is not one
+		{uint32(1), 8, false, false},
+		{[]byte{1}, 3, false, false},
+		{(*uint32)(nil), 4, false, false},
+		{nil, 4, false, false},
+		{netip.AddrFrom4([4]byte{1}), 4, false, false},
+		{&netip.Addr{}, 24, false, false},
+		{[]uint32{1}, 4, false, false},
+		{struct{ P *int }{}, 8, false, false},
+	} {
+		w := View{Size: tc.size}
+		for range 2 { // a type that is new, and one that was seen
+			got, ok := w.Bytes(tc.v)
+			if ok != tc.read {
+				t.Errorf("Bytes(%T) for %d: %v, want %v", tc.v, tc.size, ok, tc.read)
+			}
+			if want, err := Append(nil, tc.v, tc.size); ok && (err != nil || !bytes.Equal(got, want)) {
+				t.Errorf("Bytes(%#v) = %x, want %x, %v", tc.v, got, want, err)
+			}
+			if _, ok := w.Room(tc.v); ok != tc.room {
+				t.Errorf("Room(%T) for %d: %v, want %v", tc.v, tc.size, ok, tc.room)
+			}
+		}
+		if raw := (View{Size: tc.size, Raw: true}); tc.size == 4 || tc.size == 8 {
+			if _, ok := raw.Bytes(tc.v); ok {
+				t.Errorf("a raw view took %T", tc.v)
+			}
+		}
+	}
+}
+
+// Slices are viewed whole where their elements are.
+func TestSlice(t *testing.T) {
+	b, ok := Slice([]uint16{1, 2, 3}, 2, 3)
+	if want, _ := binary.Append(nil, binary.NativeEndian, []uint16{1, 2, 3}); !ok || !bytes.Equal(b, want) {
+		t.Errorf("%x, %v", b, ok)
+	}
+	for _, tc := range []struct {
+		v       any
+		size, n int
+	}{
+		{[]uint16{1, 2}, 2, 3}, {[]uint16{1, 2}, 4, 2}, {[]bool{true}, 1, 1}, {[]netip.Addr{{}}, 24, 1}, {[2]uint16{}, 2, 2}, {nil, 2, 2}, {[]*int{nil}, 8, 1},
+	} {
+		if _, ok := Slice(tc.v, tc.size, tc.n); ok {
+			t.Errorf("Slice(%T, %d, %d)", tc.v, tc.size, tc.n)
+		}
+	}
+	if b, ok := Slice([]uint16{}, 2, 0); !ok || len(b) != 0 {
+		t.Errorf("an empty slice: %v, %v", b, ok)
+	}
+}
+
+// A struct that cannot be set is an error, not a panic.
+func TestUnexported(t *testing.T) {
+	var v struct {
+		a uint8
+		B uint32
+	}
+	if err := Decode(&v, make([]byte, 5)); err == nil || !strings.Contains(err.Error(), "unexported") {
+		t.Error(err)
+	}
+	_ = v.a
+}

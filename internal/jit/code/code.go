@@ -62,7 +62,7 @@ const (
 	TrieChild   = 0
 	TriePrefix  = 8
 	TrieFlags   = 12 // not 0: no value
-	TrieData    = 24
+	TrieData    = 16
 	TrieKeyHead = 4 // of a key: the length
 	TrieNone    = -1
 

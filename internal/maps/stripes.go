@@ -1,0 +1,74 @@
+package maps
+
+import (
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/skep-bpf/skep/internal/mem"
+)
+
+// seqLock is a lock whose number tells those who read without it whether they saw
+// one state: it is odd while somebody writes, and another one afterwards.
+//
+//	n := l.begin()
+//	… read, by loadWords; what is read is worth nothing yet …
+//	if l.same(n) { it was one state } else { take the lock and read again }
+//
+// Reading so takes two loads, where a lock takes two exchanges that wait for memory.
+type seqLock struct {
+	mu  sync.Mutex
+	seq atomic.Uint64
+}
+
+// Lock begins a write, and Unlock ends it.
+func (l *seqLock) Lock() {
+	l.mu.Lock()
+	mem.StoreFirst(&l.seq, l.seq.Load()+1)
+}
+
+// Unlock is described with Lock.
+func (l *seqLock) Unlock() {
+	mem.StoreRelease(&l.seq, l.seq.Load()+1)
+	l.mu.Unlock()
+}
+
+// begin returns the number to ask same about.
+func (l *seqLock) begin() uint64 { return l.seq.Load() }
+
+// same reports whether nobody has written since begin.
+func (l *seqLock) same(n uint64) bool { return n&1 == 0 && l.seq.Load() == n }
+
+// lockStripes are locks shared by the elements of a map, by element number.
+type lockStripes [64]struct {
+	seqLock
+	_ [48]byte // a cache line each
+}
+
+func (s *lockStripes) of(i uint32) *seqLock { return &s[i%64].seqLock }
+
+// loadWords copies n bytes from src, which is aligned to 8 and followed by what
+// makes n a multiple of 8, each word by an atomic load, so that a seqLock's number that is
+// loaded later is later.
+func loadWords(dst, src unsafe.Pointer, n uintptr) {
+	for ; n >= 8; n -= 8 {
+		storeBytes(dst, atomic.LoadUint64((*uint64)(src)), 8)
+		dst, src = unsafe.Add(dst, 8), unsafe.Add(src, 8)
+	}
+	if n != 0 {
+		storeBytes(dst, atomic.LoadUint64((*uint64)(src)), n)
+	}
+}
+
+// storeBytes stores the first n bytes, 1 to 8, of a word as it lies in memory.
+func storeBytes(dst unsafe.Pointer, word uint64, n uintptr) {
+	b := (*[8]byte)(unsafe.Pointer(&word))
+	switch n {
+	case 8:
+		*(*[8]byte)(dst) = *b
+	case 4:
+		*(*[4]byte)(dst) = [4]byte(b[:4])
+	default:
+		copy(unsafe.Slice((*byte)(dst), n), b[:n])
+	}
+}
