@@ -27,6 +27,10 @@ func TestMapOperationsAllocateNothing(t *testing.T) {
 		mp := coll.Maps["m"]
 		key, value := uint32(3), uint64(7)
 		var got uint64
+		type pair struct{ A, B uint32 }
+		keys, values := []uint32{1, 2, 3}, []uint64{1, 2, 3}
+		var threeIs, room, boxedKey, boxedValue, boxedBytes any = &[4]byte{3}, new(pair), uint32(1 << 20 % 16), pair{7, 0}, []byte{3, 0, 0, 0}
+		var keysAny, valuesAny any = keys, values
 		for _, op := range []struct {
 			name string
 			do   func() error
@@ -34,6 +38,10 @@ func TestMapOperationsAllocateNothing(t *testing.T) {
 			{"update", func() error { return mp.Put(&key, &value) }},
 			{"update by value", func() error { return mp.Put(key, &value) }}, // so small a key fits in an interface
 			{"lookup", func() error { return mp.Lookup(&key, &got) }},
+			{"lookup of a struct", func() error { return mp.Lookup(threeIs, room) }},
+			{"update with a struct", func() error { return mp.Put(boxedBytes, room) }},
+			{"update with numbers and structs", func() error { return mp.Put(boxedKey, boxedValue) }}, // what boxing takes is the caller's
+			{"batch update", func() error { _, err := mp.BatchUpdate(keysAny, valuesAny, nil); return err }},
 		} {
 			if err := op.do(); err != nil {
 				t.Fatalf("%v: %s: %v", typ, op.name, err)
@@ -41,6 +49,12 @@ func TestMapOperationsAllocateNothing(t *testing.T) {
 			if n := testing.AllocsPerRun(100, func() { op.do() }); n > 0 {
 				t.Errorf("%v: %s allocates %v times", typ, op.name, n)
 			}
+		}
+		if err := mp.Put(&key, &value); err != nil {
+			t.Fatal(err)
+		}
+		if err := mp.Lookup(&key, &got); err != nil {
+			t.Fatal(err)
 		}
 		if got != value {
 			t.Errorf("%v: %d, want %d", typ, got, value)

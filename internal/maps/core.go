@@ -216,13 +216,13 @@ func (c *core) Lookup(key, value []byte, flags uint64) error {
 // Update follows map_update_elem.
 func (c *core) Update(key, value []byte, flags uint64) error {
 	e := c.beginWrite(catalog.OpUpdate, flags)
-	defer c.endWrite()
 	if e == 0 {
 		e = c.elem(key, value)
 	}
 	if e == 0 {
 		e = c.impl.update(key, value, flags)
 	}
+	c.endWrite()
 	return asError(e)
 }
 

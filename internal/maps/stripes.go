@@ -51,12 +51,12 @@ func (s *lockStripes) of(i uint32) *seqLock { return &s[i%64].seqLock }
 // makes n a multiple of 8, each word by an atomic load, so that a seqLock's number that is
 // loaded later is later.
 func loadWords(dst, src unsafe.Pointer, n uintptr) {
-	for ; n >= 8; n -= 8 {
-		storeBytes(dst, atomic.LoadUint64((*uint64)(src)), 8)
-		dst, src = unsafe.Add(dst, 8), unsafe.Add(src, 8)
+	i := uintptr(0)
+	for ; i+8 <= n; i += 8 {
+		storeBytes(unsafe.Add(dst, i), atomic.LoadUint64((*uint64)(unsafe.Add(src, i))), 8)
 	}
-	if n != 0 {
-		storeBytes(dst, atomic.LoadUint64((*uint64)(src)), n)
+	if i < n {
+		storeBytes(unsafe.Add(dst, i), atomic.LoadUint64((*uint64)(unsafe.Add(src, i))), n-i)
 	}
 }
 
