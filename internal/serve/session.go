@@ -45,7 +45,11 @@ type server struct {
 type session struct {
 	*server
 	caps     bpfsys.Caps
+	uid      uint32
 	listener int
+
+	glance glance // for loop alone
+	dirs   fdDirs
 }
 
 // Exec runs a program with its bpf(2) calls served, and returns its exit code
@@ -189,7 +193,7 @@ func (s *server) close() {
 func (s *server) session(listener int, caps bpfsys.Caps) {
 	defer unix.Close(listener)
 	unix.Syscall(unix.SYS_IOCTL, uintptr(listener), ioSetFlags, syncWakeUp) // only faster
-	(&session{server: s, caps: caps, listener: listener}).loop()
+	(&session{server: s, caps: caps, uid: uint32(os.Getuid()), listener: listener}).loop()
 }
 
 // recvFD takes the listener from the shim. It fails where the shim ended without one.
@@ -221,41 +225,42 @@ func rightsOf(oob []byte) (int, error) {
 func (s *session) loop() {
 	var busy sync.WaitGroup
 	defer busy.Wait()
+	defer s.dirs.close()
+	n := new(notif)
+	wait := !receives() // else who waits to receive learns that nobody is left
 	for {
-		fds := []unix.PollFd{{Fd: int32(s.listener), Events: unix.POLLIN}}
-		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR || fds[0].Revents&unix.POLLHUP != 0 {
+		if wait && s.ended(-1) {
 			return
 		}
-		n := new(notif)
+		*n = notif{}
 		switch e := ioctl(s.listener, ioRecv, unsafe.Pointer(n)); e {
 		case 0:
 			if quick(n) {
-				s.serve(n)
+				s.glance.look(n.PID, n)
+				s.serve(&client{s: s, pid: n.PID, id: n.ID, quick: true}, n)
 			} else {
-				busy.Go(func() { s.serve(n) })
+				mine := *n
+				busy.Go(func() { s.serve(&client{s: s, pid: mine.PID, id: mine.ID}, &mine) })
 			}
 		case unix.EINTR, unix.ENOENT: // it was killed meanwhile
+			if s.ended(0) {
+				return
+			}
 		default:
 			return
 		}
 	}
 }
 
-// quick reports whether a call is about one element of a map.
-func quick(n *notif) bool {
-	if n.Nr != unix.SYS_BPF {
-		return false
-	}
-	switch bpfsys.Cmd(n.Args[0]) {
-	case bpfsys.MapLookupElem, bpfsys.MapUpdateElem, bpfsys.MapDeleteElem, bpfsys.MapGetNextKey, bpfsys.MapLookupAndDeleteElem:
-		return true
-	}
-	return false
+// ended reports whether no client is left, or waits until there is something to receive.
+func (s *session) ended(timeout int) bool {
+	fds := []unix.PollFd{{Fd: int32(s.listener), Events: unix.POLLIN}}
+	_, err := unix.Poll(fds, timeout)
+	return err != nil && err != unix.EINTR || fds[0].Revents&unix.POLLHUP != 0
 }
 
 // serve answers one notification.
-func (s *session) serve(n *notif) {
-	c := client{s: s, pid: n.PID, id: n.ID}
+func (s *session) serve(c *client, n *notif) {
 	a := c.answer(n)
 	r := resp{ID: n.ID, Val: a.val, Error: -int32(a.err)}
 	if a.pass {
@@ -271,6 +276,8 @@ type client struct {
 	s   *session
 	pid uint32
 	id  uint64 // of the notification
+
+	quick bool // it is served by loop itself, which looked at its memory
 }
 
 func (c *client) answer(n *notif) answer {
@@ -287,7 +294,7 @@ func (c *client) toSocket(*notif) answer {
 }
 
 func (c *client) caller() bpfsys.Caller {
-	return bpfsys.Caller{Memory: c, Files: c, Names: c, Caps: c.caps(), UID: uint32(os.Getuid()), CPU: c.cpu, Places: c, Sockets: c, Objects: c}
+	return bpfsys.Caller{Memory: c, Files: c, Names: c, Caps: c.caps(), UID: c.s.uid, CPU: c.cpu, Places: c, Sockets: c, Objects: c}
 }
 
 // cpu is the one the client is on (proc(5), stat, the field "processor"); -1 if that is not known.
@@ -304,9 +311,11 @@ func (c *client) cpu() int {
 	return n
 }
 
-// bpf serves one bpf(2).
+// bpf serves one bpf(2). A close that came before takes no effect on single elements.
 func (c *client) bpf(n *notif) answer {
-	c.s.store.settle()
+	if !c.quick {
+		c.s.store.settle()
+	}
 	who := c.caller()
 	r, e := c.s.sys.Bpf(&who, uint32(n.Args[0]), n.Args[1], uint32(n.Args[2]))
 	return answer{val: int64(r), err: unix.Errno(e)}
@@ -314,6 +323,9 @@ func (c *client) bpf(n *notif) answer {
 
 // Read and Write reach the client's memory (bpfsys.Memory).
 func (c *client) Read(addr uint64, b []byte) bool {
+	if c.quick && c.s.glance.read(addr, b) {
+		return true
+	}
 	return c.vm(unix.SYS_PROCESS_VM_READV, addr, b)
 }
 
@@ -342,7 +354,13 @@ func (c *client) File(fd int32) (*bpfsys.File, errno.Errno) {
 
 func (c *client) fileOf(pid uint32, fd int32) (*bpfsys.File, errno.Errno) {
 	var st unix.Stat_t
-	if err := unix.Stat(fmt.Sprintf("/proc/%d/fd/%d", pid, fd), &st); err != nil {
+	var err error
+	if c.quick && pid == c.pid {
+		err = c.s.dirs.stat(pid, fd, &st)
+	} else {
+		err = unix.Stat(fmt.Sprintf("/proc/%d/fd/%d", pid, fd), &st)
+	}
+	if err != nil {
 		return nil, errno.EBADF
 	}
 	return c.s.store.find(&st), 0
