@@ -4,6 +4,12 @@ import "golang.org/x/sys/unix"
 
 const auditArch = unix.AUDIT_ARCH_X86_64
 
+// 32-bit programs have numbers of their own, and structs: they are told that there is no bpf(2).
+const (
+	compatArch = unix.AUDIT_ARCH_I386
+	compatBPF  = 357
+)
+
 // olderPathCalls are those that amd64 alone has.
 var olderPathCalls = []pathCall{
 	{nr: unix.SYS_OPEN, dir: -1, opens: true},

@@ -8,15 +8,21 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // A program joins a server by its listener, which Exec sends over the server's
-// socket, and one byte of flags. The server answers with a byte when it serves. The connection
+// socket, and one byte of flags. The server answers with a byte whether it serves. The connection
 // stays open as long as the program runs; a second byte says that the server has seen its
 // end, an end without one that the server is gone.
-const joinUnprivileged = 1 // the program has no capabilities
+const (
+	joinUnprivileged = 1 // the program has no capabilities
+
+	joinServed = 0 // the answer
+	joinFull   = 1 // the server could not take the listener
+)
 
 // ErrInUse says that a server listens at a socket already.
 var ErrInUse = errors.New("another skep serve listens there")
@@ -58,12 +64,24 @@ func Listen(o *ListenOptions) error {
 		if errors.Is(err, net.ErrClosed) {
 			return nil // programs that run on are told by the kernel that there is no bpf(2)
 		}
+		if noDescriptors(err) || errors.Is(err, unix.ECONNABORTED) {
+			time.Sleep(10 * time.Millisecond) // whoever waits is let in when somebody has gone
+			continue
+		}
 		if err != nil {
 			return err
 		}
 		sessions.Go(func() { s.join(c.(*net.UnixConn), o) })
 	}
 }
+
+// noDescriptors reports whether an error says that this process, or the system, has no more.
+func noDescriptors(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOBUFS)
+}
+
+// firstWord is how long who connects may take to say what for.
+const firstWord = time.Minute
 
 // join serves one program or command.
 func (s *server) join(c *net.UnixConn, o *ListenOptions) {
@@ -78,10 +96,12 @@ func (s *server) join(c *net.UnixConn, o *ListenOptions) {
 		return
 	}
 	b, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
+	c.SetReadDeadline(time.Now().Add(firstWord))
 	n, on, _, _, err := c.ReadMsgUnix(b, oob)
 	if err != nil || n != 1 {
 		return
 	}
+	c.SetReadDeadline(time.Time{})
 	if b[0] == joinControl {
 		s.control(c, o.Verbs, o.Stop)
 		return
@@ -89,12 +109,13 @@ func (s *server) join(c *net.UnixConn, o *ListenOptions) {
 	caps := o.Caps
 	listener, err := rightsOf(oob[:on])
 	if err != nil {
+		c.Write([]byte{joinFull})
 		return
 	}
 	if b[0]&joinUnprivileged != 0 {
 		caps = 0
 	}
-	if _, err := c.Write([]byte{0}); err != nil {
+	if _, err := c.Write([]byte{joinServed}); err != nil {
 		unix.Close(listener)
 		return
 	}
@@ -120,7 +141,10 @@ func (o *Options) join() (begin func(listener int) error, end func(), err error)
 		if err != nil && !errors.Is(err, unix.EPIPE) { // which is how a server turns others away
 			return err
 		}
-		if n, err := c.Read(make([]byte, 1)); err != nil || n != 1 {
+		said := make([]byte, 1)
+		if n, err := c.Read(said); err == nil && n == 1 && said[0] == joinFull {
+			return fmt.Errorf("%s: skep serve has no descriptors left to serve another program: %w", o.Machine, unix.EMFILE)
+		} else if err != nil || n != 1 {
 			return fmt.Errorf("%s: skep serve does not take this program: it is another user's", o.Machine)
 		}
 		go func() {

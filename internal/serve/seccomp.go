@@ -61,7 +61,7 @@ const (
 // filter is the program that picks system calls: those of watched go to the
 // session, the others to the kernel.
 //
-//	is this the native architecture? else allow
+//	is this the native architecture? else notify of its bpf(2) and allow the others
 //	number == w? → its condition, if it has one → notify
 //	…
 //	allow
@@ -74,7 +74,9 @@ func filter() []unix.SockFilter {
 		nrAt, archAt, argsAt = 0, 4, 16
 	)
 	prog := []unix.SockFilter{
-		{Code: load, K: archAt}, {Code: jeq, Jt: 1, K: auditArch}, {Code: ret, K: retAllow},
+		{Code: load, K: archAt}, {Code: jeq, Jt: 5, K: auditArch},
+		{Code: jeq, Jf: 3, K: compatArch}, {Code: load, K: nrAt}, {Code: jeq, Jf: 1, K: compatBPF}, {Code: ret, K: retNotif},
+		{Code: ret, K: retAllow},
 		{Code: load, K: nrAt},
 	}
 	for _, w := range watched {

@@ -216,6 +216,9 @@ func rightsOf(oob []byte) (int, error) {
 	if err != nil || len(fds) == 0 {
 		return -1, fmt.Errorf("no listener: %w", unix.EPROTO)
 	}
+	for _, more := range fds[1:] { // there is room for two
+		unix.Close(more)
+	}
 	return fds[0], nil
 }
 
@@ -281,6 +284,10 @@ type client struct {
 }
 
 func (c *client) answer(n *notif) answer {
+	if n.Arch != auditArch {
+		c.s.sys.Unserved("bpf(2) of 32-bit programs", "a build of the program for 64 bits")
+		return failed(unix.ENOSYS)
+	}
 	if w, ok := c.s.byNr[n.Nr]; ok {
 		return w.do(c, n)
 	}
