@@ -44,7 +44,7 @@ func mapRows() ([]row, func(), error) {
 			return nil, nil, fmt.Errorf("nothing to compare with: %w", err)
 		}
 		all = append(all, theirs)
-		img, err := skep.FromCollectionSpec(&ebpf.CollectionSpec{Maps: map[string]*ebpf.MapSpec{"m": spec}}, nil)
+		img, err := skep.FromCollectionSpec(&ebpf.CollectionSpec{Maps: map[string]*ebpf.MapSpec{"m": spec, "shared": spec}}, nil)
 		if err != nil {
 			closeAll()
 			return nil, nil, err
@@ -74,6 +74,11 @@ func mapRows() ([]row, func(), error) {
 			{"update", updates}, {"update, by value", updatesByValue}, {"update, structs", structUpdates}, {"update, bytes", byteUpdates},
 		} {
 			rows = append(rows, row{name: name + ", " + op.name, ours: repeated(op.do(ours)), theirs: repeated(op.do(theirs)), each: 1})
+		}
+		if typ == ebpf.Hash { // a map that programs may know keeps what they may have found
+			shared := coll.Maps["shared"]
+			shared.Clone().Close()
+			rows = append(rows, row{name: "Hash of a program, update", ours: repeated(updates(shared)), theirs: repeated(updates(theirs)), each: 1})
 		}
 		outKeys, outValues := make([]uint32, elements), make([]uint64, elements)
 		rows = append(rows,
