@@ -48,12 +48,25 @@ func (c *core) UpdateBatch(b Batch) (int, error) {
 	if e == 0 && !b.holds(ks, vs) {
 		e = errno.EFAULT
 	}
-	for ; e == 0 && n < int(b.Count); n++ {
+	if e == 0 {
+		if t, ok := c.impl.(batchSetter); ok {
+			n, e = t.updateBatch(&b)
+		} else {
+			n, e = c.updateEach(&b)
+		}
+	}
+	return n, asError(e)
+}
+
+// updateEach updates the elements of a batch one by one.
+func (c *core) updateEach(b *Batch) (n int, e errno.Errno) {
+	ks, vs := int(c.def.KeySize), c.bytes
+	for ; n < int(b.Count); n++ {
 		if e = c.impl.update(b.Keys[n*ks:][:ks], b.Values[n*vs:][:vs], b.ElemFlags); e != 0 {
 			break
 		}
 	}
-	return n, asError(e)
+	return n, e
 }
 
 // DeleteBatch follows generic_map_delete_batch.

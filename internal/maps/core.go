@@ -42,6 +42,12 @@ type batcher interface {
 	batch(b *Batch, remove bool) (int, errno.Errno)
 }
 
+// batchSetter is implemented by types that update many elements faster than one
+// by one; it returns how many before the error.
+type batchSetter interface {
+	updateBatch(b *Batch) (int, errno.Errno)
+}
+
 // core is the part that all map types share: the facts, the header, the
 // reference count, and the checks of kernel/bpf/syscall.c around every
 // operation of the control side.

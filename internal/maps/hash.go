@@ -293,8 +293,33 @@ func (m *Hash) nextKey(key, next []byte) errno.Errno { return m.t.nextKey(key, n
 
 func (m *Hash) batch(b *Batch, remove bool) (int, errno.Errno) {
 	read := func(i uint32, value []byte) { m.read(ptr(value), i, b.ElemFlags) }
+	if m.vals.plain() {
+		read = nil
+	}
 	if remove {
 		return m.t.batch(b, m.ValueSize(), read, m.drop, nil)
 	}
 	return m.t.batch(b, m.ValueSize(), read, nil, nil)
+}
+
+// updateBatch holds all locks for some elements at a time: what one of them waits
+// for in memory the processor then fetches while it is at the one before.
+func (m *Hash) updateBatch(b *Batch) (n int, e errno.Errno) {
+	const together = 256
+	if b.Count < together || !m.vals.plain() {
+		return m.updateEach(b)
+	}
+	ks, vs := int(m.def.KeySize), m.bytes
+	for n < int(b.Count) && e == 0 {
+		m.t.lockAll()
+		for end := min(n+together, int(b.Count)); n < end; n++ {
+			key := unsafe.Pointer(&b.Keys[n*ks])
+			h := m.t.hashOf(key)
+			if e = m.replace(m.t.lock(h), h, key, unsafe.Pointer(&b.Values[n*vs]), b.ElemFlags); e != 0 {
+				break
+			}
+		}
+		m.t.unlockAll()
+	}
+	return n, e
 }

@@ -84,6 +84,69 @@ func TestWholeValues(t *testing.T) {
 	}
 }
 
+// TestWholeBatches: batches beside batches and single updates move whole elements.
+func TestWholeBatches(t *testing.T) {
+	const size, count = 40, 300
+	rounds := 300
+	if testing.Short() {
+		rounds = 50
+	}
+	m, err := New(&Config{CPUs: 1, Epoch: mem.NewEpoch(1)}, catalog.MapDef{Type: catalog.MapHash, KeySize: 4, ValueSize: size, MaxEntries: count})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	element := func(values []byte, key, n uint32) {
+		for i := range values {
+			values[i] = byte(n)
+		}
+		values[0] = byte(key)
+	}
+	var writers sync.WaitGroup
+	for w := range uint32(2) {
+		writers.Go(func() {
+			b := Batch{Count: count, Values: make([]byte, size*count)}
+			for i := range uint32(count) {
+				b.Keys = append(b.Keys, u32le(i)...)
+			}
+			for n := range uint32(rounds) {
+				for i := range uint32(count) {
+					element(b.Values[i*size:][:size], i, 2*n+w)
+				}
+				if got, err := m.UpdateBatch(b); got != count || err != nil {
+					t.Errorf("%d, %v", got, err)
+				}
+				one := make([]byte, size)
+				element(one, n%count, n)
+				m.Delete(u32le(n % count))
+				m.Update(u32le(n%count), one, 0)
+			}
+		})
+	}
+	var done atomic.Bool
+	go func() { writers.Wait(); done.Store(true) }()
+	for last := false; ; {
+		b := Batch{Count: 2 * count, Keys: make([]byte, 8*count), Values: make([]byte, 2*size*count), Out: make([]byte, 4)}
+		n, err := m.LookupBatch(b)
+		if err != nil && err != errno.ENOENT {
+			t.Fatal(err)
+		}
+		for i := range n {
+			key, v := binary.NativeEndian.Uint32(b.Keys[4*i:]), b.Values[i*size:][:size]
+			if key >= count || v[0] != byte(key) || slices.ContainsFunc(v[1:], func(c byte) bool { return c != v[1] }) {
+				t.Fatalf("key %d has %x", key, v)
+			}
+		}
+		if last {
+			if n != count {
+				t.Errorf("%d elements, want %d", n, count)
+			}
+			return
+		}
+		last = done.Load()
+	}
+}
+
 func u32le(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
 
 // TestOverwritten: the values of a hash map that nobody else knows are overwritten.

@@ -130,6 +130,19 @@ func (t *table) quiesce() {
 	}
 }
 
+// lockAll holds all buckets, unlockAll lets them go.
+func (t *table) lockAll() {
+	for i := range t.locks {
+		t.locks[i].Lock()
+	}
+}
+
+func (t *table) unlockAll() {
+	for i := range t.locks {
+		t.locks[i].Unlock()
+	}
+}
+
 // take returns an element to fill, or none; l is held.
 func (t *table) take(l *bucketLock) uint32 {
 	if l.nSpare == 0 {

@@ -2,8 +2,11 @@ package maps
 
 import (
 	"encoding/binary"
+	"sync/atomic"
+	"unsafe"
 
 	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/mem"
 )
 
 // batch follows __htab_map_lookup_and_delete_batch: whole buckets at a time,
@@ -11,6 +14,7 @@ import (
 // not even one does; ENOENT that the last bucket was reached. read copies the
 // value of an element, then remove, if not nil, takes it out; both under the
 // bucket's lock. after, if not nil, is called for each bucket once it is unlocked.
+// A nil read copies the value as it is.
 func (t *table) batch(b *Batch, valueSize int, read func(i uint32, value []byte), remove func(i uint32), after func()) (int, errno.Errno) {
 	if b.Flags != 0 {
 		return 0, errno.EINVAL
@@ -34,7 +38,13 @@ func (t *table) batch(b *Batch, valueSize int, read func(i uint32, value []byte)
 	}
 	n, e := 0, errno.Errno(0)
 	for ; bucket <= uint64(t.mask); bucket++ {
-		got := t.batchBucket(uint32(bucket), b, n, valueSize, read, remove)
+		got, sure := 0, false
+		if read == nil && remove == nil {
+			got, sure = t.glanceBucket(uint32(bucket), b, n, valueSize)
+		}
+		if !sure {
+			got = t.batchBucket(uint32(bucket), b, n, valueSize, read, remove)
+		}
 		if got < 0 {
 			break
 		}
@@ -51,6 +61,23 @@ func (t *table) batch(b *Batch, valueSize int, read func(i uint32, value []byte)
 	}
 	binary.NativeEndian.PutUint32(b.Out, uint32(bucket))
 	return n, e
+}
+
+// glanceBucket is batchBucket without the lock. Unless it is sure, a writer was in
+// the way, or the bucket does not fit.
+func (t *table) glanceBucket(bucket uint32, b *Batch, n, valueSize int) (size int, sure bool) {
+	l := t.lockOf(bucket)
+	seen := l.begin()
+	for i := atomic.LoadUint32(t.head(bucket)); !isEnd(i); size++ {
+		if n+size == int(b.Count) {
+			return 0, false
+		}
+		e := mem.Ptr(t.addr(i))
+		loadWords(unsafe.Pointer(&b.Keys[(n+size)*int(t.keySize)]), unsafe.Add(e, ElemKey), uintptr(t.keySize))
+		loadWords(unsafe.Pointer(&b.Values[(n+size)*valueSize]), unsafe.Add(e, t.valOff), uintptr(valueSize))
+		i = atomic.LoadUint32((*uint32)(unsafe.Add(e, ElemNext)))
+	}
+	return size, l.same(seen)
 }
 
 // batchBucket copies one bucket behind the n elements there are and returns
@@ -72,7 +99,11 @@ func (t *table) batchBucket(bucket uint32, b *Batch, n, valueSize int, read func
 	for i := *t.head(bucket); !isEnd(i); n++ {
 		next := *t.next(i)
 		copyWords(ptr(b.Keys[n*int(t.keySize):]), t.key(i), uintptr(t.keySize))
-		read(i, b.Values[n*valueSize:][:valueSize])
+		if value := b.Values[n*valueSize:][:valueSize]; read != nil {
+			read(i, value)
+		} else {
+			copyWords(ptr(value), mem.Ptr(t.value(i)), uintptr(valueSize))
+		}
 		if remove != nil {
 			remove(i)
 		}
