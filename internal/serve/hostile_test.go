@@ -75,8 +75,8 @@ func TestHostileConnections(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "machine")
 	server := exec.Command("/proc/self/exe")
 	server.Env = append(os.Environ(), "SERVE_CLIENT=listens", "LISTEN="+path)
-	var said bytes.Buffer
-	server.Stderr = &said
+	var heard bytes.Buffer
+	server.Stderr = &heard
 	out, err := server.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -87,8 +87,8 @@ func TestHostileConnections(t *testing.T) {
 	defer func() {
 		server.Process.Kill()
 		server.Wait()
-		if said.Len() != 0 {
-			t.Errorf("the server said %s", said.String())
+		if heard.Len() != 0 {
+			t.Errorf("the server said %s", heard.String())
 		}
 	}()
 	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
@@ -96,7 +96,7 @@ func TestHostileConnections(t *testing.T) {
 	}
 	join := func(name string) {
 		t.Helper()
-		var errs bytes.Buffer
+		var errs said
 		code, err := Exec(&Options{Machine: path, Caps: bpfsys.AllCaps, Args: []string{"/proc/self/exe"},
 			Env: append(os.Environ(), "SERVE_CLIENT="+name), Stderr: &errs})
 		if err != nil || code != 0 {
@@ -183,7 +183,7 @@ func TestCompat(t *testing.T) {
 	if err := exec.Command(path).Run(); errors.Is(err, unix.ENOEXEC) {
 		oracle.Need(t, "a kernel that runs 32-bit programs", err)
 	}
-	var errs bytes.Buffer
+	var errs said
 	sys, done, err := NewSystem(MachineOptions{}, &errs)
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@
 package serve
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -256,11 +256,38 @@ var clients = map[string]func() error{
 	},
 }
 
+// said is what several have written: a client, its server, and who runs both.
+type said struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (s *said) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.b = append(s.b, b...)
+	return len(b), nil
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return string(s.b)
+}
+
+func (s *said) Len() int { return len(s.String()) }
+
+func (s *said) Reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.b = nil
+}
+
 // serveClient runs a client and returns the system behind it and its exit code.
 func serveClient(t *testing.T, name string) (*bpfsys.System, int) {
 	t.Helper()
 	oracle.Need(t, "interception of system calls", Available())
-	var errs bytes.Buffer
+	var errs said
 	trace := NewTracePipe()
 	sys, done, err := NewSystem(MachineOptions{Trace: trace}, &errs)
 	if err != nil {
@@ -368,7 +395,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"/no/such/program"}, 127},
 		{[]string{"/etc/passwd"}, 127},
 	} {
-		var errs bytes.Buffer
+		var errs said
 		sys, done, err := NewSystem(MachineOptions{}, &errs)
 		if err != nil {
 			t.Fatal(err)
@@ -385,7 +412,7 @@ func TestExitCodes(t *testing.T) {
 func TestListen(t *testing.T) {
 	oracle.Need(t, "interception of system calls", Available())
 	path := filepath.Join(t.TempDir(), "machine")
-	var errs bytes.Buffer
+	var errs said
 	join := func(name string, caps bpfsys.Caps) (int, error) {
 		errs.Reset()
 		return Exec(&Options{Machine: path, Caps: caps, Args: []string{"/proc/self/exe"},
