@@ -50,17 +50,17 @@ func (c *core) UpdateBatch(b Batch) (int, error) {
 	}
 	if e == 0 {
 		if t, ok := c.impl.(batchSetter); ok {
-			n, e = t.updateBatch(&b)
+			n, e = t.updateBatch(b)
 		} else {
-			n, e = c.updateEach(&b)
+			n, e = c.updateEach(b)
 		}
 	}
 	return n, asError(e)
 }
 
 // updateEach updates the elements of a batch one by one.
-func (c *core) updateEach(b *Batch) (n int, e errno.Errno) {
-	ks, vs := int(c.def.KeySize), c.bytes
+func (c *core) updateEach(b Batch) (n int, e errno.Errno) {
+	ks, vs := int(c.def.KeySize), c.ValueSize()
 	for ; n < int(b.Count); n++ {
 		if e = c.impl.update(b.Keys[n*ks:][:ks], b.Values[n*vs:][:vs], b.ElemFlags); e != 0 {
 			break

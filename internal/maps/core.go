@@ -45,19 +45,18 @@ type batcher interface {
 // batchSetter is implemented by types that update many elements faster than one
 // by one; it returns how many before the error.
 type batchSetter interface {
-	updateBatch(b *Batch) (int, errno.Errno)
+	updateBatch(b Batch) (int, errno.Errno)
 }
 
 // core is the part that all map types share: the facts, the header, the
 // reference count, and the checks of kernel/bpf/syscall.c around every
 // operation of the control side.
 type core struct {
-	def   catalog.MapDef
-	row   *catalog.MapKind
-	cfg   *Config
-	vals  valueLayout
-	impl  impl
-	bytes int // of a value, as ValueSize has it
+	def  catalog.MapDef
+	row  *catalog.MapKind
+	cfg  *Config
+	vals valueLayout
+	impl impl
 
 	ownHeader bool // the header is from headers, not part of a larger block (ring buffers)
 	shm       *shm // where other processes have the map too; else nil
@@ -75,7 +74,12 @@ type core struct {
 func (c *core) Def() *catalog.MapDef { return &c.def }
 
 // ValueSize follows bpf_map_value_size.
-func (c *core) ValueSize() int { return c.bytes }
+func (c *core) ValueSize() int {
+	if c.row.Traits&catalog.PerCPU != 0 {
+		return int(round8(c.def.ValueSize)) * c.cfg.cpus()
+	}
+	return int(c.def.ValueSize)
+}
 
 // offers reports whether the type has an operation of the control side.
 func (c *core) offers(op catalog.MapOp) bool { return c.row.Ops&op != 0 }
@@ -172,7 +176,7 @@ func (c *core) elem(key, value []byte) errno.Errno {
 	if e := c.keyed(key); e != 0 {
 		return e
 	}
-	if len(value) != c.bytes {
+	if len(value) != c.ValueSize() {
 		return errno.EINVAL
 	}
 	return 0

@@ -304,12 +304,12 @@ func (m *Hash) batch(b *Batch, remove bool) (int, errno.Errno) {
 
 // updateBatch holds all locks for some elements at a time: what one of them waits
 // for in memory the processor then fetches while it is at the one before.
-func (m *Hash) updateBatch(b *Batch) (n int, e errno.Errno) {
+func (m *Hash) updateBatch(b Batch) (n int, e errno.Errno) {
 	const together = 256
 	if b.Count < together || !m.vals.plain() {
 		return m.updateEach(b)
 	}
-	ks, vs := int(m.def.KeySize), m.bytes
+	ks, vs := int(m.def.KeySize), m.ValueSize()
 	for n < int(b.Count) && e == 0 {
 		m.t.lockAll()
 		for end := min(n+together, int(b.Count)); n < end; n++ {

@@ -130,7 +130,7 @@ func (m *HashOfMaps) delete(key []byte) errno.Errno {
 }
 
 // updateBatch is not that of the table, which knows nothing of inner maps.
-func (m *HashOfMaps) updateBatch(b *Batch) (int, errno.Errno) { return m.updateEach(b) }
+func (m *HashOfMaps) updateBatch(b Batch) (int, errno.Errno) { return m.updateEach(b) }
 
 func (m *HashOfMaps) batch(b *Batch, remove bool) (int, errno.Errno) {
 	var dropped []Map

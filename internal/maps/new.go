@@ -98,11 +98,7 @@ func New(cfg *Config, def catalog.MapDef) (Map, error) {
 
 // newCore makes the part that all types share.
 func newCore(cfg *Config, row *catalog.MapKind, def catalog.MapDef) *core {
-	c := &core{def: def, row: row, cfg: cfg, vals: newValueLayout(&def), bytes: int(def.ValueSize)}
-	if row.Traits&catalog.PerCPU != 0 {
-		c.bytes = int(round8(def.ValueSize)) * cfg.cpus()
-	}
-	return c
+	return &core{def: def, row: row, cfg: cfg, vals: newValueLayout(&def)}
 }
 
 // build finishes a map whose core stands.

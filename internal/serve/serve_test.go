@@ -299,8 +299,10 @@ func serveClient(t *testing.T, name string) (*bpfsys.System, int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if errs.Len() != 0 {
-		t.Errorf("%s: %s", name, errs.String())
+	for line := range strings.Lines(errs.String()) {
+		if !strings.HasPrefix(line, "skep: not served: ") { // which is what some clients look for
+			t.Errorf("%s: %s", name, line)
+		}
 	}
 	return sys, code
 }
