@@ -139,7 +139,7 @@ func FuzzCalls(f *testing.F) {
 		defer runtime.UnlockOSThread()
 		clear(mem)
 		copy(mem, text)
-		n := &notif{PID: uint32(unix.Gettid()), Nr: int32(w.nr)}
+		n := &notif{PID: uint32(unix.Gettid()), Nr: int32(w.nr), Arch: auditArch}
 		for i := range n.Args {
 			if i < len(args) {
 				n.Args[i] = arg(args[i])
