@@ -156,6 +156,7 @@ func newServer(sys *bpfsys.System, trace *TracePipe) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
+	st.reclaim = func() { sys.Machine().Epoch.Reclaim() }
 	root, err := os.MkdirTemp("", "skep-bpffs-")
 	if err != nil {
 		return nil, err

@@ -25,6 +25,7 @@ import (
 type store struct {
 	inotify *os.File
 	wfd     int
+	reclaim func() // gives memory back that no program holds any more; or nil
 
 	reading sync.Mutex // around the queue of events
 	buf     [16 << 10]byte
@@ -77,17 +78,17 @@ func (st *store) make(f *bpfsys.File) (int, errno.Errno) {
 	defer st.mu.Unlock()
 	fd, e := st.open(h)
 	if e != 0 {
-		f.Put()
+		st.put(f)
 		return -1, e
 	}
 	if old := st.byIno[h.ino]; old != nil { // another descriptor of a map that is out already
-		f.Put()
+		st.put(f)
 		return fd, 0
 	}
 	wd, err := unix.InotifyAddWatch(st.wfd, procFD(fd), unix.IN_CLOSE_WRITE)
 	if err != nil {
 		unix.Close(fd)
-		f.Put()
+		st.put(f)
 		return -1, errno.ENOMEM
 	}
 	h.wd = int32(wd)
@@ -237,7 +238,16 @@ func (st *store) closed(h *handed, try int) {
 	}
 	st.mu.Unlock()
 	if known {
-		h.file.Put()
+		st.put(h.file)
+	}
+}
+
+// put gives a reference back. What it was the last of goes at once if no program runs: memory that
+// was mapped holds a descriptor, and who has none left waits for it.
+func (st *store) put(f *bpfsys.File) {
+	f.Put()
+	if st.reclaim != nil {
+		st.reclaim()
 	}
 }
 
