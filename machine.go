@@ -140,8 +140,8 @@ type Machine struct {
 	btf   *btf.Spec
 }
 
-// HasDevice reports whether the machine's network has a device with an index.
-func (m *Machine) HasDevice(ifindex uint32) bool { return m.m.Net().Device(ifindex) != nil }
+// Device returns what the machine's network says of the device with an index, nil if it has none.
+func (m *Machine) Device(ifindex uint32) *Device { return m.m.Net().Device(ifindex) }
 
 // NewMachine makes a machine; nil options mean the zero value.
 func NewMachine(opts *MachineOptions) (*Machine, error) {

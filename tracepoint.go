@@ -69,11 +69,12 @@ func (l *TracepointLink) Close() error {
 // arguments asks first.
 func (t *Tracepoint) Active() bool { return t.e.Active() }
 
-// NetDevice stands for the net_device with an index among the arguments of [Tracepoint.Raise], and
-// DevmapEntry for a devmap's entry of it.
+// NetDevice stands for the net_device with an index among the arguments of [Tracepoint.Raise],
+// DevmapEntry for a devmap's entry of it, and CPUMapEntry for a cpumap's of a CPU.
 type (
 	NetDevice   uint32
 	DevmapEntry uint32
+	CPUMapEntry uint32
 )
 
 var errArg = errors.New("events are raised with numbers, bytes, strings, programs, packets and devices")
@@ -96,6 +97,8 @@ func (t *Tracepoint) Raise(cpu *CPU, args ...any) error {
 			all[i] = run.DeviceArg(uint32(a))
 		case DevmapEntry:
 			all[i] = run.DevmapArg(uint32(a))
+		case CPUMapEntry:
+			all[i] = run.CPUMapArg(uint32(a))
 		case *Program:
 			all[i] = run.ProgArg(a.p)
 		case *Packet:

@@ -126,8 +126,6 @@ type worker struct {
 	xdp  map[*skep.Program]*hook.XDP
 	tc   map[*hook.Clsact]*hook.Clsact // their views on this CPU
 	bulk map[*Device]*bulk
-	at   *Device       // whose packet is looked at, for exceptions
-	prog *skep.Program // and by which program
 
 	sender  any     // who sends what is under way, known to watchers
 	passing Passing // what watchers are shown
@@ -262,13 +260,12 @@ func (w *worker) frame(d *Device, queue int, f []byte, meta hook.Meta) {
 			clear(w.xdp)
 		}
 		var err error
-		h, err = hook.NewXDP(w.net.mach, x.prog, &hook.XDPOptions{CPU: w.id, Held: w.cpu, Exception: w.exception})
+		h, err = hook.NewXDP(w.net.mach, x.prog, &hook.XDPOptions{CPU: w.id, Held: w.cpu, Exception: w.net.exception})
 		if w.failed(err) {
 			return
 		}
 		w.xdp[x.prog] = h
 	}
-	w.at, w.prog = d, x.prog
 	action, deliveries, err := h.Run(f, hook.Meta{Ifindex: d.index, RxQueue: uint32(queue), InPlace: w.in.head})
 	if w.failed(err) {
 		return
@@ -285,9 +282,10 @@ func (w *worker) frame(d *Device, queue int, f []byte, meta hook.Meta) {
 // ethernetHeader is the least a frame has, in bytes.
 const ethernetHeader = 14
 
-func (w *worker) exception(a hook.XDPAction) {
-	if f := w.net.opts.Exception; f != nil {
-		f(w.at, w.prog, a)
+// exception tells of what a program did wrong at a device, if that is still there.
+func (n *Network) exception(ifindex uint32, prog *skep.Program, a hook.XDPAction) {
+	if d := n.Device(ifindex); d != nil && n.opts.Exception != nil {
+		n.opts.Exception(d, prog, a)
 	}
 }
 

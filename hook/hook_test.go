@@ -70,12 +70,12 @@ func TestXDPActions(t *testing.T) {
 		{"1", hook.XDPDrop, nil, false},
 		{"2", hook.XDPPass, []hook.Delivery{{To: hook.ToStack}}, false},
 		{"3", hook.XDPTx, []hook.Delivery{{To: hook.ToDevice, Ifindex: 3}}, false},
-		{"4", hook.XDPRedirect, nil, true}, // without having named a target
+		{"4", hook.XDPRedirect, nil, false}, // without having named a target
 		{"77", 77, nil, true},
 	} {
 		m, coll := setup(t, nil, xdp("p", "r0 = "+tc.ret+"\nexit"))
 		raised := false
-		x, err := hook.NewXDP(m, coll.Programs["p"], &hook.XDPOptions{Exception: func(hook.XDPAction) { raised = true }})
+		x, err := hook.NewXDP(m, coll.Programs["p"], &hook.XDPOptions{Exception: func(uint32, *skep.Program, hook.XDPAction) { raised = true }})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -35,9 +35,10 @@ type XDPOptions struct {
 	CPU int
 	// Held is the CPU to use, if not nil: one the caller holds, whenever it runs the hook.
 	Held *skep.CPU
-	// Exception is called where the kernel raises the xdp_exception trace event:
-	// the program returned XDP_ABORTED or a value that is no action, or a redirect led nowhere.
-	Exception func(action XDPAction)
+	// Exception is called where the kernel raises the xdp_exception trace event: the program returned
+	// XDP_ABORTED or a value that is no action, or a devmap entry's own did anything but pass or drop; then the
+	// device is the entry's.
+	Exception func(ifindex uint32, prog *skep.Program, action XDPAction)
 }
 
 // XDP is a device's receive hook (native mode, one queue). It holds a virtual
@@ -106,52 +107,79 @@ func (x *XDP) act(action XDPAction) error {
 		return x.redirect(x.cpu.Redirect())
 	case XDPDrop:
 	default:
-		return x.exception(x.prog, action)
+		return x.exception(pkt.RxIfindex, x.prog, action)
 	}
 	return nil
 }
 
-// exception raises the event of what a program did wrong.
-func (x *XDP) exception(p *skep.Program, action XDPAction) error {
+// exception raises the event of what a program did wrong at a device.
+func (x *XDP) exception(ifindex uint32, p *skep.Program, action XDPAction) error {
 	if x.opts.Exception != nil {
-		x.opts.Exception(action)
+		x.opts.Exception(ifindex, p, action)
 	}
 	if !x.aborted.Active() {
 		return nil
 	}
-	return x.aborted.Raise(x.cpu, skep.NetDevice(x.cpu.Packet().RxIfindex), p, uint32(action))
+	return x.aborted.Raise(x.cpu, skep.NetDevice(ifindex), p, uint32(action))
 }
 
 // What the events of redirects say: noMap stands for the map where there is none (INT_MAX), the others are Linux's errors.
 const (
 	noMap         = 1<<31 - 1
-	errInval      = 22 // EINVAL
-	errBadRequest = 56 // EBADRQC
+	errInval      = 22  // EINVAL
+	errBadRequest = 56  // EBADRQC
+	errMsgSize    = 90  // EMSGSIZE
+	errNetDown    = 100 // ENETDOWN
 )
+
+// vlanHeader is how much longer than its device allows a frame may be, in bytes: a tag does not count.
+const vlanHeader = 4
+
+// forwards says why a device cannot send the packet: an error's number, 0 if it can (xdp_ok_fwd_dev).
+func (x *XDP) forwards(dev *skep.Device) int {
+	switch {
+	case !dev.Up:
+		return errNetDown
+	case x.cpu.Packet().Size() > uint64(dev.MTU)+uint64(dev.HardHeader)+vlanHeader:
+		return errMsgSize
+	}
+	return 0
+}
 
 // redirected raises the event of a redirect that went well, or of one that led nowhere (xdp_do_redirect).
 func (x *XDP) redirected(r *skep.Redirect) error {
-	event, no := x.sent, 0
+	no := 0
 	var to any = 0
 	id, key := r.MapID, r.Key
-	switch r.Kind {
-	case skep.RedirectIfindex:
-		if id, key = noMap, r.Ifindex; !x.mach.HasDevice(r.Ifindex) {
-			event, no = x.unsent, -errInval
+	switch {
+	case r.Kind == skep.RedirectIfindex:
+		id, key = noMap, r.Ifindex
+		if dev := x.mach.Device(r.Ifindex); dev == nil {
+			no = errInval
+		} else {
+			to, no = skep.NetDevice(r.Ifindex), x.forwards(dev)
 		}
-	case skep.RedirectMap:
-		if len(r.Targets) == 0 {
-			event, no = x.unsent, -errInval
-		} else if r.Targets[0].Ifindex != 0 && r.Flags&skep.RedirectBroadcast == 0 {
-			to = skep.DevmapEntry(r.Targets[0].Ifindex)
+	case r.Kind != skep.RedirectMap:
+		no = errBadRequest
+	case r.Flags&skep.RedirectBroadcast != 0: // to none is no error
+	case len(r.Targets) == 0: // the entry went since
+		no = errInval
+	case r.Targets[0].Ifindex != 0:
+		to = skep.DevmapEntry(r.Targets[0].Ifindex)
+		if dev := x.mach.Device(r.Targets[0].Ifindex); dev != nil {
+			no = x.forwards(dev)
 		}
-	default:
-		event, no = x.unsent, -errBadRequest
+	case r.Targets[0].Socket == nil:
+		to = skep.CPUMapEntry(r.Targets[0].CPU)
+	}
+	event := x.sent
+	if no != 0 {
+		event = x.unsent
 	}
 	if !event.Active() {
 		return nil
 	}
-	return event.Raise(x.cpu, skep.NetDevice(x.cpu.Packet().RxIfindex), x.prog, to, no, uint32(r.MapType), id, key)
+	return event.Raise(x.cpu, skep.NetDevice(x.cpu.Packet().RxIfindex), x.prog, to, -no, uint32(r.MapType), id, key)
 }
 
 // deliver notes where the packet, as it is now, goes.
@@ -171,7 +199,7 @@ func (x *XDP) redirect(r skep.Redirect) error {
 		x.deliver(Delivery{To: ToDevice, Ifindex: r.Ifindex})
 		return nil
 	case len(r.Targets) == 0:
-		return x.exception(x.prog, XDPRedirect)
+		return nil
 	case len(r.Targets) == 1:
 		return x.target(r.Targets[0])
 	}
@@ -206,7 +234,7 @@ func (x *XDP) target(t skep.RedirectTarget) error {
 			return nil
 		}
 		x.cpu.Packet().TxIfindex = t.Ifindex
-		return x.second(t.Prog, Delivery{To: ToDevice, Ifindex: t.Ifindex})
+		return x.second(t)
 	case t.Prog == nil:
 		x.deliver(Delivery{To: ToCPU, CPU: t.CPU})
 		return nil
@@ -214,19 +242,19 @@ func (x *XDP) target(t skep.RedirectTarget) error {
 	return x.onCPU(t)
 }
 
-// second runs a target's own program; only XDP_PASS lets the packet go on there
+// second runs a devmap entry's own program; only XDP_PASS lets the packet go on there
 // (dev_map_bpf_prog_run).
-func (x *XDP) second(p *skep.Program, pass Delivery) error {
-	r0, err := x.cpu.Run(p)
+func (x *XDP) second(t skep.RedirectTarget) error {
+	r0, err := x.cpu.Run(t.Prog)
 	if err != nil {
 		return err
 	}
 	switch action := XDPAction(r0); action {
 	case XDPPass:
-		x.deliver(pass)
+		x.deliver(Delivery{To: ToDevice, Ifindex: t.Ifindex})
 	case XDPDrop:
 	default:
-		return x.exception(p, action)
+		return x.exception(t.Ifindex, t.Prog, action)
 	}
 	return nil
 }
@@ -264,10 +292,7 @@ func (x *XDP) onCPU(t skep.RedirectTarget) error {
 		x.deliver(Delivery{To: ToCPU, CPU: t.CPU})
 	case XDPRedirect:
 		err = x.redirect(x.cpu.Redirect())
-	case XDPDrop:
-	default:
-		err = x.exception(t.Prog, action)
-	}
+	} // all else drops it, without an event (cpu_map_bpf_prog_run_xdp)
 	// The other CPU's packet does not outlive its release.
 	for i := from; i < len(x.out); i++ {
 		x.out[i].Packet = append([]byte(nil), x.out[i].Packet...)

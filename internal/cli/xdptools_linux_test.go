@@ -133,6 +133,9 @@ func xdpToolsClient() error {
 	cfg := make([]byte, 12)
 	binary.NativeEndian.PutUint32(cfg, 2)
 	binary.NativeEndian.PutUint32(cfg[4:], 1500)
+	if err := dump.Variables["trace_cfg"].Set(cfg); err != nil { // what MapSpec.Contents has of a variable is not used
+		return err
+	}
 	for _, p := range dump.Programs {
 		p.AttachTarget, p.AttachTo = filters[0], "xdpfilt_alw_tcp"
 	}
@@ -141,9 +144,6 @@ func xdpToolsClient() error {
 		return fmt.Errorf("xdpdump: %w", err)
 	}
 	defer tracers.Close()
-	if err := tracers.Maps[".data"].Put(uint32(0), cfg); err != nil {
-		return err
-	}
 	for _, p := range tracers.Programs {
 		l, err := link.AttachTracing(link.TracingOptions{Program: p})
 		if err != nil {

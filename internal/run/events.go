@@ -132,6 +132,7 @@ const (
 	argBytes
 	argPacket
 	argDevmapEntry
+	argCPUMapEntry
 	anyArg
 )
 
@@ -153,6 +154,9 @@ func PacketArg(p *packet.Packet) Arg { return Arg{kind: argPacket, pkt: p} }
 
 // DevmapArg is described with DeviceArg.
 func DevmapArg(ifindex uint32) Arg { return Arg{kind: argDevmapEntry, num: uint64(ifindex)} }
+
+// CPUMapArg is the entry of a cpumap for a CPU.
+func CPUMapArg(cpu uint32) Arg { return Arg{kind: argCPUMapEntry, num: uint64(cpu)} }
 
 // Raise has the event happen on a vCPU that the caller holds and on which nothing runs. One with a record takes the
 // arguments that the kernel's has.
@@ -261,6 +265,10 @@ func (c *CPU) value(a *Arg, types *btf.Spec) (uint64, error) {
 		}
 		s, err := structure("bpf_dtab_netdev")
 		s.Set("dev", dev)
+		return s.Addr, err
+	case argCPUMapEntry:
+		s, err := structure("bpf_cpu_map_entry")
+		s.Set("cpu", a.num)
 		return s.Addr, err
 	case argProg:
 		aux, err := structure("bpf_prog_aux")
