@@ -28,6 +28,7 @@ func (c *call) mapBatch() (int32, errno.Errno) {
 		return 0, e
 	}
 	defer f.Put()
+	c.sweepSockets(m.Map)
 	// What is refused whatever the elements are, an empty batch tells.
 	if e := batchOp(c.cmd.Cmd, m)(&maps.Batch{ElemFlags: a.ElemFlags, Flags: a.Flags}); e != 0 {
 		return 0, e

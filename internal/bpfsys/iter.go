@@ -130,6 +130,7 @@ func (s *System) Walk(l *Link, near int) (*Iter, errno.Errno) {
 		return nil, errno.EINVAL
 	}
 	defer p.Close()
+	s.sockets.sweep()
 	size := walkObjectSize
 	if m := l.iter.m.Map; m != nil {
 		size += int(m.Def().KeySize) + m.ValueSize() + 16

@@ -183,6 +183,7 @@ func (c *call) key(m maps.Map, addr uint64) ([]byte, errno.Errno) {
 	default:
 		c.toObject(owners, k)
 	}
+	c.checkSocket(m, k)
 	return k, 0
 }
 
@@ -210,7 +211,7 @@ func (c *call) mapLookup() (int32, errno.Errno) {
 		return 0, e
 	}
 	defer f.Put()
-	k, e := c.key(m, a.Key)
+	k, e := c.key(m.Map, a.Key)
 	if e != 0 {
 		return 0, e
 	}
@@ -242,7 +243,7 @@ func (c *call) mapUpdate() (int32, errno.Errno) {
 		return 0, e
 	}
 	defer f.Put()
-	k, e := c.key(m, a.Key)
+	k, e := c.key(m.Map, a.Key)
 	if e != 0 {
 		return 0, e
 	}
@@ -255,7 +256,12 @@ func (c *call) mapUpdate() (int32, errno.Errno) {
 	}
 	done := c.toIDs(m.Def(), v)
 	defer done()
-	return 0, asNumber(m.Update(k, v, a.Flags))
+	err := m.Update(k, v, a.Flags)
+	if errors.Is(err, errno.E2BIG) { // of those in the map some may have been closed
+		c.sweepSockets(m.Map)
+		err = m.Update(k, v, a.Flags)
+	}
+	return 0, asNumber(err)
 }
 
 // toIDs replaces the descriptor in a value, for types whose values hold one, by
@@ -316,7 +322,7 @@ func (c *call) mapDelete() (int32, errno.Errno) {
 		return 0, e
 	}
 	defer f.Put()
-	k, e := c.key(m, a.Key)
+	k, e := c.key(m.Map, a.Key)
 	if e != 0 {
 		return 0, e
 	}
@@ -333,13 +339,18 @@ func (c *call) mapNextKey() (int32, errno.Errno) {
 	defer f.Put()
 	var k []byte
 	if a.Key != 0 {
-		if k, e = c.key(m, a.Key); e != 0 {
+		if k, e = c.key(m.Map, a.Key); e != 0 {
 			return 0, e
 		}
 	}
 	next := make([]byte, m.Def().KeySize)
-	if err := m.NextKey(k, next); err != nil {
-		return 0, asNumber(err)
+	for {
+		if err := m.NextKey(k, next); err != nil {
+			return 0, asNumber(err)
+		}
+		if m.Def().Type != catalog.MapSockHash || !c.checkSocket(m.Map, next) {
+			break // what has no socket is no key of a sockhash, but one of an array
+		}
 	}
 	return 0, c.write(a.Value, next)
 }
@@ -355,7 +366,7 @@ func (c *call) mapLookupAndDelete() (int32, errno.Errno) {
 		return 0, e
 	}
 	defer f.Put()
-	k, e := c.key(m, a.Key)
+	k, e := c.key(m.Map, a.Key)
 	if e != 0 {
 		return 0, e
 	}

@@ -29,6 +29,7 @@ func (c *call) progTestRun() (int32, errno.Errno) {
 		return 0, e
 	}
 	defer f.Put()
+	c.s.sockets.sweep()
 	row := catalog.ProgKindByType(p.Info.Type)
 	switch {
 	case row.Flags&catalog.HasPacket != 0:

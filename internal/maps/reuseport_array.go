@@ -128,7 +128,7 @@ func (m *ReuseportArray) update(key, value []byte, flags uint64) errno.Errno {
 	if e := s.Claim(who); e != 0 {
 		return e
 	}
-	if !s.Hold(who, func() { m.left(i, s) }) {
+	if !s.HoldHashed(who, func() { m.left(i, s) }) {
 		s.Unclaim(who)
 		return errno.EINVAL
 	}

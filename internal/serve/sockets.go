@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/skep-bpf/skep/internal/bpfsys"
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/socket"
@@ -15,14 +16,14 @@ import (
 
 // Socket tells of a socket of the client's (bpfsys.Sockets). Its descriptor is
 // copied for as long as that takes.
-func (c *client) Socket(fd int32) (spec socket.Spec, cookie uint64, e errno.Errno) {
+func (c *client) Socket(fd int32) (spec socket.Spec, cookie uint64, life func() bpfsys.Life, e errno.Errno) {
 	own, err := copyFD(int(c.pid), int(fd))
 	if err != nil {
-		return spec, 0, errno.EBADF
+		return spec, 0, nil, errno.EBADF
 	}
 	defer unix.Close(own)
 	if cookie, err = unix.GetsockoptUint64(own, unix.SOL_SOCKET, unix.SO_COOKIE); err != nil {
-		return spec, 0, errno.ENOTSOCK
+		return spec, 0, nil, errno.ENOTSOCK
 	}
 	option := func(level, name int) int { v, _ := unix.GetsockoptInt(own, level, name); return v }
 	spec.State = socket.TCPClose
@@ -34,7 +35,7 @@ func (c *client) Socket(fd int32) (spec socket.Spec, cookie uint64, e errno.Errn
 	case socket.UDP:
 	default:
 		if option(unix.SOL_SOCKET, unix.SO_DOMAIN) != unix.AF_UNIX {
-			return spec, 0, errno.ENOTSOCK // one that no map of sockets takes
+			return spec, 0, nil, errno.ENOTSOCK // one that no map of sockets takes
 		}
 		spec.Protocol = 0
 	}
@@ -52,7 +53,7 @@ func (c *client) Socket(fd int32) (spec socket.Spec, cookie uint64, e errno.Errn
 	}
 	spec.Reuseport = option(unix.SOL_SOCKET, unix.SO_REUSEPORT) != 0
 	spec.V6Only = option(unix.IPPROTO_IPV6, unix.IPV6_V6ONLY) != 0
-	return spec, cookie, 0
+	return spec, cookie, lifeOf(c.tgid(), int(fd), own, &spec, cookie), 0
 }
 
 func addrPort(sa unix.Sockaddr) netip.AddrPort {

@@ -77,11 +77,17 @@ type Socket struct {
 
 	mu     sync.Mutex
 	closed bool
-	holds  map[any]func() // what to do at Close, by who holds on
+	holds  map[any]hold // by who holds on
 	// user is who has the one place a socket has for data of its own
 	// (sk_user_data): a reuseport_sockarray, or the psock of sockmaps.
 	user  any
 	group *Group
+}
+
+// hold is what to do at Close, or at Unhash already.
+type hold struct {
+	drop   func()
+	hashed bool
 }
 
 // New makes a socket. Who has no table for it frees it by Free.
@@ -144,16 +150,21 @@ func (s *Socket) Addr() uint64 { return s.block.Addr() }
 
 // Hold registers who keeps s until it is closed; drop is called then, unless
 // Forget was before. It fails for a socket that is closed.
-func (s *Socket) Hold(who any, drop func()) bool {
+func (s *Socket) Hold(who any, drop func()) bool { return s.hold(who, hold{drop, false}) }
+
+// HoldHashed is Hold by who keeps s as long as it has an address.
+func (s *Socket) HoldHashed(who any, drop func()) bool { return s.hold(who, hold{drop, true}) }
+
+func (s *Socket) hold(who any, h hold) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return false
 	}
 	if s.holds == nil {
-		s.holds = map[any]func(){}
+		s.holds = map[any]hold{}
 	}
-	s.holds[who] = drop
+	s.holds[who] = h
 	return true
 }
 
@@ -204,8 +215,8 @@ func (s *Socket) Close() error {
 	holds := s.holds
 	s.holds = nil
 	s.mu.Unlock()
-	for _, drop := range holds {
-		drop()
+	for _, h := range holds {
+		h.drop()
 	}
 	if g := s.Group(); g != nil {
 		g.Remove(s)
@@ -216,6 +227,28 @@ func (s *Socket) Close() error {
 		s.block.Free()
 	}
 	return nil
+}
+
+// Unhash tells that the socket has lost its address: it was reset or shut down. It leaves its group and
+// reuseport_sockarrays (inet_unhash, bpf_sk_reuseport_detach), and stays in other maps.
+func (s *Socket) Unhash() {
+	s.mu.Lock()
+	s.Flags &^= Hashed
+	s.State = TCPClose
+	var drops []func()
+	for who, h := range s.holds {
+		if h.hashed {
+			drops = append(drops, h.drop)
+			delete(s.holds, who)
+		}
+	}
+	s.mu.Unlock()
+	for _, drop := range drops {
+		drop()
+	}
+	if g := s.Group(); g != nil {
+		g.Remove(s)
+	}
 }
 
 // Words returns an address as struct bpf_sock has it, in network order.
