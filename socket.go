@@ -8,7 +8,6 @@ import (
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/packet"
-	"github.com/skep-bpf/skep/internal/run"
 	"github.com/skep-bpf/skep/internal/socket"
 	"github.com/skep-bpf/skep/internal/sockrun"
 )
@@ -102,12 +101,9 @@ type SkLookupResult = sockrun.Found
 
 // SkLookup asks programs of type sk_lookup, one after the other, for the socket of a packet.
 func (c *CPU) SkLookup(progs []*Program, q *SocketLookup) (SkLookupResult, error) {
-	list := make([]*run.Program, len(progs))
-	for i, p := range progs {
-		if p.done.Load() {
-			return SkLookupResult{}, p.wrap(ErrClosed)
-		}
-		list[i] = p.p
+	list, err := opened(progs)
+	if err != nil {
+		return SkLookupResult{}, err
 	}
 	return q.Ask(c.c, list)
 }

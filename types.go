@@ -87,3 +87,26 @@ const (
 	AttachSkReuseportSelect          = catalog.AttachSkReuseportSelect
 	AttachSkReuseportSelectOrMigrate = catalog.AttachSkReuseportSelectOrMigrate
 )
+
+// What programs of control groups attach to, by cilium/ebpf's names.
+const (
+	AttachCGroupInetIngress      = catalog.AttachCGroupInetIngress
+	AttachCGroupInetEgress       = catalog.AttachCGroupInetEgress
+	AttachCGroupInetSockCreate   = catalog.AttachCGroupInetSockCreate
+	AttachCGroupInetSockRelease  = catalog.AttachCGroupInetSockRelease
+	AttachCGroupInet4PostBind    = catalog.AttachCGroupInet4PostBind
+	AttachCGroupInet6PostBind    = catalog.AttachCGroupInet6PostBind
+	AttachCGroupInet4Bind        = catalog.AttachCGroupInet4Bind
+	AttachCGroupInet6Bind        = catalog.AttachCGroupInet6Bind
+	AttachCGroupInet4Connect     = catalog.AttachCGroupInet4Connect
+	AttachCGroupInet6Connect     = catalog.AttachCGroupInet6Connect
+	AttachCGroupInet4GetPeername = catalog.AttachCGroupInet4Getpeername
+	AttachCGroupInet6GetPeername = catalog.AttachCGroupInet6Getpeername
+	AttachCGroupInet4GetSockname = catalog.AttachCGroupInet4Getsockname
+	AttachCGroupInet6GetSockname = catalog.AttachCGroupInet6Getsockname
+	AttachCGroupUDP4Sendmsg      = catalog.AttachCGroupUDP4Sendmsg
+	AttachCGroupUDP6Sendmsg      = catalog.AttachCGroupUDP6Sendmsg
+	AttachCGroupUDP4Recvmsg      = catalog.AttachCGroupUDP4Recvmsg
+	AttachCGroupUDP6Recvmsg      = catalog.AttachCGroupUDP6Recvmsg
+	AttachCGroupDevice           = catalog.AttachCGroupDevice
+)

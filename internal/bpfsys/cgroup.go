@@ -6,27 +6,19 @@ import (
 	"unsafe"
 
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/cgroup"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/run"
 )
 
-// Programs at control groups follow kernel/bpf/cgroup.c. A chain's flags say how
-// its programs get on with others:
-//
-//	none      one program, none below this group
-//	override  one program, those below it replace it
-//	multi     any number, those of all groups up to the root run
+// Flags that attaching a program, or a link, to a control group takes.
 const (
-	cgroupOverride = 1 << 0 // BPF_F_ALLOW_OVERRIDE
-	cgroupMulti    = 1 << 1 // BPF_F_ALLOW_MULTI
-	cgroupPreorder = 1 << 6 // BPF_F_PREORDER: before those of groups below
-
-	cgroupAttach = cgroupOverride | cgroupMulti | cgroupPreorder | attachMprog
-	cgroupLink   = attachMprog&^attachReplace | cgroupPreorder
+	cgroupAttach = cgroup.Mode | cgroup.Preorder | attachMprog
+	cgroupLink   = attachMprog&^attachReplace | cgroup.Preorder
 )
 
-// cgroupTypes are the attach types of control groups, which BPF_LSM_CGROUP adds to.
+// cgroupPlace is the place of an attach type at a control group.
 func cgroupPlace(id uint64, attach catalog.AttachType) place {
 	return place{LinkCGroup, id, attach}
 }
@@ -49,44 +41,31 @@ func (c *call) cgroup(fd int32) ([]uint64, errno.Errno) {
 	return path, 0
 }
 
-// mayAttach follows hierarchy_allows_attach: what the nearest ancestor with programs says. The caller holds h.mu.
-func (h *hooks) mayAttach(above []uint64, attach catalog.AttachType) bool {
-	for _, id := range above {
-		ch := h.at[cgroupPlace(id, attach)]
-		switch {
-		case ch == nil:
-		case ch.flags&cgroupMulti != 0:
-			return true
-		case len(ch.entries) != 0:
-			return ch.flags&cgroupOverride != 0
+// cgroupChains returns the chains of some groups, in their order. The caller holds h.mu.
+func (h *hooks) cgroupChains(groups []uint64, attach catalog.AttachType) []cgroup.Chain[*entry] {
+	chains := make([]cgroup.Chain[*entry], len(groups))
+	for i, id := range groups {
+		if ch := h.at[cgroupPlace(id, attach)]; ch != nil {
+			chains[i] = cgroup.Chain[*entry]{Entries: ch.entries, Flags: ch.flags}
 		}
 	}
-	return true
+	return chains
 }
 
 // cgroupInsert finds where a program or link goes in a group's chain, and
 // whether it takes the place of what is there (__cgroup_bpf_attach). The caller holds h.mu.
 func (c *call) cgroupInsert(path []uint64, attach catalog.AttachType, p, old *run.Program, link bool, flags uint32, rel int32, revision uint64) (i int, replace bool, e errno.Errno) {
-	multi := flags&cgroupMulti != 0
-	switch {
-	case multi && flags&cgroupOverride != 0, flags&attachReplace != 0 && !multi,
-		flags&attachReplace != 0 && flags&(attachBefore|attachAfter) != 0,
-		(old != nil) != (flags&attachReplace != 0):
-		return 0, false, errno.EINVAL
+	if e := cgroup.CheckFlags(flags, old != nil); e != 0 {
+		return 0, false, e
 	}
 	h := &c.s.hooks
 	ch := h.chainAt(cgroupPlace(path[0], attach))
-	switch {
-	case revision != 0 && revision != ch.revision:
+	if revision != 0 && revision != ch.revision {
 		return 0, false, errno.ESTALE
-	case !h.mayAttach(path[1:], attach),
-		len(ch.entries) != 0 && ch.flags != flags&(cgroupOverride|cgroupMulti):
-		return 0, false, errno.EPERM
-	case len(ch.entries) >= maxChain:
-		return 0, false, errno.E2BIG
 	}
-	if !multi && len(ch.entries) != 0 {
-		return 0, true, 0
+	chains := h.cgroupChains(path, attach)
+	if replace, e := cgroup.Admit(chains[0], chains[1:], flags); e != 0 || replace {
+		return 0, replace, e
 	}
 	at := func(q *run.Program) int {
 		return slices.IndexFunc(ch.entries, func(ent *entry) bool { return ent.link == nil && ent.prog == q })
@@ -131,7 +110,7 @@ func (c *call) cgroupAnchor(ch *chain, p *run.Program, link bool, flags uint32, 
 	switch {
 	case i < 0:
 		return 0, errno.ENOENT
-	case (ch.entries[i].flags^flags)&cgroupPreorder != 0:
+	case (ch.entries[i].flags^flags)&cgroup.Preorder != 0:
 		return 0, errno.EINVAL
 	case after:
 		i++
@@ -163,7 +142,7 @@ func (c *call) cgroupProgAttach(a *progAttach, p *run.Program, attach catalog.At
 		return e
 	}
 	var old *run.Program
-	if a.AttachFlags&(cgroupMulti|attachReplace) == cgroupMulti|attachReplace {
+	if a.AttachFlags&(cgroup.Multi|attachReplace) == cgroup.Multi|attachReplace {
 		o, f, e := open[*run.Program](c, a.ReplaceBpfFd)
 		if e != 0 {
 			return e
@@ -192,7 +171,7 @@ func (c *call) cgroupProgAttach(a *progAttach, p *run.Program, attach catalog.At
 	} else {
 		ch.entries = slices.Insert(ch.entries, i, ent)
 	}
-	ch.flags = a.AttachFlags & (cgroupOverride | cgroupMulti)
+	ch.flags = a.AttachFlags & cgroup.Mode
 	ch.revision++
 	return 0
 }
@@ -218,11 +197,11 @@ func (c *call) cgroupProgDetach(a *progAttach, t catalog.ProgType, attach catalo
 	switch {
 	case a.ExpectedRevision != 0 && a.ExpectedRevision != ch.revision:
 		return errno.ESTALE
-	case ch.flags&cgroupMulti != 0 && p == nil:
+	case ch.flags&cgroup.Multi != 0 && p == nil:
 		return errno.EINVAL
 	}
 	if !h.removeLocked(at, func(ent *entry) bool {
-		return ent.link == nil && (ch.flags&cgroupMulti == 0 || ent.prog == p)
+		return ent.link == nil && (ch.flags&cgroup.Multi == 0 || ent.prog == p)
 	}) {
 		return errno.ENOENT
 	}
@@ -238,7 +217,7 @@ func (c *call) linkCGroup(a *linkCreate, p *run.Program, attach catalog.AttachTy
 	if e != 0 {
 		return 0, e
 	}
-	flags := a.Flags | cgroupMulti
+	flags := a.Flags | cgroup.Multi
 	l := &Link{typ: LinkCGroup, attach: attach, at: cgroupPlace(path[0], attach)}
 	return c.linkAt(l, p, flags, func(ch *chain) (int, errno.Errno) {
 		i, _, e := c.cgroupInsert(path, attach, p, nil, true, flags, int32(u32at(a.Extra[:], 0)), u64at(a.Extra[:], 8))
@@ -246,7 +225,7 @@ func (c *call) linkCGroup(a *linkCreate, p *run.Program, attach catalog.AttachTy
 			e = makeStorages(p, path[0], attach)
 		}
 		if e == 0 {
-			ch.flags = cgroupMulti
+			ch.flags = cgroup.Multi
 		}
 		return i, e
 	})
@@ -312,26 +291,9 @@ func (c *call) queryCGroup(a *progQuery, attach catalog.AttachType) errno.Errno 
 	return 0
 }
 
-// effective are the programs that run for a group, in order (compute_effective_progs):
-// first those with BPF_F_PREORDER, the root's before its children's, then the others, the group's own first.
-func (h *hooks) effective(path []uint64, attach catalog.AttachType) (all []*entry) {
-	var early []*entry
-	for _, id := range path {
-		ch := h.at[cgroupPlace(id, attach)]
-		if ch == nil || len(all)+len(early) > 0 && ch.flags&cgroupMulti == 0 {
-			continue
-		}
-		var first []*entry
-		for _, ent := range ch.entries {
-			if ent.flags&cgroupPreorder != 0 {
-				first = append(first, ent)
-			} else {
-				all = append(all, ent)
-			}
-		}
-		early = append(first, early...)
-	}
-	return append(early, all...)
+// effective are the programs that run for a group, in order. The caller holds h.mu.
+func (h *hooks) effective(path []uint64, attach catalog.AttachType) []*entry {
+	return cgroup.Effective(h.cgroupChains(path, attach), func(ent *entry) uint32 { return ent.flags })
 }
 
 // CgroupGone detaches what is attached to a control group that was removed

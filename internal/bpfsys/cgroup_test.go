@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/cgroup"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/oracle"
 )
@@ -138,7 +139,7 @@ func TestControlGroups(t *testing.T) {
 				}
 				a := linkCreate{ProgFd: prog, TargetFd: at, Flags: flags &^ (4 | 64)}
 				if step%3 != 0 {
-					a.Flags &^= cgroupMulti
+					a.Flags &^= cgroup.Multi
 				}
 				if flags == 1 {
 					a.Flags = 64

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/cgroup"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/run"
 )
@@ -244,7 +245,7 @@ func (c *call) attachable(p *run.Program, attach catalog.AttachType) errno.Errno
 		if attach != catalog.AttachFlowDissector {
 			return errno.EINVAL
 		}
-	case catalog.ProgSkLookup, catalog.ProgCGroupSock, catalog.ProgCGroupSockAddr, catalog.ProgCGroupSockopt:
+	case catalog.ProgSkLookup:
 		if attach != own {
 			return errno.EINVAL
 		}
@@ -252,11 +253,11 @@ func (c *call) attachable(p *run.Program, attach catalog.AttachType) errno.Errno
 		if !c.who.can(CapNetAdmin) { // anybody may have loaded it
 			return errno.EPERM
 		}
-		// 6.18 asks for the same direction only where the program's verdict depends on it.
-		if catalog.AttachesProg(attach) != p.Info.Type || own == catalog.AttachCGroupInetEgress && attach != own {
-			return errno.EINVAL
-		}
-	case catalog.ProgSockOps, catalog.ProgCGroupDevice, catalog.ProgCGroupSysctl, catalog.ProgSkMsg, catalog.ProgSkSKB:
+		return cgroup.Fits(p.Info.Type, own, attach)
+	case catalog.ProgCGroupSock, catalog.ProgCGroupSockAddr, catalog.ProgCGroupSockopt,
+		catalog.ProgSockOps, catalog.ProgCGroupDevice, catalog.ProgCGroupSysctl:
+		return cgroup.Fits(p.Info.Type, own, attach)
+	case catalog.ProgSkMsg, catalog.ProgSkSKB:
 		if catalog.AttachesProg(attach) != p.Info.Type {
 			return errno.EINVAL
 		}

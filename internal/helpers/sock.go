@@ -72,14 +72,17 @@ func (e *Env) findSocket(proto uint8, tuple, size, netns, flags uint64) uint64 {
 		return 0
 	}
 	e.query = packet.SocketQuery{
-		Proto:   proto,
-		Src:     netip.AddrPortFrom(src, packet.Htons(mem.Load16(ports))),
-		Dst:     netip.AddrPortFrom(dst, packet.Htons(mem.Load16(ports+2))),
-		Ifindex: e.Pkt.Ifindex,
-		Netns:   int32(netns),
+		Proto: proto,
+		Src:   netip.AddrPortFrom(src, packet.Htons(mem.Load16(ports))),
+		Dst:   netip.AddrPortFrom(dst, packet.Htons(mem.Load16(ports+2))),
+		Netns: int32(netns),
 	}
-	if e.Pkt.Kind() == packet.KindXDP {
+	switch {
+	case e.Pkt == nil: // a call on a socket
+	case e.Pkt.Kind() == packet.KindXDP:
 		e.query.Ifindex = e.Pkt.RxIfindex
+	default:
+		e.query.Ifindex = e.Pkt.Ifindex
 	}
 	return e.Host.Net().Socket(&e.query)
 }
@@ -120,10 +123,15 @@ func getListenerSock(_ *Env, sk, _, _, _, _ uint64) uint64 {
 	return 0
 }
 
-// getSocketCookie takes the context of a packet, or a socket.
+// sockOfAddr is where struct bpf_sock_addr names its socket.
+const sockOfAddr = 64
+
+// getSocketCookie takes the context of a packet or of a call with an address, or a socket.
 func getSocketCookie(e *Env, ctx, _, _, _, _ uint64) uint64 {
 	sk := ctx
-	if e.Pkt != nil && (ctx == e.Pkt.Addr() || ctx == 0) {
+	if e.Prog.Type == catalog.ProgCGroupSockAddr {
+		sk = mem.Load64(ctx + sockOfAddr)
+	} else if e.Pkt != nil && (ctx == e.Pkt.Addr() || ctx == 0) {
 		sk = e.Pkt.Sock
 	}
 	if sk == 0 {

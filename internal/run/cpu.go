@@ -30,6 +30,7 @@ type CPU struct {
 	pkt    *packet.Packet
 	prog   *Program       // the one running
 	ctx    uint64         // what the run began with in R1
+	retval int32          // what runs begin with, see BeginWith
 	outer  unsafe.Pointer // labels of the goroutine before the run
 	lent   region         // map value a timer callback is given
 
@@ -195,7 +196,10 @@ func (c *CPU) Send(m *packet.Message) { c.env.Msg = m }
 // Redirect is what the last run decided with bpf_redirect and its kin.
 func (c *CPU) Redirect() *helpers.Redirect { return &c.env.Redirect }
 
-// Retval is the value bpf_set_retval left, or the one Run was given.
+// BeginWith has the next runs begin with what bpf_get_retval reads; without it that is 0.
+func (c *CPU) BeginWith(retval int32) { c.retval = retval }
+
+// Retval is the value bpf_set_retval left, or the one the run began with.
 func (c *CPU) Retval() int32 { return c.env.Retval }
 
 // Run runs a program with ctx in R1 and returns R0. pkt is the packet its
@@ -295,7 +299,7 @@ func (c *CPU) begin(p *Program, ctx uint64, pkt *packet.Packet) (start int64) {
 		c.outer = profLabel()
 	}
 	c.running(p)
-	c.env.TailCall, c.env.Retval = nil, 0
+	c.env.TailCall, c.env.Retval = nil, c.retval
 	if c.env.Redirect.Kind != helpers.RedirectNone {
 		c.env.Redirect = helpers.Redirect{}
 	}

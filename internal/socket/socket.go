@@ -145,6 +145,18 @@ func (s *Socket) Update(to *Socket) {
 	s.DstPort, s.DstIP4, s.DstIP6 = to.DstPort, to.DstIP4, to.DstIP6
 }
 
+// SetLocal makes an address the socket's own.
+func (s *Socket) SetLocal(a netip.AddrPort) {
+	s.SrcIP4, s.SrcIP6 = Words(a.Addr())
+	s.SrcPort = uint32(a.Port())
+}
+
+// SetRemote makes an address that of the socket's peer.
+func (s *Socket) SetRemote(a netip.AddrPort) {
+	s.DstIP4, s.DstIP6 = Words(a.Addr())
+	s.DstPort = htons(a.Port())
+}
+
 // Addr is where the Sock lies: what programs are handed.
 func (s *Socket) Addr() uint64 { return s.block.Addr() }
 

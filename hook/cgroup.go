@@ -1,0 +1,240 @@
+package hook
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/skep-bpf/skep"
+	"github.com/skep-bpf/skep/internal/cgroup"
+)
+
+// Flags of [Cgroup.Attach] (BPF_F_*).
+const (
+	CgroupAllowOverride = cgroup.Override // programs at groups below replace this one
+	CgroupAllowMulti    = cgroup.Multi    // there may be others, here and below, and all run
+	CgroupBefore        = cgroup.Before   // before those that are here
+	CgroupPreorder      = cgroup.Preorder // before those at groups below
+)
+
+// Cgroup is a control group with programs: what its sockets send, receive, bind and connect to passes
+// them, and those of the groups above it. It is safe for concurrent use and takes a virtual CPU for each call.
+//
+// Like all hooks it tells and does not do: no socket here sends anything. A call
+// that programs refuse is an error, EPERM or what bpf_set_retval said, as an [skep.Errno].
+type Cgroup struct {
+	mach   *skep.Machine
+	parent *Cgroup
+	// ID is what bpf_sk_cgroup_id and bpf_skb_cgroup_id answer of the group's sockets.
+	ID uint64
+
+	tree *cgroupTree // of all groups of one root
+	at   map[skep.AttachType]cgroupChain
+}
+
+type cgroupTree struct {
+	mu     sync.RWMutex
+	lastID uint64
+}
+
+type (
+	cgroupChain = cgroup.Chain[cgroupEntry]
+	cgroupEntry struct {
+		prog  *skep.Program
+		flags uint32
+	}
+)
+
+// NewCgroup makes a group without programs below parent, or a root if that is nil.
+func NewCgroup(m *skep.Machine, parent *Cgroup) *Cgroup {
+	g := &Cgroup{mach: m, parent: parent, at: map[skep.AttachType]cgroupChain{}}
+	if parent == nil {
+		g.tree = &cgroupTree{}
+	} else {
+		g.tree = parent.tree
+	}
+	g.tree.mu.Lock()
+	defer g.tree.mu.Unlock()
+	g.tree.lastID++
+	g.ID = g.tree.lastID
+	return g
+}
+
+// Attach attaches a program to the group, as BPF_PROG_ATTACH does and with its errors: EPERM
+// where programs above, or here, do not allow for it. Without CgroupAllowMulti it takes the place of the one that is here.
+func (g *Cgroup) Attach(p *skep.Program, at skep.AttachType, flags uint32) error {
+	fail := func(e skep.Errno) error {
+		return fmt.Errorf("hook cgroup: attaching program %s (%s) to %s with flags %#x: %w", p.Name(), p.Type(), at, flags, e)
+	}
+	const allowed = cgroup.Mode | cgroup.Before | cgroup.Preorder
+	if cgroup.Fits(p.Type(), p.AttachType(), at) != 0 || flags&^allowed != 0 {
+		return fail(eINVAL)
+	}
+	if e := cgroup.CheckFlags(flags, false); e != 0 {
+		return fail(e)
+	}
+	g.tree.mu.Lock()
+	defer g.tree.mu.Unlock()
+	path := g.path(at)
+	replace, e := cgroup.Admit(path[0], path[1:], flags)
+	if e != 0 {
+		return fail(e)
+	}
+	ent := cgroupEntry{p, flags}
+	entries := slices.Clone(path[0].Entries)
+	switch {
+	case replace:
+		entries = []cgroupEntry{ent}
+	case slices.ContainsFunc(entries, func(x cgroupEntry) bool { return x.prog == p }):
+		return fail(eINVAL)
+	case flags&cgroup.Before != 0:
+		entries = slices.Insert(entries, 0, ent)
+	default:
+		entries = append(entries, ent)
+	}
+	g.at[at] = cgroupChain{Entries: entries, Flags: flags & cgroup.Mode}
+	return nil
+}
+
+// Detach takes a program away from the group; ENOENT if it is not there. Where there
+// can only be one, it goes whatever is named, as BPF_PROG_DETACH has it.
+func (g *Cgroup) Detach(p *skep.Program, at skep.AttachType) error {
+	g.tree.mu.Lock()
+	defer g.tree.mu.Unlock()
+	ch := g.at[at]
+	rest := slices.DeleteFunc(slices.Clone(ch.Entries), func(x cgroupEntry) bool {
+		return ch.Flags&cgroup.Multi == 0 || x.prog == p
+	})
+	if len(rest) == len(ch.Entries) {
+		return fmt.Errorf("hook cgroup: program %s is not attached to %s: %w", p.Name(), at, eNOENT)
+	}
+	ch.Entries = rest
+	g.at[at] = ch
+	return nil
+}
+
+// path are the chains of the group and those above it; the tree's mu is held.
+func (g *Cgroup) path(at skep.AttachType) (path []cgroupChain) {
+	for ; g != nil; g = g.parent {
+		path = append(path, g.at[at])
+	}
+	return path
+}
+
+// Effective is the programs that run for the group, in their order.
+func (g *Cgroup) Effective(at skep.AttachType) (progs []*skep.Program) {
+	g.tree.mu.RLock()
+	defer g.tree.mu.RUnlock()
+	for _, ent := range cgroup.Effective(g.path(at), func(ent cgroupEntry) uint32 { return ent.flags }) {
+		progs = append(progs, ent.prog)
+	}
+	return progs
+}
+
+// run runs what is attached, if anything is.
+func (g *Cgroup) run(at skep.AttachType, f func(cpu *skep.CPU, progs []*skep.Program) (skep.CgroupRun, error)) (r skep.CgroupRun, err error) {
+	progs := g.Effective(at)
+	if len(progs) == 0 {
+		return r, nil
+	}
+	cpu := g.mach.AcquireCPU()
+	defer cpu.Release()
+	if r, err = f(cpu, progs); err != nil {
+		return r, err
+	}
+	return r, refused(at, r)
+}
+
+// refused is the error of a call that programs have ended.
+func refused(at skep.AttachType, r skep.CgroupRun) error {
+	switch {
+	case r.Retval == 0:
+		return nil
+	case r.Retval < 0:
+		return fmt.Errorf("%s: refused by a program: %w", at, skep.Errno(-int64(r.Retval)))
+	}
+	return fmt.Errorf("%s: a program ends the call, which returns %d", at, r.Retval)
+}
+
+// CgroupVerdict is what programs decided about a packet.
+type CgroupVerdict struct {
+	// Keep says that the packet goes on.
+	Keep bool
+	// Congestion tells who sends to slow down (NET_XMIT_CN, or NET_XMIT_DROP without Keep); on the way out only.
+	Congestion bool
+	// Packet is the packet afterwards, with its link header: that which was handed in, unless
+	// a program has changed it (bpf_skb_ecn_set_ce).
+	Packet []byte
+	// Meta is what is known of it afterwards.
+	Meta Meta
+}
+
+// Ingress shows a packet, which starts with its link header, to programs before a socket of
+// the group gets it. Programs see it from its network header on. The socket may be nil.
+func (g *Cgroup) Ingress(data []byte, meta Meta, s *skep.Socket) (CgroupVerdict, error) {
+	return g.packet(skep.AttachCGroupInetIngress, data, meta, s)
+}
+
+// Egress is Ingress for a packet that a socket of the group has sent.
+func (g *Cgroup) Egress(data []byte, meta Meta, s *skep.Socket) (CgroupVerdict, error) {
+	return g.packet(skep.AttachCGroupInetEgress, data, meta, s)
+}
+
+func (g *Cgroup) packet(at skep.AttachType, data []byte, meta Meta, s *skep.Socket) (CgroupVerdict, error) {
+	v := CgroupVerdict{Keep: true, Packet: data, Meta: meta}
+	progs := g.Effective(at)
+	if len(progs) == 0 {
+		return v, nil
+	}
+	cpu := g.mach.AcquireCPU()
+	defer cpu.Release()
+	pkt := cpu.Packet()
+	o := skbOptions(&meta)
+	if at == skep.AttachCGroupInetEgress {
+		o.IngressIfindex = 0
+	}
+	if s != nil {
+		o.Sock = s.Addr()
+	}
+	if err := pkt.SetSKB(data, o); err != nil {
+		return CgroupVerdict{}, err
+	}
+	// Sockets get no packets that are for other hosts, and send none that are not their own.
+	const host, otherHost = 0, 3 // PACKET_*
+	if pkt.PktType == otherHost || at == skep.AttachCGroupInetEgress {
+		pkt.PktType = host
+	}
+	r, err := cpu.CgroupPacket(progs)
+	if err != nil {
+		return CgroupVerdict{}, err
+	}
+	v.Keep = r.Retval == 0
+	v.Congestion = r.Flags&skep.CgroupCongestion != 0
+	v.Meta = metaOf(pkt)
+	v.Meta.Ifindex, v.Meta.RxQueue = meta.Ifindex, meta.RxQueue
+	v.Meta.VLANProto, v.Meta.VLANTCI, v.Meta.TCClassID = meta.VLANProto, meta.VLANTCI, meta.TCClassID
+	if b := pkt.Bytes(); !bytes.Equal(b, data[ethernetHeader:]) {
+		v.Packet = append(slices.Clone(data[:ethernetHeader]), b...)
+	}
+	return v, nil
+}
+
+// Kinds of devices and of access to them (BPF_DEVCG_*).
+const (
+	CgroupBlockDevice = 1
+	CgroupCharDevice  = 2
+
+	CgroupMknod = 1
+	CgroupRead  = 2
+	CgroupWrite = 4
+)
+
+// Device asks whether a device may be reached: kind is CgroupBlockDevice or
+// CgroupCharDevice, access of CgroupMknod, CgroupRead and CgroupWrite. Programs that refuse are an error.
+func (g *Cgroup) Device(kind, access uint16, major, minor uint32) error {
+	_, err := g.run(skep.AttachCGroupDevice, func(cpu *skep.CPU, progs []*skep.Program) (skep.CgroupRun, error) {
+		return cpu.CgroupDevice(progs, kind, access, major, minor)
+	})
+	return err
+}
