@@ -20,6 +20,78 @@ import (
 	"github.com/skep-bpf/skep/isa"
 )
 
+// TestKernelFunctions: a program is attached to a function of the kernel's once at a time, and 38 to each; fentry and
+// fexit count together.
+func TestKernelFunctions(t *testing.T) {
+	s := newSystem(t, Options{})
+	types := s.kernelBTF()
+	if types == nil {
+		oracle.Need(t, "kernel BTF", errors.New("none is to be had"))
+	}
+	id := func(name string) uint32 {
+		var f *btf.Func
+		if err := types.spec.TypeByName(name, &f); err != nil {
+			oracle.Need(t, name, err)
+		}
+		id, err := types.spec.TypeID(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return uint32(id)
+	}
+	fds := newTable()
+	mem := make(bytesMemory, memSize)
+	who := &Caller{Memory: mem, Files: fds, Caps: AllCaps}
+	bpf := func(cmd Cmd, attr any) (int32, errno.Errno) {
+		copy(mem[memSize-512:], raw(attr))
+		return s.Bpf(who, uint32(cmd), memBase+memSize-512, attrSize)
+	}
+	insns, err := isa.Assemble("code", "r0 = 0\nexit\n", isa.Symbols{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(mem[atInsns:], isa.Encode(insns, binary.NativeEndian))
+	copy(mem[atLicense:], "GPL\x00")
+	load := func(attach catalog.AttachType, name string) int32 {
+		a := loadAt(func(off int) uint64 { return memBase + uint64(off) }, catalog.ProgTracing)
+		a.InsnCnt, a.AttachBtfId, a.ExpectedAttachType = uint32(len(insns)), id(name), uint32(attach)
+		fd, e := bpf(ProgLoad, a)
+		if e != 0 {
+			t.Fatal(e, string(mem[atLog:][:bytes.IndexByte(mem[atLog:], 0)]))
+		}
+		return fd
+	}
+	attach := func(what string, fd int32, want errno.Errno) int32 {
+		t.Helper()
+		l, e := bpf(RawTracepointOpen, rawTracepointOpen{ProgFd: fd})
+		if e != want {
+			t.Errorf("%s: %v, want %v", what, e, want)
+		}
+		return l
+	}
+	const fn = "bpf_fentry_test1"
+	first := load(catalog.AttachTraceFEntry, fn)
+	l := attach("a program", first, 0)
+	attach("twice", first, errno.EBUSY)
+	fds.close(l)
+	l = attach("again", first, 0)
+	var last int32
+	for n := 1; n < 38; n++ {
+		kind := catalog.AttachTraceFEntry
+		if n%2 != 0 {
+			kind = catalog.AttachTraceFExit
+		}
+		last = attach("one more", load(kind, fn), 0)
+	}
+	over := load(catalog.AttachTraceFEntry, fn)
+	attach("a 39th", over, errno.E2BIG)
+	attach("twice, where there is no room", first, errno.E2BIG)
+	attach("to another function", load(catalog.AttachTraceFEntry, "bpf_fentry_test2"), 0)
+	fds.close(last)
+	attach("where one went", over, 0)
+	fds.close(l)
+}
+
 // TestProgramTargets loads programs that attach to a function of another, which
 // stays as long as they do.
 func TestProgramTargets(t *testing.T) {

@@ -1,6 +1,9 @@
 package bpfsys
 
 import (
+	"slices"
+	"sync"
+
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/catalog"
@@ -35,6 +38,12 @@ func (c *call) linkTracing(p *run.Program, target int32, id uint32, cookie uint6
 		if e := c.s.newLink(l, p); e != 0 {
 			return 0, e
 		}
+		leave, e := c.s.trampolines.enter(p)
+		if e != 0 {
+			l.Close()
+			return 0, e
+		}
+		l.unhook = leave
 		return c.install(l)
 	}
 	var to *run.Program
@@ -79,6 +88,40 @@ func (c *call) linkTracing(p *run.Program, target int32, id uint32, cookie uint6
 	}
 	own.Prog = nil // the link has it
 	return c.install(l)
+}
+
+// trampolines are the kernel's functions with what is attached to them, which never runs.
+type trampolines struct {
+	mu    sync.Mutex
+	progs map[kernelFunc][]*run.Program
+}
+
+// kernelFunc is a function by the ids of its types and its own among them.
+type kernelFunc struct{ types, id uint32 }
+
+// enter attaches a program to the function it was loaded for, where it must not be yet (bpf_trampoline_add_prog).
+func (t *trampolines) enter(p *run.Program) (leave func(), e errno.Errno) {
+	at := kernelFunc{p.About.AttachBTF, p.About.AttachBTFType}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch progs := t.progs[at]; {
+	case len(progs) >= run.MaxTracers:
+		return nil, errno.E2BIG
+	case slices.Contains(progs, p):
+		return nil, errno.EBUSY
+	}
+	if t.progs == nil {
+		t.progs = map[kernelFunc][]*run.Program{}
+	}
+	t.progs[at] = append(t.progs[at], p)
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		i := slices.Index(t.progs[at], p)
+		if t.progs[at] = slices.Delete(t.progs[at], i, i+1); len(t.progs[at]) == 0 {
+			delete(t.progs, at)
+		}
+	}, 0
 }
 
 // traceKinds says by attach type when a program runs; ext programs have none.

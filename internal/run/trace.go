@@ -21,8 +21,8 @@ const (
 	TraceReplace                  // in its place (freplace)
 )
 
-// maxTracers is how many programs may trace a function (BPF_MAX_TRAMP_LINKS).
-const maxTracers = 38
+// MaxTracers is how many programs may trace a function (BPF_MAX_TRAMP_LINKS).
+const MaxTracers = 38
 
 // tracer is one program attached to a function or an event.
 type tracer struct {
@@ -94,7 +94,7 @@ func (p *Program) Trace(fn int, kind TraceKind, by *Program, cookie uint64) (*At
 	case f.replace != nil,
 		kind == TraceReplace && (!f.idle() || p.tracing.arrays != 0):
 		return nil, errno.EBUSY
-	case len(f.entry)+len(f.exit) >= maxTracers:
+	case len(f.entry)+len(f.exit) >= MaxTracers:
 		return nil, errno.E2BIG
 	}
 	switch t := (tracer{by, cookie}); kind {
