@@ -108,6 +108,10 @@ func (c *CPU) SkLookup(progs []*Program, q *SocketLookup) (SkLookupResult, error
 	return q.Ask(c.c, list)
 }
 
+// Assigned returns the socket that bpf_sk_assign has given the CPU's packet to, on its way in, or nil. Whether
+// its group chooses again is for who delivers the packet: see [CPU.Reuseport].
+func (c *CPU) Assigned() *Socket { return c.mach.m.Socket(c.Packet().Sock) }
+
 // SockVerdict is where bytes go that came through a program of a map of sockets.
 type SockVerdict = sockrun.Verdict
 

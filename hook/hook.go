@@ -40,7 +40,9 @@ type Delivery struct {
 	Ifindex uint32 // of ToDevice and ToIngress
 	Peer    bool   // of ToIngress: into the other end of the device, not into itself
 	CPU     uint32 // of ToCPU
-	Socket  any    // of ToSocket: what the xskmap holds
+	// Socket is, of ToSocket, what the xskmap holds; of ToStack, the *[skep.Socket] that a tc program
+	// gave the packet to (bpf_sk_assign), for the stack not to look for one, or nil.
+	Socket any
 	// Packet starts with the link header, Meta of ToSocket is what metadata a program
 	// has put before it. Both are valid until the hook's next run.
 	Packet, Meta []byte

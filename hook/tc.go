@@ -219,6 +219,10 @@ func deliverTC(cpu *skep.CPU, egress bool, r *TCResult, out *[1]Delivery) []Deli
 		if d.Peer || to.Kind == skep.RedirectIfindex && to.Flags&skep.RedirectIngress != 0 {
 			d.To = ToIngress
 		}
+	default:
+		if s := cpu.Assigned(); s != nil {
+			d.Socket = s
+		}
 	}
 	out[0] = d
 	return out[:]
