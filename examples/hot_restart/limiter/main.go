@@ -23,6 +23,7 @@ func main() {
 	log.SetPrefix("limiter: ")
 	addr := flag.String("listen", "127.0.0.1:7007", "where the service is")
 	control := flag.String("control", filepath.Join(os.TempDir(), "limiter.sock"), "where its next process finds it")
+	quota := flag.Uint64("quota", 1000, "how often a client is let in, if this is the first process")
 	flag.Parse()
 	if flag.NArg() != 0 {
 		flag.Usage()
@@ -30,7 +31,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *addr, *control); err != nil && !errors.Is(err, context.Canceled) {
+	if err := run(ctx, *addr, *control, *quota); err != nil && !errors.Is(err, context.Canceled) {
 		log.Fatal(err)
 	}
 }

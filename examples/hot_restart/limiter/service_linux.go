@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,7 +25,7 @@ type service struct {
 }
 
 // run serves until ctx ends or the next process has taken over.
-func run(ctx context.Context, addr, control string) error {
+func run(ctx context.Context, addr, control string, quota uint64) error {
 	m, err := skep.NewMachine(nil)
 	if err != nil {
 		return err
@@ -35,7 +36,7 @@ func run(ctx context.Context, addr, control string) error {
 		return err
 	}
 	if s == nil {
-		if s, err = start(m, addr); err != nil {
+		if s, err = start(m, addr, quota); err != nil {
 			return err
 		}
 	}
@@ -73,9 +74,12 @@ func run(ctx context.Context, addr, control string) error {
 }
 
 // start is the service from nothing.
-func start(m *skep.Machine, addr string) (*service, error) {
+func start(m *skep.Machine, addr string, quota uint64) (*service, error) {
 	img, err := m.LoadImageFile(objectFile())
 	if err != nil {
+		return nil, err
+	}
+	if err := img.SetConst("quota", strconv.FormatUint(quota, 10)); err != nil {
 		return nil, err
 	}
 	coll, err := m.LoadCollectionWithOptions(img, skep.CollectionOptions{Share: true})

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -18,7 +19,7 @@ const limiterEnv = "LIMITER_CONTROL"
 // TestMain is also the service: the test starts itself for it.
 func TestMain(m *testing.M) {
 	if control := os.Getenv(limiterEnv); control != "" {
-		if err := run(context.Background(), "127.0.0.1:0", control); err != nil && err != context.Canceled {
+		if err := run(context.Background(), "127.0.0.1:0", control, math.MaxUint64); err != nil && err != context.Canceled {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -8,6 +8,6 @@ import (
 	"fmt"
 )
 
-func run(context.Context, string, string) error {
+func run(context.Context, string, string, uint64) error {
 	return fmt.Errorf("handing a running service over is for Linux: %w", errors.ErrUnsupported)
 }
