@@ -118,6 +118,8 @@ func TestValuesStayWhole(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer m.Close()
+			m.Acquire() // the programs'
+			defer m.Close()
 			keys := d.MaxEntries + 4
 			program := func(cpu int, r *rand.Rand, s *scratch) {
 				key := r.Uint32N(keys)
