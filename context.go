@@ -11,12 +11,14 @@ import (
 
 // XDPMd is struct xdp_md, the context of XDP programs, SKBuff struct __sk_buff,
 // that of tc programs and socket filters, SkLookupContext struct bpf_sk_lookup, as [RunOptions.Context] and
-// [RunOptions.ContextOut] take them.
+// [RunOptions.ContextOut] take them. FlowKeys is struct bpf_flow_keys: a flow_dissector program's run leaves one in
+// [RunOptions.DataOut], and its Context is one.
 type (
 	XDPMd  = testrun.XDPMd
 	SKBuff = testrun.SKBuff
 
 	SkLookupContext = testrun.SkLookup
+	FlowKeys        = testrun.FlowKeys
 )
 
 // contextBytes turns a context into bytes.

@@ -36,13 +36,12 @@ func (c *call) progTestRun() (int32, errno.Errno) {
 		return 0, c.runPacket(a, p)
 	case p.Info.Type == catalog.ProgSkLookup:
 		return 0, c.runSkLookup(a, p)
+	case p.Info.Type == catalog.ProgFlowDissector:
+		return 0, c.runFlowDissector(a, p)
 	case p.Info.Type == catalog.ProgSyscall:
 		return 0, c.runSyscall(a, p)
 	case p.Info.Type == catalog.ProgRawTracepoint:
 		return 0, c.runRawTracepoint(a, p)
-	}
-	if p.Info.Type == catalog.ProgFlowDissector && a.DataSizeIn < ethHeader {
-		return 0, errno.EINVAL
 	}
 	return 0, errno.ENOTSUPP
 }
@@ -111,11 +110,39 @@ func (c *call) runPacket(a *testRun, p *run.Program) errno.Errno {
 	return c.finishRun(a, &in, &out)
 }
 
+// runFlowDissector follows bpf_prog_test_run_flow_dissector.
+func (c *call) runFlowDissector(a *testRun, p *run.Program) (e errno.Errno) {
+	if a.Flags|a.Cpu|a.BatchSize != 0 || a.DataSizeIn < ethHeader || a.DataSizeIn > maxFlow {
+		return errno.EINVAL
+	}
+	in := testrun.Input{Repeat: a.Repeat, CtxOut: a.CtxOut != 0, Near: c.who.near()}
+	if in.Data, e = c.read(a.DataIn, int(a.DataSizeIn)); e != 0 {
+		return e
+	}
+	if a.CtxIn != 0 {
+		if e := c.zeroFrom(a.CtxIn, catalog.FlowKeysSize, a.CtxSizeIn); e != 0 {
+			return e
+		}
+		if in.Ctx, e = c.read(a.CtxIn, int(min(a.CtxSizeIn, catalog.FlowKeysSize))); e != 0 {
+			return e
+		}
+	}
+	if a.DataOut != 0 {
+		in.DataOut = make([]byte, catalog.FlowKeysSize)
+	}
+	out, err := testrun.Run(c.s.m, p, &in)
+	if err != nil {
+		return numberOf(err)
+	}
+	return c.finishRun(a, &in, &out)
+}
+
 // Sizes of contexts and of what a test run takes, in bytes.
 const (
 	ethHeader = 14
 	maxSKB    = 4096 - 64 - 320 // a page without NET_SKB_PAD and struct skb_shared_info
 	maxXDP    = 18 * packet.XDPFrameLen
+	maxFlow   = 4096 // a page
 )
 
 var (

@@ -287,6 +287,7 @@ var progRows = [...]ProgKind{
 		Doc:      "Parses packets into flow keys in the kernel's stead.",
 		Sections: []Section{{Name: "flow_dissector", Attach: AttachFlowDissector}},
 		Ctx:      &skBuff, Flags: PktArg | NetAdmin,
+		MaxContext: FlowKeysSize,
 	},
 	ProgCGroupSysctl: {
 		Type: ProgCGroupSysctl, Name: "cgroup_sysctl", Since: "5.2",

@@ -156,10 +156,11 @@ func (c *CPU) regions(r []interp.Region) []interp.Region {
 	if pkt.DataMeta < pkt.Data {
 		r = append(r, interp.Region{Addr: pkt.DataMeta, Size: pkt.Data - pkt.DataMeta, Writable: true, Name: "packet metadata"})
 	}
-	for _, at := range []uint64{pkt.Sock, pkt.FlowKeys} {
-		if at != 0 {
-			r = append(r, interp.Region{Addr: at, Size: mem.Extent(at), Name: "socket"})
-		}
+	if at := pkt.Sock; at != 0 {
+		r = append(r, interp.Region{Addr: at, Size: mem.Extent(at), Name: "socket"})
+	}
+	if at := pkt.FlowKeys; at != 0 {
+		r = append(r, interp.Region{Addr: at, Size: catalog.FlowKeysSize, Writable: true, Name: "flow keys"})
 	}
 	return r
 }

@@ -71,8 +71,11 @@ func Run(m *run.Machine, p *run.Program, in *Input) (Output, error) {
 	if catalog.ProgKindByType(p.Info.Type).Flags&catalog.HasPacket != 0 {
 		return runPacket(c, p, in)
 	}
-	if p.Info.Type == catalog.ProgSkLookup {
+	switch p.Info.Type {
+	case catalog.ProgSkLookup:
 		return runSkLookup(c, p, in)
+	case catalog.ProgFlowDissector:
+		return runFlowDissector(c, p, in)
 	}
 	return runMemory(c, p, in)
 }
@@ -94,11 +97,17 @@ func cpuFor(m *run.Machine, in *Input) (*run.CPU, error) {
 }
 
 // repeat runs p as often as asked and returns R0 of the last run and the mean time of one.
-func repeat(c *run.CPU, p *run.Program, in *Input, ctx uint64, pkt *packet.Packet) (out Output, err error) {
+func repeat(c *run.CPU, p *run.Program, in *Input, ctx uint64, pkt *packet.Packet) (Output, error) {
+	return repeatWith(c, p, in, ctx, pkt, func() {})
+}
+
+// repeatWith calls before ahead of each run.
+func repeatWith(c *run.CPU, p *run.Program, in *Input, ctx uint64, pkt *packet.Packet, before func()) (out Output, err error) {
 	var r0 uint64
 	n := max(in.Repeat, 1)
 	start := time.Now()
 	for range n {
+		before()
 		if r0, err = c.Run(p, ctx, pkt); err != nil {
 			return out, err
 		}
