@@ -100,6 +100,7 @@ const (
 	RedirectPeer    = helpers.RedirectPeer    // bpf_redirect_peer
 	RedirectNeigh   = helpers.RedirectNeigh   // bpf_redirect_neigh
 	RedirectMap     = helpers.RedirectMap     // bpf_redirect_map
+	RedirectMissed  = helpers.RedirectMissed  // bpf_redirect_map, of an entry that is not there: to nowhere
 )
 
 // Redirect is where a program sent the packet, for the hook to carry out.
@@ -135,7 +136,7 @@ const (
 	RedirectExcludeIngress = 1 << 4 // but to the packet's own device (BPF_F_EXCLUDE_INGRESS)
 )
 
-// Redirect returns where the last run sent the packet; Kind is [RedirectNone] if nowhere.
+// Redirect returns where the last run sent the packet; Kind is [RedirectNone] or [RedirectMissed] if nowhere.
 func (c *CPU) Redirect() Redirect {
 	return c.mach.redirect(c.c.Redirect(), c.c.Packet(), c.target[:0])
 }

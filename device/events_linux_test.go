@@ -162,7 +162,7 @@ var eventCases = []struct {
 }{
 	{"aborted", 1, 0}, {"an action that is none", 2, 0},
 	{"to no device", 3, 0}, {"to a device that is down", 4, 0}, {"without a target", 5, 0},
-	{"to an empty entry", 6, 0},
+	{"to an empty entry", 6, 0}, {"to an empty entry, all the same", 7, 0},
 	{"to an entry", 8, 0}, {"to an entry that is down", 9, 0},
 	{"to an entry with a program", 10, 2}, {"its program aborts", 10, 0}, {"its program drops", 10, 1}, {"its program returns what is no action", 10, 77},
 	{"its program transmits", 10, 3}, {"to all of none", 11, 0}, {"to all", 12, 2},

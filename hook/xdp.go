@@ -159,6 +159,8 @@ func (x *XDP) redirected(r *skep.Redirect) error {
 		} else {
 			to, no = skep.NetDevice(r.Ifindex), x.forwards(dev)
 		}
+	case r.Kind == skep.RedirectMissed: // as to a device without a number
+		id, no = noMap, errInval
 	case r.Kind != skep.RedirectMap:
 		no = errBadRequest
 	case r.Flags&skep.RedirectBroadcast != 0: // to none is no error

@@ -102,6 +102,7 @@ const (
 	RedirectNeigh
 	RedirectMap // entry Key of Map: devmap, devmap_hash, cpumap or xskmap
 	RedirectSocket
+	RedirectMissed // a map's entry that is not there
 )
 
 // Redirect is a decision to send the packet elsewhere.

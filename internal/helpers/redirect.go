@@ -91,7 +91,7 @@ func redirectMap(e *Env, m, key, flags, _, _ uint64) uint64 {
 	}
 	_, found := rm.Target(uint32(key))
 	if !found && flags&redirMapBroadcast == 0 {
-		e.Redirect = Redirect{}
+		e.Redirect = Redirect{Kind: RedirectMissed}
 		return flags & redirMapAction
 	}
 	e.Redirect = Redirect{Kind: RedirectMap, Map: rm, Key: uint32(key)}

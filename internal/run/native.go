@@ -128,7 +128,7 @@ func (s nativeServices) TailCall() *jit.Program {
 
 // Redirect keeps what native code has decided of the packet, as the helper would.
 func (s nativeServices) Redirect(m uint64, key uint32) {
-	s.c.env.Redirect = helpers.Redirect{}
+	s.c.env.Redirect = helpers.Redirect{Kind: helpers.RedirectMissed}
 	if m != 0 {
 		s.c.env.Redirect = helpers.Redirect{Kind: helpers.RedirectMap, Map: s.c.m.Maps.ByPtr(m), Key: key}
 	}

@@ -222,7 +222,7 @@ func TestRedirectMap(t *testing.T) {
 					case present[key]:
 						want, r0 = helpers.Redirect{Kind: helpers.RedirectMap, Map: mp, Key: key}, 4
 					default:
-						want, r0 = helpers.Redirect{}, flags
+						want, r0 = helpers.Redirect{Kind: helpers.RedirectMissed}, flags
 					}
 				}
 				p := programOn(t, m, mp.Def(), append(code, isa.ExitInsn())...)
@@ -290,7 +290,7 @@ func TestRedirectMapUnderChange(t *testing.T) {
 							return
 						}
 						r0, err := c.Run(moves, c.Packet().Addr(), c.Packet())
-						if to := c.Redirect(); err != nil || r0 != 4 && r0 != 2 || r0 == 4 && (to.Kind != helpers.RedirectMap || to.Key != 1) || r0 == 2 && to.Kind != helpers.RedirectNone {
+						if to := c.Redirect(); err != nil || r0 != 4 && r0 != 2 || r0 == 4 && (to.Kind != helpers.RedirectMap || to.Key != 1) || r0 == 2 && to.Kind != helpers.RedirectMissed {
 							t.Errorf("%v: what comes and goes: %d, %+v (%v)", typ, r0, *to, err)
 							return
 						}
