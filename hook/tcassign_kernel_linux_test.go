@@ -21,9 +21,20 @@ import (
 )
 
 // tcAssign gives a datagram to the socket of map 1 that its port's low byte names, with the flags of its high
-// byte, whose top bit has it dropped afterwards. What sk_assign says is in map 0.
+// byte, whose top bit has it dropped afterwards. What sk_assign says is in map 0. What the kernel sends of its own accord is not from 192.0.2.9.
 const tcAssign = `
 r6 = r1
+r2 = 26
+r3 = r10
+r3 += -8
+r4 = 4
+call skb_load_bytes
+r1 = *(u32 *)(r10 - 8)
+if r1 == 0x90200c0 goto ours
+r0 = 0
+exit
+ours:
+r1 = r6
 r2 = 36
 r3 = r10
 r3 += -8
