@@ -228,7 +228,7 @@ func (t *sharedTable) nextKey(key, next []byte) errno.Errno {
 		h := t.hashOf(ptr(key))
 		if i, v := t.find(ptr(key), h); i != none {
 			n := atomic.LoadUint32(t.next(i))
-			if atomic.LoadUint32(t.version(i)) == v && t.copyKey(next, n, h&t.mask) {
+			if atomic.LoadUint32(t.version(i)) == v && t.nextIn(next, n, h&t.mask) {
 				return 0
 			}
 			bucket = uint64(h&t.mask) + 1
@@ -240,6 +240,18 @@ func (t *sharedTable) nextKey(key, next []byte) errno.Errno {
 		}
 	}
 	return errno.ENOENT
+}
+
+// nextIn copies the first key from element i on in the bucket's chain that no element nearer to the head has. A key is
+// there twice while one element takes another's place, and longer where who did it was killed meanwhile or stands still.
+func (t *sharedTable) nextIn(next []byte, i, bucket uint32) bool {
+	for steps := t.count; steps > 0 && t.copyKey(next, i, bucket); steps-- {
+		if first, _ := t.find(ptr(next), t.hashOf(ptr(next))); first == i || first == none {
+			return true
+		}
+		i = atomic.LoadUint32(t.next(i))
+	}
+	return false
 }
 
 // copyKey copies the key of element i, if that is one and of the bucket.
