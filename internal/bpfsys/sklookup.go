@@ -13,13 +13,8 @@ func (c *call) runSkLookup(a *testRun, p *run.Program) (e errno.Errno) {
 		return errno.EINVAL
 	}
 	in := testrun.Input{Repeat: a.Repeat, CtxOut: true}
-	if a.CtxIn != 0 {
-		if e := c.zeroFrom(a.CtxIn, sockrun.LookupSize, a.CtxSizeIn); e != 0 {
-			return e
-		}
-		if in.Ctx, e = c.read(a.CtxIn, int(min(a.CtxSizeIn, sockrun.LookupSize))); e != 0 {
-			return e
-		}
+	if in.Ctx, e = c.readContext(a, sockrun.LookupSize); e != 0 {
+		return e
 	}
 	out, err := testrun.Run(c.s.m, p, &in)
 	if err != nil {

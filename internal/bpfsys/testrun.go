@@ -67,13 +67,7 @@ func (c *call) runPacket(a *testRun, p *run.Program) errno.Errno {
 	}
 	var e errno.Errno
 	readCtx := func() errno.Errno {
-		if a.CtxIn == 0 {
-			return 0
-		}
-		if e := c.zeroFrom(a.CtxIn, ctxSize, a.CtxSizeIn); e != 0 {
-			return e
-		}
-		in.Ctx, e = c.read(a.CtxIn, int(min(a.CtxSizeIn, ctxSize)))
+		in.Ctx, e = c.readContext(a, ctxSize)
 		return e
 	}
 	readData := func() errno.Errno {
@@ -110,6 +104,17 @@ func (c *call) runPacket(a *testRun, p *run.Program) errno.Errno {
 	return c.finishRun(a, &in, &out)
 }
 
+// readContext follows bpf_ctx_init for a context of size bytes: nil if there is none, E2BIG if more is not zero.
+func (c *call) readContext(a *testRun, size uint32) ([]byte, errno.Errno) {
+	if a.CtxIn == 0 {
+		return nil, 0
+	}
+	if e := c.zeroFrom(a.CtxIn, size, a.CtxSizeIn); e != 0 {
+		return nil, e
+	}
+	return c.read(a.CtxIn, int(min(a.CtxSizeIn, size)))
+}
+
 // runFlowDissector follows bpf_prog_test_run_flow_dissector.
 func (c *call) runFlowDissector(a *testRun, p *run.Program) (e errno.Errno) {
 	if a.Flags|a.Cpu|a.BatchSize != 0 || a.DataSizeIn < ethHeader || a.DataSizeIn > maxFlow {
@@ -119,13 +124,8 @@ func (c *call) runFlowDissector(a *testRun, p *run.Program) (e errno.Errno) {
 	if in.Data, e = c.read(a.DataIn, int(a.DataSizeIn)); e != 0 {
 		return e
 	}
-	if a.CtxIn != 0 {
-		if e := c.zeroFrom(a.CtxIn, catalog.FlowKeysSize, a.CtxSizeIn); e != 0 {
-			return e
-		}
-		if in.Ctx, e = c.read(a.CtxIn, int(min(a.CtxSizeIn, catalog.FlowKeysSize))); e != 0 {
-			return e
-		}
+	if in.Ctx, e = c.readContext(a, catalog.FlowKeysSize); e != 0 {
+		return e
 	}
 	if a.DataOut != 0 {
 		in.DataOut = make([]byte, catalog.FlowKeysSize)
