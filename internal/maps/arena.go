@@ -30,6 +30,7 @@ func init() {
 // that is not allocated reads as zeroes; what is written to it is lost at the latest when it is allocated.
 type Arena struct {
 	*core
+	opaque
 	block *mem.Block
 	page0 uint64 // address of page 0
 
@@ -198,15 +199,6 @@ func (m *Arena) Pages(off, n uint64) []byte {
 	}
 	return mem.Bytes(m.page0+off, int(n))
 }
-
-// ProgLookup finds nothing: programs use addresses.
-func (m *Arena) ProgLookup(int, uint64) uint64 { return 0 }
-
-// ProgUpdate is refused.
-func (m *Arena) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
-
-// ProgDelete is refused.
-func (m *Arena) ProgDelete(int, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
 
 func (m *Arena) lookup(_, _ []byte, _ uint64) errno.Errno { return errno.EINVAL }
 

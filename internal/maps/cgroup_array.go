@@ -15,6 +15,7 @@ func init() {
 // whether something is below one of. Values are resolved by [Config.Object].
 type CGroupArray struct {
 	*core
+	opaque
 	groups []atomic.Pointer[Object]
 }
 
@@ -55,15 +56,6 @@ func (m *CGroupArray) swap(i uint32, o *Object) bool {
 	old.Put()
 	return true
 }
-
-// ProgLookup finds nothing: programs ask by helpers.
-func (m *CGroupArray) ProgLookup(int, uint64) uint64 { return 0 }
-
-// ProgUpdate is not for programs.
-func (m *CGroupArray) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
-
-// ProgDelete is not for programs.
-func (m *CGroupArray) ProgDelete(int, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
 
 // lookup is not offered (bpf_fd_array_map_lookup_elem).
 func (m *CGroupArray) lookup(_, _ []byte, _ uint64) errno.Errno { return errno.ENOTSUPP }

@@ -21,6 +21,7 @@ func init() {
 // ([CGroupStorage.Place]), and go with the group or the map.
 type CGroupStorage struct {
 	*core
+	opaque
 	cpus int // values side by side
 	size int // of one
 	slab *mem.Slab
@@ -119,15 +120,6 @@ func (m *CGroupStorage) Value(p GroupPlace, cpu int) uint64 {
 	}
 	return at
 }
-
-// ProgLookup is not for programs; nor are update and delete.
-func (m *CGroupStorage) ProgLookup(int, uint64) uint64 { return 0 }
-
-// ProgUpdate is not for programs.
-func (m *CGroupStorage) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
-
-// ProgDelete is not for programs.
-func (m *CGroupStorage) ProgDelete(int, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
 
 // ProgLookupPerCPU is not for programs.
 func (m *PerCPUCGroupStorage) ProgLookupPerCPU(uint64, uint32) uint64 { return 0 }

@@ -36,6 +36,7 @@ type Owner interface {
 // name owners, see [Config.Sock] and [Config.Object].
 type LocalStorage struct {
 	*core
+	opaque
 	slab *mem.Slab
 	mu   sync.RWMutex // around elems; writers hold it over a change
 	elem map[Owner]uint64
@@ -148,15 +149,6 @@ func (m *LocalStorage) set(s Owner, value []byte, flags uint64) errno.Errno {
 	}
 	return 0
 }
-
-// ProgLookup is not for programs; nor are update and delete.
-func (m *LocalStorage) ProgLookup(int, uint64) uint64 { return 0 }
-
-// ProgUpdate is not for programs.
-func (m *LocalStorage) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
-
-// ProgDelete is not for programs.
-func (m *LocalStorage) ProgDelete(int, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
 
 // owner returns what a key names; done ends its use.
 func (m *LocalStorage) owner(key []byte) (o Owner, done func(), e errno.Errno) {

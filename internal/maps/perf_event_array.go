@@ -24,6 +24,7 @@ const (
 // samples to, usually one per CPU.
 type PerfEventArray struct {
 	*core
+	opaque
 	bufs []atomic.Pointer[PerfBuffer]
 
 	mu     sync.Mutex
@@ -130,15 +131,6 @@ func (m *PerfEventArray) ProgOutput(cpu int, flags, data, size uint64, extra []b
 }
 
 func (m *PerfEventArray) free() { m.leave(func(PerfOwner) bool { return true }) }
-
-// ProgLookup finds nothing: programs only write samples.
-func (m *PerfEventArray) ProgLookup(int, uint64) uint64 { return 0 }
-
-// ProgUpdate is not for programs.
-func (m *PerfEventArray) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
-
-// ProgDelete is not for programs.
-func (m *PerfEventArray) ProgDelete(int, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
 
 // lookup is not offered: there is no number to give for an event.
 func (m *PerfEventArray) lookup(_, _ []byte, _ uint64) errno.Errno { return errno.ENOTSUPP }

@@ -15,6 +15,7 @@ func init() {
 // ProgArray is BPF_MAP_TYPE_PROG_ARRAY: the programs tail calls jump to.
 type ProgArray struct {
 	*core
+	opaque
 	sharing
 	progs []atomic.Pointer[Prog]
 	// slots are what native code goes by: the programs' targets.
@@ -125,15 +126,6 @@ func (m *ProgArray) swap(i uint32, p Prog) bool {
 func (m *ProgArray) release() { m.Clear() }
 
 func (m *ProgArray) free() { m.slots.block.Free() }
-
-// ProgLookup finds nothing: programs can only tail-call.
-func (m *ProgArray) ProgLookup(int, uint64) uint64 { return 0 }
-
-// ProgUpdate is not for programs.
-func (m *ProgArray) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
-
-// ProgDelete is not for programs.
-func (m *ProgArray) ProgDelete(int, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
 
 // lookup gives the id of the program.
 func (m *ProgArray) lookup(key, value []byte, _ uint64) errno.Errno {

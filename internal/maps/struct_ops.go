@@ -39,6 +39,7 @@ const (
 //	0        4       8
 type StructOps struct {
 	*core
+	opaque
 	mu    sync.Mutex
 	state opsState
 	value []byte // as user space gave it, with ids in place of descriptors
@@ -144,15 +145,6 @@ func (m *StructOps) forget() {
 }
 
 func (m *StructOps) free() {}
-
-// ProgLookup is not for programs; nor are update and delete.
-func (m *StructOps) ProgLookup(int, uint64) uint64 { return 0 }
-
-// ProgUpdate is not for programs.
-func (m *StructOps) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
-
-// ProgDelete is not for programs.
-func (m *StructOps) ProgDelete(int, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
 
 // lookup follows bpf_struct_ops_map_sys_lookup_elem.
 func (m *StructOps) lookup(key, value []byte, _ uint64) errno.Errno {
