@@ -222,6 +222,9 @@ func playTunnel(s *script, w tunnels, gbp bool) {
 		{id: 1, remote: remote6, local: local6, flags: keyIPv6 | keyZeroCsum},
 	}
 	for i, k := range keys {
+		if gbp && k.opt == nil {
+			k.opt = make([]byte, 4) // without options Linux 6.18 sends the group policy its stack happens to hold
+		}
 		s.w.attach("vx", "egress", k.sets())
 		for j, f := range [][]byte{local, marked(0), marked(2), marked(3), v6} {
 			s.note("key %d, frame %d", i, j)
