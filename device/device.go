@@ -87,6 +87,7 @@ type Device struct {
 	tunnel  *tunnel // nil: it is none
 	pools   *afxdp.Pools
 	stats   counters
+	said    atomic.Bool // that it drops: until a device on the way comes up
 }
 
 type xdpProg struct {
@@ -114,9 +115,42 @@ func (d *Device) Running() bool { return d.Up() && (d.peer == nil || d.peer.Up()
 func (d *Device) SetUp(up bool) {
 	was := d.Up()
 	d.up.set(up)
+	if up && !was {
+		for _, o := range *d.net.devices.Load() {
+			if slices.Contains(o.way(), d) {
+				o.said.Store(false)
+			}
+		}
+	}
 	d.tell()
 	if was && !up {
 		d.tellDown(false)
+	}
+}
+
+// way is the devices that have to be up for what is sent: this one, its peer, and those a tunnel lies over.
+func (d *Device) way() []*Device {
+	all := []*Device{d}
+	if d.peer != nil {
+		all = append(all, d.peer)
+	}
+	if d.tunnel != nil {
+		all = append(all, d.tunnel.Under.way()...)
+	}
+	return all
+}
+
+// drop counts packets that were to be sent, and tells of the first which device on their way is down.
+func (d *Device) drop(packets int) {
+	d.stats.txDropped.Add(uint64(packets))
+	if d.said.Load() || d.said.Swap(true) || d.net.opts.Dropped == nil {
+		return
+	}
+	for _, o := range d.way() {
+		if !o.Up() {
+			d.net.opts.Dropped(d, o)
+			return
+		}
 	}
 }
 
@@ -219,6 +253,8 @@ type Options struct {
 	Exception func(d *Device, prog *skep.Program, action hook.XDPAction)
 	// Ended is called when a device has received all its port ever will.
 	Ended func(d *Device)
+	// Dropped is called with the first packet that is not sent by d since down is: d, its peer, or a device below.
+	Dropped func(d, down *Device)
 	// Failed is called with what ended a device's queue in a network that goes on.
 	Failed func(err error)
 }

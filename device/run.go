@@ -533,7 +533,7 @@ func (w *worker) send(d *Device, f []byte, meta hook.Meta, depth int) {
 // put puts a frame into the bulk of a device.
 func (w *worker) put(d *Device, f []byte, meta hook.Meta) {
 	if !d.Running() {
-		d.stats.txDropped.Add(1)
+		d.drop(1)
 		return
 	}
 	if d.peer != nil { // what is sent is received at once, on the same CPU

@@ -25,7 +25,7 @@ func (n netdev) Pools() *afxdp.Pools { return n.pools }
 // Transmit sends frames past the egress hook, as sockets of AF_XDP do.
 func (n netdev) Transmit(frames [][]byte) (int, bool) {
 	if !n.Running() {
-		n.stats.txDropped.Add(uint64(len(frames)))
+		n.drop(len(frames))
 		return 0, false
 	}
 	sent, err := n.port.Transmit(frames)

@@ -112,7 +112,11 @@ func (t *tunnel) nextHop() [6]byte {
 // xmitTunnel puts a frame into an outer one as its key says, and sends that.
 func (w *worker) xmitTunnel(d *Device, f []byte, meta hook.Meta, depth int) {
 	t, key := d.tunnel, meta.Tunnel
-	if key == nil || !key.TX || depth >= xmitLimit || !d.Up() || !t.Under.Running() || len(f) < ethernetHeader {
+	if !d.Up() || !t.Under.Running() {
+		d.drop(1)
+		return
+	}
+	if key == nil || !key.TX || depth >= xmitLimit || len(f) < ethernetHeader {
 		d.stats.txDropped.Add(1)
 		return
 	}

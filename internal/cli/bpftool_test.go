@@ -133,9 +133,16 @@ func compile(t *testing.T, name string) string {
 // newMachine has another process serve a machine until the test ends.
 func newMachine(t *testing.T) string {
 	t.Helper()
-	oracle.Need(t, "interception of system calls", serve.Available())
 	path := filepath.Join(t.TempDir(), "machine")
-	cmd := exec.Command(self(t), "serve", path)
+	startMachine(t, path)
+	return path
+}
+
+// startMachine runs skep serve until the test ends, and returns what it says.
+func startMachine(t *testing.T, args ...string) <-chan string {
+	t.Helper()
+	oracle.Need(t, "interception of system calls", serve.Available())
+	cmd := exec.Command(self(t), append([]string{"serve"}, args...)...)
 	cmd.Env = append(os.Environ(), asSkep+"=1")
 	errw, err := cmd.StderrPipe()
 	if err != nil {
@@ -145,12 +152,16 @@ func newMachine(t *testing.T) string {
 		t.Fatal(err)
 	}
 	lines := bufio.NewScanner(errw)
-	joinable, ended := make(chan bool, 1), make(chan struct{})
+	joinable, ended, said := make(chan bool, 1), make(chan struct{}), make(chan string, 100)
 	go func() {
 		defer close(ended)
 		joinable <- lines.Scan() // it says when programs may join
 		for lines.Scan() {
 			t.Log(lines.Text())
+			select {
+			case said <- lines.Text():
+			default:
+			}
 		}
 	}()
 	t.Cleanup(func() {
@@ -161,7 +172,7 @@ func newMachine(t *testing.T) string {
 	if !<-joinable {
 		t.Fatal("skep serve ended at once")
 	}
-	return path
+	return said
 }
 
 // systems runs a test on the live kernel and on a machine.
@@ -405,7 +416,7 @@ func TestObjectErrors(t *testing.T) {
 		code int
 		want string
 	}{
-		{"map show", 1, "no machine to ask: keep one by skep serve PATH and name it by --machine PATH or SKEP_MACHINE, or ask the kernel by --engine linux"},
+		{"map show", 1, "no machine to ask: begin one with skep serve, name one by --machine PATH or SKEP_MACHINE, or ask the kernel by --engine linux"},
 		{"prog show --engine bsd", 2, `--engine bsd: there are skep and linux`},
 		{"map show --machine /nowhere/at/all", 1, "no skep serve listens at /nowhere/at/all: file does not exist: begin with skep serve /nowhere/at/all"},
 		{"ip --machine /nowhere link show", 1, "skep ip: no skep serve listens at /nowhere: file does not exist: begin with skep serve /nowhere"},

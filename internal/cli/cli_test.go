@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("SKEP_TEST_AS_SKEP") != "" { // in tests that run skep themselves
 		os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
+	os.Setenv("XDG_RUNTIME_DIR", "/nowhere") // whoever tests may keep a machine
 	testscript.Main(m, map[string]func(){
 		"skep": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})

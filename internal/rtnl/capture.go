@@ -28,6 +28,11 @@ type Capture struct {
 	Filter []classic.Instruction `json:",omitempty"` // what runs on them; nil: nothing
 }
 
+// Listening is the value that comes when the socket is open.
+type Listening struct {
+	Down bool // the device is, and nothing passes
+}
+
 // Record is a packet on its way to a command.
 type Record struct {
 	Time     time.Time
@@ -151,7 +156,7 @@ func (s *Server) capture(ctx context.Context, r *serve.Request, send func(any) e
 	}
 	defer sock.Close()
 	defer context.AfterFunc(ctx, func() { sock.SetReadDeadline(time.Unix(1, 0)) })()
-	if err := send(struct{}{}); err != nil {
+	if err := send(Listening{Down: sock.Device() != nil && !sock.Device().Up()}); err != nil {
 		return err
 	}
 	return s.copyPackets(ctx, sock, r.Files[0])

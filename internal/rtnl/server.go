@@ -23,7 +23,9 @@ import (
 
 // Server has the devices of one machine.
 type Server struct {
-	Net   *skep.StaticNet
+	Net *skep.StaticNet
+	// Say is called with a line for who keeps the machine; nil: nobody is told.
+	Say   func(line string)
 	trace *serve.TracePipe
 	sys   *bpfsys.System
 	mach  *skep.Machine
@@ -80,9 +82,10 @@ func (s *Server) Begin(sys *bpfsys.System, checked bool) error {
 				l.ended = true
 			}
 		},
-		Failed: func(err error) {
-			s.trace.Add(serve.TraceLine{Time: sys.Machine().Monotonic(), Event: "skep", Text: err.Error()})
+		Dropped: func(d, down *device.Device) {
+			s.tell(fmt.Sprintf("%s drops what is sent: %s is down: skep ip link set dev %s up", d.Name(), down.Name(), down.Name()))
 		},
+		Failed: func(err error) { s.tell(err.Error()) },
 		Exception: func(d *device.Device, prog *skep.Program, a hook.XDPAction) {
 			s.trace.Add(serve.TraceLine{Time: sys.Machine().Monotonic(), Event: "xdp_exception",
 				Text: fmt.Sprintf("prog_id=%d action=%s ifindex=%d", prog.ID(), traceAction(a), d.Index())})
@@ -94,6 +97,14 @@ func (s *Server) Begin(sys *bpfsys.System, checked bool) error {
 	}
 	s.links[loopIndex] = newLink(lo, LinkAdd{Name: "lo", Kind: KindLoopback})
 	return s.net.Start()
+}
+
+// tell says something that no command asked for.
+func (s *Server) tell(line string) {
+	s.trace.Add(serve.TraceLine{Time: s.sys.Machine().Monotonic(), Event: "skep", Text: line})
+	if s.Say != nil {
+		s.Say(line)
+	}
 }
 
 // traceAction is an action as the trace event prints it.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"github.com/skep-bpf/skep/internal/bpfsys"
@@ -100,17 +101,50 @@ func noMachine(path string, err error) error {
 // MachineEnv names the environment variable with the socket of the machine to join.
 const MachineEnv = "SKEP_MACHINE"
 
-// MachineFromEnv is the socket of the machine that the environment names, or that
-// serves this process; "": there is none, or it has no socket.
+// MachineFromEnv is the socket of the machine that the environment names, of the one that
+// serves this process, or else of the user's [Default]; "": there is none, or it has no socket.
 func MachineFromEnv() string {
 	if path := os.Getenv(MachineEnv); path != "" {
 		return path
 	}
-	if path := os.Getenv(ServedEnv); path != OwnMachine {
+	switch path := os.Getenv(ServedEnv); path {
+	case OwnMachine:
+		return ""
+	case "":
+		return Default()
+	default:
 		return path
 	}
-	return ""
 }
+
+// DefaultPath is where a user's skep serve listens that is told no path: in a directory of the user's own.
+func DefaultPath() string {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "skep", "machine")
+	}
+	return filepath.Join(os.TempDir(), fmt.Sprintf("skep-%d", os.Geteuid()), "machine")
+}
+
+// Default is DefaultPath where something is there, and nobody else can have put it there; "" where not.
+func Default() string {
+	path := DefaultPath()
+	if _, err := os.Lstat(path); err != nil || private(filepath.Dir(path)) != nil {
+		return ""
+	}
+	return path
+}
+
+// MakeDefault makes the directory of DefaultPath.
+func MakeDefault() error {
+	dir := filepath.Dir(DefaultPath())
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return private(dir)
+}
+
+// errNotPrivate is of a directory in which others can put something.
+var errNotPrivate = errors.New("it is not a directory that is this user's alone (mode 0700): name another path")
 
 // ListenOptions shape Listen.
 type ListenOptions struct {

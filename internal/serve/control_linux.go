@@ -16,6 +16,18 @@ import (
 	"github.com/skep-bpf/skep/internal/pin"
 )
 
+// private says why a directory is not this user's alone; nil if it is.
+func private(dir string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return &os.PathError{Op: "lstat", Path: dir, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid() || st.Mode&0o077 != 0 {
+		return fmt.Errorf("%s: %w", dir, errNotPrivate)
+	}
+	return nil
+}
+
 // joinControl as a client's first byte says that it is a command of skep's, with a request.
 const joinControl = 1 << 7
 

@@ -31,6 +31,8 @@ func Ask(context.Context, string, string, any, []*os.File, func(json.RawMessage)
 	return Available()
 }
 
+func private(string) error { return errors.ErrUnsupported }
+
 // Shim does nothing here.
 func Shim() int { return NotBegun }
 

@@ -29,8 +29,8 @@ func NewCmd(s *ui.Streams) *cobra.Command {
 		Use:   "exec [flags] -- COMMAND [ARG]...",
 		Short: "Run any program with its bpf(2) calls served by skep",
 		Long: `Runs a program that was made for Linux, unchanged, and its children: their bpf(2)
-calls go to a fresh machine of skep's instead of the kernel, or with --machine to
-one that skep serve keeps. Neither root nor a
+calls go to a fresh machine of skep's instead of the kernel, which ends with the
+program, or with --machine to one that skep serve keeps. Neither root nor a
 kernel with BPF is needed. /sys/fs/bpf is an empty BPF file system of their own.
 
 The program is taken to have all capabilities that BPF asks for. What skep

@@ -52,8 +52,16 @@ func (j *job) machine(ctx context.Context) error {
 	asked, listening := make(chan error, 1), false
 	go func() {
 		// The machine has a descriptor of its own; when that is closed, the packets end.
-		err := serve.Ask(asking, j.o.Machine, rtnl.VerbCapture, ask, []*os.File{to}, func(json.RawMessage) error {
-			fmt.Fprintf(j.s.Err, "listening on %s of %s\n", j.o.Interface, j.o.Machine)
+		err := serve.Ask(asking, j.o.Machine, rtnl.VerbCapture, ask, []*os.File{to}, func(raw json.RawMessage) error {
+			l, err := rtnl.Decode[rtnl.Listening](raw)
+			if err != nil {
+				return err
+			}
+			line := fmt.Sprintf("listening on %s of %s", j.o.Interface, j.o.Machine)
+			if l.Down {
+				line += fmt.Sprintf(", which is down: skep ip link set dev %s up", j.o.Interface)
+			}
+			fmt.Fprintln(j.s.Err, line)
 			listening = true
 			return to.Close()
 		})

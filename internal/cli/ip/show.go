@@ -3,6 +3,7 @@ package ip
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -133,6 +134,9 @@ func asText(b *strings.Builder, o *iproute.Options, l *rtnl.Link) {
 	lines := []string{head, address}
 	if o.Details {
 		lines = append(lines, fmt.Sprintf("%s numrxqueues %d ", kindText(l), l.Queues))
+	}
+	if l.In != "" && !l.Up && !l.Ended {
+		lines = append(lines, fmt.Sprintf("%s waits: skep ip link set dev %s up", filepath.Base(l.In), l.Name))
 	}
 	if l.XDP != nil {
 		lines = append(lines, "prog/xdp "+iproute.ProgText(l.XDP, o.Details))

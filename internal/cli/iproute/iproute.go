@@ -67,6 +67,11 @@ func Parse(args []string) (Options, *Args, error) {
 			return o, nil, ui.Usagef("option %q is unknown: there are -s, -d, -j, -p, -o, -br, -force and --machine", opt)
 		}
 	}
+	for _, word := range args { // wherever it stands, as in other commands
+		if word == "--help" || word == "-help" || word == "-h" {
+			o.Help = true
+		}
+	}
 	return o, &Args{rest: args}, nil
 }
 
@@ -139,7 +144,7 @@ func Verb(word string, verbs ...string) string {
 // Ask sends a request to the machine and calls each with the values of the reply.
 func Ask[T any](o *Options, verb string, args any, files []*os.File, each func(T) error) error {
 	if o.Machine == "" {
-		return ui.Usagef("there is no machine to ask: start one with skep serve PATH, and say PATH in %s or after --machine", serve.MachineEnv)
+		return ui.Usagef("no machine to ask: begin one with skep serve, or name one by --machine PATH or %s", serve.MachineEnv)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

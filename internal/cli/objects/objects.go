@@ -54,21 +54,22 @@ func (o *Options) Flags(cmd *cobra.Command) {
 
 // Given reports whether the command line or the environment says which system to ask.
 func (o *Options) Given() bool {
-	return o.Engine != engine.Skep || o.Machine != "" || os.Getenv(serve.ServedEnv) != ""
+	return o.Engine != engine.Skep || o.Machine != "" || os.Getenv(serve.ServedEnv) != "" || serve.Default() != ""
 }
 
 // ErrNoSystem says what is to be done where no system is named.
-var ErrNoSystem = errors.New("no machine to ask: keep one by skep serve PATH and name it by --machine PATH or SKEP_MACHINE, or ask the kernel by --engine linux")
+var ErrNoSystem = errors.New("no machine to ask: begin one with skep serve, name one by --machine PATH or SKEP_MACHINE, or ask the kernel by --engine linux")
 
 // Connect chooses who answers bpf(2) from now on. Below skep exec that is settled.
 func (o *Options) Connect(s *ui.Streams) error {
 	served := os.Getenv(serve.ServedEnv)
-	switch {
-	case o.Engine == engine.Linux:
+	if o.Engine == engine.Linux || o.Machine == "" && served != "" {
 		return nil
-	case o.Machine == "" && served != "":
-		return nil
-	case o.Machine == "":
+	}
+	if o.Machine == "" {
+		o.Machine = serve.Default()
+	}
+	if o.Machine == "" {
 		return ErrNoSystem
 	}
 	if err := serve.Available(); err != nil {

@@ -18,7 +18,7 @@ import (
 
 // Options are what the command line says.
 type Options struct {
-	Path         string
+	Path         string // "": the user's default
 	Unprivileged bool
 	Checked      bool
 	Sysctl       []string
@@ -28,9 +28,11 @@ type Options struct {
 func NewCmd(s *ui.Streams) *cobra.Command {
 	var o Options
 	cmd := &cobra.Command{
-		Use:   "serve PATH",
+		Use:   "serve [PATH]",
 		Short: "Keep a machine for programs that skep exec --machine runs",
-		Long: `Makes a machine and listens at PATH, a unix socket, until it is interrupted.
+		Long: `Makes a machine and listens at PATH, a unix socket, until it is interrupted. Without
+PATH that is skep/machine in $XDG_RUNTIME_DIR, else in a directory of the user's own below
+/tmp, where skep's ip, tc, prog, map and their like look if they are told no other machine.
 Programs that skep exec --machine PATH runs, one after the other or at the same
 time, share its maps, programs, links and names below /sys/fs/bpf; what has a
 name, or is attached, stays when they end. skep's own prog, map, link and their like
@@ -39,12 +41,15 @@ skep ip and skep tc make and change: programs that are attached to them run when
 packets pass.
 
 Only the user who runs it may join, and root.`,
-		Example: `  skep serve /tmp/machine &
+		Example: `  skep serve &
+  skep serve /tmp/machine &
   SKEP_MACHINE=/tmp/machine skep exec -- bpftool prog load examples/firewall/firewall.o /sys/fs/bpf/fw
   SKEP_MACHINE=/tmp/machine skep prog show`,
-		Args: ui.Args(1, 1),
+		Args: ui.Args(0, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			o.Path = args[0]
+			if len(args) > 0 {
+				o.Path = args[0]
+			}
 			return execute(s, &o)
 		},
 	}
@@ -59,12 +64,19 @@ func execute(s *ui.Streams, o *Options) error {
 	if err := serve.Available(); err != nil {
 		return err
 	}
+	if o.Path == "" {
+		if err := serve.MakeDefault(); err != nil {
+			return err
+		}
+		o.Path = serve.DefaultPath()
+	}
 	caps := bpfsys.AllCaps
 	if o.Unprivileged {
 		caps = 0
 	}
 	trace := serve.NewTracePipe()
 	devices := rtnl.New(trace)
+	devices.Say = func(line string) { fmt.Fprintf(s.Err, "skep serve: %s\n", ui.OneLine(line)) }
 	sys, done, err := serve.NewSystem(serve.MachineOptions{Checked: o.Checked, Sysctl: o.Sysctl, Net: devices.Net, Devices: devices, Trace: trace}, s.Err)
 	if err != nil {
 		return err
