@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -115,15 +116,15 @@ func (a *specAdapter) convertMap(name string, ms *ebpf.MapSpec) (*image.Map, err
 	return m, nil
 }
 
-// kernelName is a name bpf(2) takes: 15 of the bytes it allows.
+// kernelName is a name bpf(2) takes: the first of the bytes it allows.
 func kernelName(name string) string {
 	name = strings.Map(func(r rune) rune {
-		if r == '_' || r == '.' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+		if r < utf8.RuneSelf && catalog.NameByte(byte(r)) {
 			return r
 		}
 		return -1
 	}, name)
-	return name[:min(len(name), 15)]
+	return name[:min(len(name), catalog.ObjNameLen-1)]
 }
 
 // fillSlots carries over the initial content of program arrays and maps of

@@ -88,15 +88,11 @@ func dataMapName(object, section string) string {
 	}
 	name := []byte(object[:prefix] + section[:min(suffix, len(section))])
 	for i, c := range name {
-		if !isNameByte(c) {
+		if !catalog.NameByte(c) {
 			name[i] = '_'
 		}
 	}
 	return string(name)
-}
-
-func isNameByte(c byte) bool {
-	return c == '_' || c == '.' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
 // addArena puts the variables of the arena's address space at its start.

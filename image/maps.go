@@ -38,7 +38,7 @@ type definedMap struct {
 
 func (t *mapTable) add(m *Map) int {
 	if m.KernelName == "" {
-		m.KernelName = m.Name[:min(len(m.Name), 15)]
+		m.KernelName = m.Name[:min(len(m.Name), catalog.ObjNameLen-1)]
 	}
 	t.list = append(t.list, m)
 	return len(t.list) - 1
@@ -270,7 +270,7 @@ func (p *mapParser) setValues(mem btf.Member) error {
 	case *btf.Struct:
 		if mapInMap {
 			in := mapParser{spec: p.spec, inner: true, m: &Map{Name: m.Name + ".inner"}}
-			in.m.KernelName = in.m.Name[:min(len(in.m.Name), 15)]
+			in.m.KernelName = in.m.Name[:min(len(in.m.Name), catalog.ObjNameLen-1)]
 			if err := in.parse(target); err != nil {
 				return fmt.Errorf("inner map: %w", err)
 			}

@@ -198,21 +198,4 @@ func (c *call) readString(addr uint64, limit int) (s string, ok bool) {
 	return string(out), true
 }
 
-// objName follows bpf_obj_name_cpy up to its end: the bytes before the first
-// zero; the sixteenth must be one.
-func objName(b [16]byte) (string, bool) {
-	n := bytes.IndexByte(b[:], 0)
-	if n < 0 {
-		return "", false
-	}
-	for _, ch := range b[:n] {
-		switch {
-		case ch >= 'a' && ch <= 'z', ch >= 'A' && ch <= 'Z', ch >= '0' && ch <= '9', ch == '_', ch == '.':
-		default:
-			return "", false
-		}
-	}
-	return string(b[:n]), true
-}
-
 func u32bytes(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }

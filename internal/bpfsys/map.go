@@ -21,25 +21,17 @@ func (c *call) mapCreate() (int32, errno.Errno) {
 	token := a.MapFlags&catalog.FlagTokenFD != 0
 	a.MapFlags &^= catalog.FlagTokenFD
 	t := catalog.MapType(a.MapType)
-	row := catalog.MapKindByType(t)
-	const access = catalog.FlagRdonly | catalog.FlagWronly
-	switch {
-	case a.BtfVmlinuxValueTypeId != 0 && (t != catalog.MapStructOps || a.BtfKeyTypeId != 0 || a.BtfValueTypeId != 0),
-		a.BtfVmlinuxValueTypeId == 0 && a.BtfKeyTypeId != 0 && a.BtfValueTypeId == 0,
-		a.MapExtra != 0 && t != catalog.MapBloomFilter && t != catalog.MapArena,
-		a.MapFlags&access == access,
-		a.MapFlags&catalog.FlagNUMANode != 0 && a.NumaNode != numaNone && a.NumaNode != 0,
-		row == nil:
-		return 0, errno.EINVAL
-	}
 	def := catalog.MapDef{
 		Type: t, KeySize: a.KeySize, ValueSize: a.ValueSize, MaxEntries: a.MaxEntries,
 		Flags: a.MapFlags, Extra: a.MapExtra,
 	}
-	if row.Owners != catalog.OwnersNone && (a.BtfKeyTypeId == 0 || a.BtfValueTypeId == 0) {
-		return 0, errno.EINVAL
-	}
-	if t == catalog.MapStructOps && a.BtfVmlinuxValueTypeId == 0 {
+	row, e := maps.CheckAny(&def, a.BtfKeyTypeId != 0, a.BtfValueTypeId != 0)
+	switch {
+	case e != 0:
+		return 0, e
+	case (a.BtfVmlinuxValueTypeId != 0) != (t == catalog.MapStructOps),
+		t == catalog.MapStructOps && (a.BtfKeyTypeId != 0 || a.BtfValueTypeId != 0),
+		a.MapFlags&catalog.FlagNUMANode != 0 && a.NumaNode != numaNone && a.NumaNode != 0:
 		return 0, errno.EINVAL
 	}
 	late := row.Traits&catalog.CheckedLate != 0
@@ -81,7 +73,7 @@ func (c *call) mapCreate() (int32, errno.Errno) {
 		defer f.Put()
 	}
 	var ok bool
-	if def.Name, ok = objName(a.MapName); !ok {
+	if def.Name, ok = catalog.ObjName(a.MapName[:]); !ok {
 		return 0, errno.EINVAL
 	}
 	if e := c.mapBTF(a, row, &def); e != 0 {
@@ -112,9 +104,6 @@ func (s *System) checkMap(def *catalog.MapDef) errno.Errno {
 // mapBTF looks up the types of keys and values (map_check_btf).
 func (c *call) mapBTF(a *mapCreate, row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
 	if a.BtfKeyTypeId == 0 && a.BtfValueTypeId == 0 && a.BtfVmlinuxValueTypeId == 0 {
-		if row.Traits&catalog.NeedsBTF != 0 {
-			return errno.EINVAL
-		}
 		return 0
 	}
 	types, f, e := open[*BTF](c, a.BtfFd)

@@ -160,7 +160,7 @@ func (l *loading) copyIn() errno.Errno {
 		}
 		return l.offload(a.ProgIfindex)
 	}
-	name, ok := objName(a.ProgName)
+	name, ok := catalog.ObjName(a.ProgName[:])
 	if !ok {
 		return errno.EINVAL
 	}

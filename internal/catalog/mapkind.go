@@ -48,7 +48,7 @@ type MapKind struct {
 }
 
 // MapTrait says what a map type is and where it can be used.
-type MapTrait uint8
+type MapTrait uint16
 
 // Traits of map types.
 const (
@@ -60,6 +60,7 @@ const (
 	NeedsBTF                            // must be created with key and value types
 	Undescribed                         // loaders say nothing of keys and values: the kernel would refuse it
 	CheckedLate                         // sizes are looked at after capabilities (no map_alloc_check)
+	TakesExtra                          // map_extra says something; otherwise it is 0
 )
 
 // MapNeeds is the capability that making a map of a type needs (map_create).

@@ -235,7 +235,7 @@ var mapRows = [...]MapKind{
 		Type: MapBloomFilter, Name: "bloom_filter", Since: "5.16", Doc: "Says that a value was surely not added, or perhaps was.",
 		KeySize: noSize, ValueSize: anySize, MaxEntries: anySize,
 		Flags: FlagNUMANode | FlagZeroSeed | mapAccess,
-		Ops:   OpLookup | OpUpdate | OpFreeze, Traits: Inner | Undescribed, Helpers: []HelperID{FnMapPeekElem, FnMapPushElem},
+		Ops:   OpLookup | OpUpdate | OpFreeze, Traits: Inner | Undescribed | TakesExtra, Helpers: []HelperID{FnMapPeekElem, FnMapPushElem},
 		Needs: NeedsBPF, Types: NoKeyTypes,
 	},
 	MapUserRingBuf: {
@@ -256,7 +256,7 @@ var mapRows = [...]MapKind{
 		Type: MapArena, Name: "arena", Since: "6.9", Doc: "Sparse memory shared between programs and user space.",
 		KeySize: noSize, ValueSize: noSize, MaxEntries: anySize,
 		Flags: FlagMmapable | FlagSegvOnFault | FlagNoUserConv, MustFlags: FlagMmapable,
-		Ops: OpMmap | OpFreeze, Traits: Inner | DirectValue | SleepableProgs | CheckedLate,
+		Ops: OpMmap | OpFreeze, Traits: Inner | DirectValue | SleepableProgs | CheckedLate | TakesExtra,
 		Needs: NeedsBPF,
 	},
 }

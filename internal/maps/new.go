@@ -29,31 +29,18 @@ func New(cfg *Config, def catalog.MapDef) (Map, error) {
 	if cfg == nil {
 		cfg = new(Config)
 	}
-	if def.Key != nil && def.Value == nil {
-		return nil, errno.EINVAL
+	row, e := CheckAny(&def, def.Key != nil, def.Value != nil)
+	if e != 0 {
+		return nil, e
 	}
-	if def.Type != catalog.MapBloomFilter && def.Type != catalog.MapArena && def.Extra != 0 {
-		return nil, errno.EINVAL
-	}
-	access := def.Flags & flagsFD
-	if access == flagsFD {
-		return nil, errno.EINVAL
-	}
-	row := catalog.MapKindByType(def.Type)
-	if row == nil {
-		return nil, errno.EINVAL
-	}
-	k := kinds[def.Type]
+	k, access := kinds[def.Type], def.Flags&flagsFD
 	if k == nil {
 		return nil, &UnsupportedError{def.Type}
-	}
-	if row.Owners != catalog.OwnersNone && (def.Key == nil || def.Value == nil) {
-		return nil, errno.EINVAL
 	}
 	if e := k.refuse(row, &def); e != 0 {
 		return nil, e
 	}
-	if !validName(def.Name) {
+	if !catalog.ValidName(def.Name) {
 		return nil, errno.EINVAL
 	}
 	if e := settle(cfg, &def); e != 0 {
@@ -116,6 +103,22 @@ func (c *core) build(make func(*core) (Map, errno.Errno)) (Map, error) {
 	return m, nil
 }
 
+// CheckAny refuses what map_create refuses of maps of all types before it asks the
+// type itself, and returns the type's row. key and value tell whether the map is told the types of its
+// keys and values, which need not be found yet. Whatever is wrong is EINVAL.
+func CheckAny(def *catalog.MapDef, key, value bool) (*catalog.MapKind, errno.Errno) {
+	row := catalog.MapKindByType(def.Type)
+	switch {
+	case row == nil,
+		key && !value,
+		row.Owners != catalog.OwnersNone && !key,
+		row.Traits&catalog.TakesExtra == 0 && def.Extra != 0,
+		def.Flags&flagsFD == flagsFD:
+		return nil, errno.EINVAL
+	}
+	return row, 0
+}
+
 // Check refuses sizes and flags as a type's map_alloc_check does, which comes
 // before capabilities and descriptors are looked at. ENOTSUPP says that skep lacks the type.
 func Check(def *catalog.MapDef) errno.Errno {
@@ -143,22 +146,6 @@ func settle(cfg *Config, def *catalog.MapDef) errno.Errno {
 		k.settle(cfg, def)
 	}
 	return specialAllowed(def)
-}
-
-// validName follows bpf_obj_name_cpy: letters, digits, '_' and '.', at most 15.
-func validName(name string) bool { return len(name) <= 15 && nameBytes(name) }
-
-// nameBytes reports whether a name has nothing but what names may have.
-func nameBytes(name string) bool {
-	for i := range len(name) {
-		ch := name[i]
-		switch {
-		case ch >= 'a' && ch <= 'z', ch >= 'A' && ch <= 'Z', ch >= '0' && ch <= '9', ch == '_', ch == '.':
-		default:
-			return false
-		}
-	}
-	return true
 }
 
 // refuse checks what was asked for.

@@ -221,7 +221,7 @@ func (s *shm) openMap(cfg *Config, key, value btf.Type) (Map, error) {
 	if k == nil || row == nil || k.shared == nil {
 		return nil, bad("its type is %s", def.Type)
 	}
-	if !validName(def.Name) {
+	if !catalog.ValidName(def.Name) {
 		return nil, bad("its name is %q", name)
 	}
 	if !typeFits(key, f.KeySize) || !typeFits(value, f.ValueSize) || key != nil && value == nil {

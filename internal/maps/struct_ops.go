@@ -222,8 +222,7 @@ func (m *StructOps) fill(data []byte) errno.Errno {
 			}
 			continue
 		case f.Name == row.NameField:
-			name, _, ok := bytes.Cut(bytesOf, []byte{0})
-			if !ok || len(name) == 0 || !nameBytes(string(name)) {
+			if name, ok := catalog.ObjName(bytesOf); !ok || name == "" {
 				return errno.EINVAL
 			}
 			continue
