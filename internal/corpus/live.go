@@ -1,7 +1,6 @@
 package corpus
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"regexp"
@@ -12,6 +11,7 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/linux"
+	"github.com/skep-bpf/skep/internal/linuxload"
 )
 
 // Live is an object's maps and types in the live kernel.
@@ -34,7 +34,7 @@ func (o *Object) Live() (*Live, error) {
 			l.maps = append(l.maps, nil)
 			continue
 		}
-		km, err := l.newMap(m, *o.Defs[i])
+		km, err := linuxload.NewMap(m, l.described(*o.Defs[i]), l.btf, 0)
 		if err != nil {
 			l.Close()
 			return nil, fmt.Errorf("map %s: %w", m.Name, err)
@@ -44,28 +44,15 @@ func (o *Object) Live() (*Live, error) {
 	return l, nil
 }
 
-func (l *Live) newMap(m *image.Map, d catalog.MapDef) (*linux.Map, error) {
+// described is d without types where the object has none that the kernel took.
+func (l *Live) described(d catalog.MapDef) *catalog.MapDef {
 	if l.btf == nil {
 		d.Key, d.Value = nil, nil
-	}
-	opts := linux.MapOptions{BTF: l.btf, KeyID: m.KeyID, ValueID: m.ValueID}
-	if m.Inner != nil {
-		inner, err := l.newMap(m.Inner, *d.Inner)
-		if err != nil {
-			return nil, fmt.Errorf("inner map: %w", err)
+		if d.Inner != nil {
+			d.Inner = l.described(*d.Inner)
 		}
-		defer inner.Close()
-		opts.Inner = inner
 	}
-	km, err := linux.NewMap(&d, &opts)
-	if err != nil { // so do loaders: types describe the map, mostly
-		d.Key, d.Value = nil, nil
-		km, err = linux.NewMap(&d, &linux.MapOptions{Inner: opts.Inner})
-	}
-	if err == nil && m.Data != nil && m.Freeze {
-		err = errors.Join(km.Update([]byte{0, 0, 0, 0}, m.Data, 0), km.Freeze())
-	}
-	return km, err
+	return &d
 }
 
 // Close drops maps and types; a nil Live has none.
@@ -85,11 +72,8 @@ func (l *Live) Close() {
 
 // Prog is what the kernel is given of p.
 func (l *Live) Prog(p *image.Program) *linux.Prog {
-	lp := &linux.Prog{
-		Name: p.Name, Type: p.Type, Attach: p.Attach, Flags: p.Flags | l.o.Flags[p.Name], Insns: p.Insns,
-		License: l.o.Image.License, Maps: l.maps, BTF: l.btf,
-		FuncInfo: p.FuncInfoRecords(binary.LittleEndian), LineInfo: p.LineInfoRecords(binary.LittleEndian),
-	}
+	lp := linuxload.Prog(l.o.Image, p, l.maps, l.btf)
+	lp.Flags |= l.o.Flags[p.Name]
 	lp.AttachTo(l.o.kernel, p.AttachTo)
 	return lp
 }

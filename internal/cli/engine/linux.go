@@ -11,6 +11,7 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/linux"
+	"github.com/skep-bpf/skep/internal/linuxload"
 )
 
 // linuxCollection is an image in the kernel. Its goroutine keeps one thread on
@@ -96,28 +97,25 @@ func (c *linuxCollection) create() (err error) {
 			return fmt.Errorf("map %s: %w", m.Name, err)
 		}
 	}
-	for _, m := range c.img.Maps {
-		for _, slot := range m.Slots {
-			if slot.Map == nil {
-				continue // programs follow when they are loaded
-			}
-			if err := c.fill(m, slot.Key, c.maps[slot.Map].FD()); err != nil {
-				return fmt.Errorf("map %s: %w", m.Name, err)
-			}
-		}
+	return linuxload.FillMaps(c.img, c.made) // programs follow when they are loaded
+}
+
+// made returns the map that was made of one of the image, or nil.
+func (c *linuxCollection) made(m *image.Map) *linux.Map {
+	if lm := c.maps[m]; lm != nil {
+		return lm.Map
 	}
 	return nil
 }
 
-// createMap makes a map as libbpf does: global data gets its content, and
-// constants are frozen.
+// createMap makes a map, and what reads its events.
 func (c *linuxCollection) createMap(m *image.Map) error {
 	cpus, err := linux.PossibleCPUs()
 	if err != nil {
 		return err
 	}
 	def := m.Def(cpus)
-	k, err := linux.NewMap(def, &linux.MapOptions{NUMANode: m.NUMANode})
+	k, err := linuxload.NewMap(m, def, c.btf, 0)
 	if err != nil {
 		return err
 	}
@@ -138,24 +136,7 @@ func (c *linuxCollection) createMap(m *image.Map) error {
 		}
 		c.rings[m] = ring
 	}
-	if m.Data != nil && m.Type == catalog.MapArray {
-		if err := k.Update(make([]byte, 4), m.Data, 0); err != nil {
-			return err
-		}
-	}
-	if m.Freeze {
-		return k.Freeze()
-	}
 	return nil
-}
-
-// fill puts a descriptor into an element of a map that holds descriptors.
-func (c *linuxCollection) fill(m *image.Map, key uint32, fd int) error {
-	order := c.img.ByteOrder
-	k, v := make([]byte, 4), make([]byte, 4)
-	order.PutUint32(k, key)
-	order.PutUint32(v, uint32(fd))
-	return c.maps[m].Map.Update(k, v, 0)
 }
 
 func (c *linuxCollection) Load(p *image.Program) (Program, error) {
@@ -190,18 +171,12 @@ func (c *linuxCollection) load(p *image.Program, logLevel uint32) (*linux.Loaded
 	if p.Err != nil {
 		return nil, p.Err
 	}
-	lp := &linux.Prog{
-		LogLevel: logLevel,
-		Name:     p.Name, Type: p.Type, Attach: p.Attach, Flags: p.Flags, Insns: p.Insns, License: c.img.License,
-		BTF: c.btf, FuncInfo: p.FuncInfoRecords(c.img.ByteOrder), LineInfo: p.LineInfoRecords(c.img.ByteOrder),
-	}
+	var maps []*linux.Map
 	for _, m := range c.img.Maps {
-		var k *linux.Map
-		if lm := c.maps[m]; lm != nil {
-			k = lm.Map
-		}
-		lp.Maps = append(lp.Maps, k)
+		maps = append(maps, c.made(m))
 	}
+	lp := linuxload.Prog(c.img, p, maps, c.btf)
+	lp.LogLevel = logLevel
 	return linux.Load(lp)
 }
 
@@ -225,7 +200,7 @@ func (c *linuxCollection) fillSlots() error {
 }
 
 func (c *linuxCollection) SetSlot(m *image.Map, key uint32, p Program) error {
-	return c.fill(m, key, p.(*linuxProgram).FD())
+	return linuxload.Put(c.img, c.made(m), key, p.(*linuxProgram).FD())
 }
 
 func (c *linuxCollection) SetInner(m *image.Map, key []byte, inner *image.Map) error {

@@ -15,6 +15,7 @@ import (
 	"github.com/skep-bpf/skep/internal/cli/ui"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/linux"
+	"github.com/skep-bpf/skep/internal/linuxload"
 	"github.com/skep-bpf/skep/isa"
 )
 
@@ -85,14 +86,8 @@ func (v *Verb) Load(img *image.Image, o *LoadOptions) (_ *Loaded, err error) {
 			return nil, fmt.Errorf("map %s: %w", m.Name, err)
 		}
 	}
-	for i, m := range img.Maps {
-		for _, slot := range m.Slots {
-			if slot.Map != nil {
-				if err := l.fill(i, slot.Key, l.mapOf(slot.Map).FD()); err != nil {
-					return nil, fmt.Errorf("map %s: %w", m.Name, err)
-				}
-			}
-		}
+	if err := linuxload.FillMaps(img, l.mapOf); err != nil {
+		return nil, err
 	}
 	for i, p := range img.Programs {
 		if p.Optional {
@@ -147,30 +142,15 @@ func (l *Loaded) makeMap(v *Verb, i, cpus int, ifindex uint32) error {
 			return fmt.Errorf("%s: %w", pinAt, err)
 		}
 	}
-	def := m.Def(cpus)
-	opts := &linux.MapOptions{NUMANode: m.NUMANode}
-	if m.Type != catalog.MapPerfEventArray {
-		opts.IfIndex = ifindex
+	if m.Type == catalog.MapPerfEventArray {
+		ifindex = 0
 	}
-	if l.btf != nil && m.Value != nil {
-		opts.BTF, opts.KeyID, opts.ValueID = l.btf, m.KeyID, m.ValueID
-	}
-	k, err := linux.NewMap(def, opts)
+	k, err := linuxload.NewMap(m, m.Def(cpus), l.btf, ifindex)
 	if err != nil {
 		return err
 	}
 	l.Maps[i] = k
 	l.mine = append(l.mine, k)
-	if m.Data != nil && m.Type == catalog.MapArray {
-		if err := k.Update(make([]byte, 4), m.Data, 0); err != nil {
-			return err
-		}
-	}
-	if m.Freeze {
-		if err := k.Freeze(); err != nil {
-			return err
-		}
-	}
 	if pinAt != "" {
 		return v.PinAt(k.FD(), pinAt)
 	}
@@ -189,15 +169,6 @@ func sameShape(m *image.Map, old *linux.Object, path string) error {
 	return nil
 }
 
-// fill puts a descriptor into an element of a map that holds descriptors.
-func (l *Loaded) fill(i int, key uint32, fd int) error {
-	order := l.Image.ByteOrder
-	k, val := make([]byte, 4), make([]byte, 4)
-	order.PutUint32(k, key)
-	order.PutUint32(val, uint32(fd))
-	return l.Maps[i].Update(k, val, 0)
-}
-
 // fillPrograms puts programs where arrays start with them.
 func (l *Loaded) fillPrograms() error {
 	for i, m := range l.Image.Maps {
@@ -206,7 +177,7 @@ func (l *Loaded) fillPrograms() error {
 				if p != slot.Prog || slot.Prog == nil || l.Progs[n] == nil {
 					continue
 				}
-				if err := l.fill(i, slot.Key, l.Progs[n].FD()); err != nil {
+				if err := linuxload.Put(l.Image, l.Maps[i], slot.Key, l.Progs[n].FD()); err != nil {
 					return fmt.Errorf("map %s: %w", m.Name, err)
 				}
 			}
@@ -222,10 +193,8 @@ func (l *Loaded) load(v *Verb, p *image.Program, o *LoadOptions) (*linux.LoadedP
 	if p.Err != nil {
 		return nil, p.Err
 	}
-	lp := &linux.Prog{
-		Name: p.Name, Type: p.Type, Attach: p.Attach, Flags: p.Flags | o.Flags, Insns: l.byDescriptor(p.Insns), License: l.Image.License, IfIndex: o.IfIndex,
-		Maps: l.Maps, BTF: l.btf, FuncInfo: p.FuncInfoRecords(l.Image.ByteOrder), LineInfo: p.LineInfoRecords(l.Image.ByteOrder),
-	}
+	lp := linuxload.Prog(l.Image, p, l.Maps, l.btf)
+	lp.Flags, lp.Insns, lp.IfIndex = p.Flags|o.Flags, l.byDescriptor(p.Insns), o.IfIndex
 	if o.Kind != nil {
 		lp.Type, lp.Attach = o.Kind.Type, o.Section.Attach
 	}
