@@ -236,21 +236,3 @@ func (m *Array) update(key, value []byte, flags uint64) errno.Errno {
 func (m *Array) delete([]byte) errno.Errno { return errno.EINVAL }
 
 func (m *Array) nextKey(key, next []byte) errno.Errno { return nextIndex(key, next, m.def.MaxEntries) }
-
-// index reads an array's key.
-func index(key []byte) uint32 { return *(*uint32)(ptr(key)) }
-
-// nextIndex walks 0 … n−1; a missing or too large key starts over (array_map_get_next_key).
-func nextIndex(key, next []byte, n uint32) errno.Errno {
-	i := uint32(0)
-	if key != nil {
-		switch at := index(key); {
-		case at == n-1:
-			return errno.ENOENT
-		case at < n:
-			i = at + 1
-		}
-	}
-	*(*uint32)(ptr(next)) = i
-	return 0
-}

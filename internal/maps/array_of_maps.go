@@ -15,6 +15,8 @@ func init() {
 // ArrayOfMaps is BPF_MAP_TYPE_ARRAY_OF_MAPS: a table of the header addresses of inner maps.
 type ArrayOfMaps struct {
 	*core
+	noDelete
+	noUpdate
 	slots slots
 	mu    sync.Mutex
 	inner []Map
@@ -48,12 +50,6 @@ func (m *ArrayOfMaps) free() { m.slots.block.Free() }
 // ProgLookup returns the header address of the inner map (array_of_map_lookup_elem).
 func (m *ArrayOfMaps) ProgLookup(_ int, key uint64) uint64 { return m.slots.get(mem.Load32(key)) }
 
-// ProgUpdate is not for programs.
-func (m *ArrayOfMaps) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
-
-// ProgDelete is not for programs.
-func (m *ArrayOfMaps) ProgDelete(int, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
-
 // lookup gives the id of the inner map (bpf_map_fd_sys_lookup_elem).
 func (m *ArrayOfMaps) lookup(key, value []byte, _ uint64) errno.Errno {
 	i := index(key)
@@ -68,12 +64,9 @@ func (m *ArrayOfMaps) lookup(key, value []byte, _ uint64) errno.Errno {
 
 // update follows bpf_fd_array_map_update_elem.
 func (m *ArrayOfMaps) update(key, value []byte, flags uint64) errno.Errno {
-	i := index(key)
-	if flags != catalog.UpdateAny {
-		return errno.EINVAL
-	}
-	if i >= m.def.MaxEntries {
-		return errno.E2BIG
+	i, e := m.place(key, flags, catalog.UpdateAny)
+	if e != 0 {
+		return e
 	}
 	in, e := m.resolveInner(value)
 	if e != 0 {
@@ -84,14 +77,7 @@ func (m *ArrayOfMaps) update(key, value []byte, flags uint64) errno.Errno {
 }
 
 func (m *ArrayOfMaps) delete(key []byte) errno.Errno {
-	i := index(key)
-	if i >= m.def.MaxEntries {
-		return errno.E2BIG
-	}
-	if !m.swap(i, nil, 0) {
-		return errno.ENOENT
-	}
-	return 0
+	return m.empty(key, func(i uint32) bool { return m.swap(i, nil, 0) })
 }
 
 // swap exchanges an element and closes what was there; it reports whether anything was.

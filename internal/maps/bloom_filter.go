@@ -19,6 +19,7 @@ func init() {
 // pushed sets one per hash function.
 type BloomFilter struct {
 	*core
+	noDelete
 	block  *mem.Block
 	mask   uint32 // number of bits − 1
 	seed   uint32
@@ -120,9 +121,6 @@ func (m *BloomFilter) ProgLookup(int, uint64) uint64 { return 0 }
 
 // ProgUpdate is refused: programs push.
 func (m *BloomFilter) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret(errno.EINVAL) }
-
-// ProgDelete is refused: nothing leaves the set.
-func (m *BloomFilter) ProgDelete(int, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
 
 // lookup reads value and says whether it may be in the set.
 func (m *BloomFilter) lookup(_, value []byte, _ uint64) errno.Errno { return m.has(ptr(value)) }

@@ -62,12 +62,9 @@ func (m *CGroupArray) lookup(_, _ []byte, _ uint64) errno.Errno { return errno.E
 
 // update follows bpf_fd_array_map_update_elem.
 func (m *CGroupArray) update(key, value []byte, flags uint64) errno.Errno {
-	i := index(key)
-	if flags != catalog.UpdateAny {
-		return errno.EINVAL
-	}
-	if i >= m.def.MaxEntries {
-		return errno.E2BIG
+	i, e := m.place(key, flags, catalog.UpdateAny)
+	if e != 0 {
+		return e
 	}
 	if m.cfg.Object == nil {
 		return errno.EBADF
@@ -81,14 +78,7 @@ func (m *CGroupArray) update(key, value []byte, flags uint64) errno.Errno {
 }
 
 func (m *CGroupArray) delete(key []byte) errno.Errno {
-	i := index(key)
-	if i >= m.def.MaxEntries {
-		return errno.E2BIG
-	}
-	if !m.swap(i, nil) {
-		return errno.ENOENT
-	}
-	return 0
+	return m.empty(key, func(i uint32) bool { return m.swap(i, nil) })
 }
 
 func (m *CGroupArray) nextKey(key, next []byte) errno.Errno {

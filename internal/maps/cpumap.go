@@ -48,11 +48,11 @@ func (m *CPUMap) Targets(f func(key uint32, t Target) bool) { m.walk(m.Target, f
 
 // update follows cpu_map_update_elem: a queue of no length empties the entry.
 func (m *CPUMap) update(key, value []byte, flags uint64) errno.Errno {
-	i := index(key)
-	qsize, fd := devVal(value)
-	if e := m.updatable(i, flags); e != 0 {
+	i, e := m.placeThere(key, flags)
+	if e != 0 {
 		return e
 	}
+	qsize, fd := devVal(value)
 	switch {
 	case qsize > maxCPUQueue:
 		return errno.EOVERFLOW

@@ -46,8 +46,8 @@ func (c *core) resolveDevice(s *sharing, ifindex uint32, fd int32) (*Prog, errno
 
 // update follows __dev_map_update_elem: ifindex 0 empties the entry.
 func (m *DevMap) update(key, value []byte, flags uint64) errno.Errno {
-	i := index(key)
-	if e := m.updatable(i, flags); e != 0 {
+	i, e := m.placeThere(key, flags)
+	if e != 0 {
 		return e
 	}
 	ifindex, fd := devVal(value)

@@ -17,6 +17,7 @@ func init() {
 // [table] with the key itself for a hash, values as in DevMap.
 type DevMapHash struct {
 	*core
+	noUpdate
 	sharing
 	t     *table
 	mu    sync.Mutex // writers
@@ -98,9 +99,6 @@ func (m *DevMapHash) ProgLookup(_ int, key uint64) uint64 {
 	}
 	return 0
 }
-
-// ProgUpdate is not for programs.
-func (m *DevMapHash) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
 
 // ProgDelete follows dev_map_hash_delete_elem.
 func (m *DevMapHash) ProgDelete(_ int, key uint64) uint64 { return ret(m.remove(mem.Load32(key))) }

@@ -18,6 +18,7 @@ import (
 //	└─────────────────┴─────────┘
 type handOver struct {
 	*core
+	noUpdate
 	sharing
 	slots slots
 	progs []atomic.Pointer[Prog]
@@ -72,9 +73,6 @@ func (m *handOver) ProgLookup(_ int, key uint64) uint64 {
 	return m.slots.block.Addr() + uint64(i)*8
 }
 
-// ProgUpdate is not for programs.
-func (m *handOver) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
-
 // ProgDelete follows dev_map_delete_elem and cpu_map_delete_elem.
 func (m *handOver) ProgDelete(_ int, key uint64) uint64 { return ret(m.remove(mem.Load32(key))) }
 
@@ -84,19 +82,6 @@ func (m *handOver) lookup(key, value []byte, _ uint64) errno.Errno {
 		return errno.ENOENT
 	}
 	putVal(value, e)
-	return 0
-}
-
-// updatable says what an update of entry i by these flags fails with: an entry is always there.
-func (m *handOver) updatable(i uint32, flags uint64) errno.Errno {
-	switch {
-	case flags > catalog.UpdateExist:
-		return errno.EINVAL
-	case i >= m.def.MaxEntries:
-		return errno.E2BIG
-	case flags == catalog.UpdateNoExist:
-		return errno.EEXIST
-	}
 	return 0
 }
 

@@ -159,14 +159,9 @@ func (m *PerCPUArray) lookup(key, value []byte, _ uint64) errno.Errno {
 
 // update follows bpf_percpu_array_update, which knows no BPF_F_LOCK.
 func (m *PerCPUArray) update(key, value []byte, flags uint64) errno.Errno {
-	i := index(key)
-	switch {
-	case flags > catalog.UpdateExist:
-		return errno.EINVAL
-	case i >= m.def.MaxEntries:
-		return errno.E2BIG
-	case flags == catalog.UpdateNoExist:
-		return errno.EEXIST
+	i, e := m.placeThere(key, flags)
+	if e != 0 {
+		return e
 	}
 	l := m.locks.of(i)
 	l.Lock()

@@ -137,12 +137,9 @@ func (m *PerfEventArray) lookup(_, _ []byte, _ uint64) errno.Errno { return errn
 
 // update follows bpf_fd_array_map_update_elem.
 func (m *PerfEventArray) update(key, value []byte, flags uint64) errno.Errno {
-	i := index(key)
-	if flags != catalog.UpdateAny {
-		return errno.EINVAL
-	}
-	if i >= m.def.MaxEntries {
-		return errno.E2BIG
+	i, e := m.place(key, flags, catalog.UpdateAny)
+	if e != 0 {
+		return e
 	}
 	if m.cfg.PerfBuffer == nil {
 		return errno.EBADF
@@ -156,14 +153,7 @@ func (m *PerfEventArray) update(key, value []byte, flags uint64) errno.Errno {
 }
 
 func (m *PerfEventArray) delete(key []byte) errno.Errno {
-	i := index(key)
-	if i >= m.def.MaxEntries {
-		return errno.E2BIG
-	}
-	if !m.swap(i, nil, PerfOwner{}) {
-		return errno.ENOENT
-	}
-	return 0
+	return m.empty(key, func(i uint32) bool { return m.swap(i, nil, PerfOwner{}) })
 }
 
 func (m *PerfEventArray) nextKey(key, next []byte) errno.Errno {

@@ -139,12 +139,9 @@ func (m *ProgArray) lookup(key, value []byte, _ uint64) errno.Errno {
 
 // update follows bpf_fd_array_map_update_elem and prog_fd_array_get_ptr.
 func (m *ProgArray) update(key, value []byte, flags uint64) errno.Errno {
-	i := index(key)
-	if flags != catalog.UpdateAny {
-		return errno.EINVAL
-	}
-	if i >= m.def.MaxEntries {
-		return errno.E2BIG
+	i, e := m.place(key, flags, catalog.UpdateAny)
+	if e != 0 {
+		return e
 	}
 	p, e := m.resolveProg(index(value))
 	if e != 0 {
@@ -170,14 +167,7 @@ func (c *core) resolveProg(fd uint32) (Prog, errno.Errno) {
 }
 
 func (m *ProgArray) delete(key []byte) errno.Errno {
-	i := index(key)
-	if i >= m.def.MaxEntries {
-		return errno.E2BIG
-	}
-	if !m.swap(i, nil) {
-		return errno.ENOENT
-	}
-	return 0
+	return m.empty(key, func(i uint32) bool { return m.swap(i, nil) })
 }
 
 func (m *ProgArray) nextKey(key, next []byte) errno.Errno {

@@ -20,6 +20,7 @@ func init() {
 // one place; it leaves when it is closed.
 type ReuseportArray struct {
 	*core
+	noDelete
 	mu    sync.Mutex // writers
 	socks []atomic.Pointer[socket.Socket]
 }
@@ -55,9 +56,6 @@ func (m *ReuseportArray) ProgLookup(int, uint64) uint64 { return 0 }
 func (m *ReuseportArray) ProgUpdate(int, uint64, uint64, uint64) uint64 {
 	return ret(errno.EOPNOTSUPP)
 }
-
-// ProgDelete is not for programs.
-func (m *ReuseportArray) ProgDelete(int, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
 
 // lookup gives the socket's cookie (bpf_fd_reuseport_array_lookup_elem).
 func (m *ReuseportArray) lookup(key, value []byte, _ uint64) errno.Errno {
@@ -96,12 +94,9 @@ func (c *core) resolveSock(value []byte) (*socket.Socket, errno.Errno) {
 
 // update follows bpf_fd_reuseport_array_update_elem.
 func (m *ReuseportArray) update(key, value []byte, flags uint64) errno.Errno {
-	i := index(key)
-	if flags > catalog.UpdateExist {
-		return errno.EINVAL
-	}
-	if i >= m.def.MaxEntries {
-		return errno.E2BIG
+	i, e := m.place(key, flags, catalog.UpdateExist)
+	if e != 0 {
+		return e
 	}
 	s, e := m.resolveSock(value)
 	if e != 0 {

@@ -72,12 +72,9 @@ func (m *SockMap) update(key, value []byte, flags uint64) errno.Errno {
 
 // put follows sock_map_update_common.
 func (m *SockMap) put(key []byte, s *socket.Socket, flags uint64) errno.Errno {
-	i := index(key)
-	if flags > catalog.UpdateExist {
-		return errno.EINVAL
-	}
-	if i >= m.def.MaxEntries {
-		return errno.E2BIG
+	i, e := m.place(key, flags, catalog.UpdateExist)
+	if e != 0 {
+		return e
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -22,6 +22,7 @@ func init() {
 //	└──────────┴───┘
 type XSKMap struct {
 	*core
+	noUpdate
 	slots slots
 	mu    sync.Mutex // writers
 	socks []atomic.Pointer[Socket]
@@ -76,9 +77,6 @@ func (m *XSKMap) ProgLookup(_ int, key uint64) uint64 {
 	return m.slots.block.Addr() + uint64(i)*8
 }
 
-// ProgUpdate is not for programs.
-func (m *XSKMap) ProgUpdate(int, uint64, uint64, uint64) uint64 { return ret(errno.EOPNOTSUPP) }
-
 // ProgDelete follows xsk_map_delete_elem.
 func (m *XSKMap) ProgDelete(_ int, key uint64) uint64 { return ret(m.remove(mem.Load32(key))) }
 
@@ -87,12 +85,9 @@ func (m *XSKMap) lookup(_, _ []byte, _ uint64) errno.Errno { return errno.EOPNOT
 
 // update follows xsk_map_update_elem.
 func (m *XSKMap) update(key, value []byte, flags uint64) errno.Errno {
-	i := index(key)
-	if flags > catalog.UpdateExist {
-		return errno.EINVAL
-	}
-	if i >= m.def.MaxEntries {
-		return errno.E2BIG
+	i, e := m.place(key, flags, catalog.UpdateExist)
+	if e != 0 {
+		return e
 	}
 	if m.cfg.XSK == nil {
 		return errno.EBADF
