@@ -10,6 +10,7 @@ import (
 	"sync"
 	"unsafe"
 
+	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	bpfmaps "github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/run"
@@ -191,6 +192,24 @@ func (c *call) sweepSockets(m bpfmaps.Map) {
 	if _, ok := bpfmaps.Unwrap(m).(bpfmaps.SocketMap); ok {
 		c.s.sockets.sweep()
 	}
+}
+
+// sweepFor asks after all sockets ahead of a run of p, if that may come upon one in a map.
+func (s *System) sweepFor(p *run.Program) {
+	if p.Traced() || slices.ContainsFunc(p.Maps(), leadsToSockets) {
+		s.sockets.sweep()
+	}
+}
+
+// leadsToSockets reports whether a program with the map may come upon sockets: in the map, in one
+// that is in it, or in those of programs that it calls.
+func leadsToSockets(m bpfmaps.Map) bool {
+	row := catalog.MapKindByType(m.Def().Type)
+	switch row.Holds {
+	case catalog.HoldsSockets, catalog.HoldsMaps, catalog.HoldsProgs, catalog.HoldsProgBehind:
+		return true
+	}
+	return row.Owners == catalog.OwnersSockets
 }
 
 func (t *sockets) close() {

@@ -29,7 +29,7 @@ func (c *call) progTestRun() (int32, errno.Errno) {
 		return 0, e
 	}
 	defer f.Put()
-	c.s.sockets.sweep()
+	c.s.sweepFor(p)
 	row := catalog.ProgKindByType(p.Info.Type)
 	switch {
 	case row.Flags&catalog.HasPacket != 0:
@@ -117,7 +117,7 @@ func (c *call) readContext(a *testRun, size uint32) ([]byte, errno.Errno) {
 
 // runFlowDissector follows bpf_prog_test_run_flow_dissector.
 func (c *call) runFlowDissector(a *testRun, p *run.Program) (e errno.Errno) {
-	if a.Flags|a.Cpu|a.BatchSize != 0 || a.DataSizeIn < ethHeader || a.DataSizeIn > maxFlow {
+	if a.Flags|a.Cpu|a.BatchSize != 0 || a.DataSizeIn < ethHeader || a.DataSizeIn > testrun.MaxFlow {
 		return errno.EINVAL
 	}
 	in := testrun.Input{Repeat: a.Repeat, CtxOut: a.CtxOut != 0, Near: c.who.near()}
@@ -142,7 +142,6 @@ const (
 	ethHeader = 14
 	maxSKB    = 4096 - 64 - 320 // a page without NET_SKB_PAD and struct skb_shared_info
 	maxXDP    = 18 * packet.XDPFrameLen
-	maxFlow   = 4096 // a page
 )
 
 var (

@@ -214,6 +214,9 @@ func (v *variant) free(m *Machine) {
 	m.engine.free(v.code)
 }
 
+// Traced reports whether other programs are attached to functions of p.
+func (p *Program) Traced() bool { return p.tracing.now.Load() != nil }
+
 // variant is the one that runs; nil: the program's own code does.
 func (p *Program) variant() *variant {
 	if t := p.tracing.now.Load(); t != nil {

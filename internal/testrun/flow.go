@@ -25,16 +25,16 @@ type FlowKeys struct {
 	Flags, FlowLabel             uint32
 }
 
-// maxFlow is the longest packet a run takes: a page.
-const maxFlow = 4096
+// MaxFlow is the longest packet, in bytes, that a run of a flow_dissector takes: a page.
+const MaxFlow = 4096
 
 // runFlowDissector follows bpf_prog_test_run_flow_dissector: the keys are what comes out.
 func runFlowDissector(c *run.CPU, p *run.Program, in *Input) (out Output, err error) {
 	if in.Flags != 0 || in.CPU != 0 {
 		return out, fmt.Errorf("a flow_dissector program takes no flags and no CPU: %w", errno.EINVAL)
 	}
-	if len(in.Data) > maxFlow {
-		return out, fmt.Errorf("packet of %d bytes, at most %d are taken: %w", len(in.Data), maxFlow, errno.EINVAL)
+	if len(in.Data) > MaxFlow {
+		return out, fmt.Errorf("packet of %d bytes, at most %d are taken: %w", len(in.Data), MaxFlow, errno.EINVAL)
 	}
 	ctx, err := fitContext(in.Ctx, catalog.FlowKeysSize)
 	if err != nil {
