@@ -1,6 +1,7 @@
 package bpfsys
 
 import (
+	"encoding/binary"
 	"errors"
 	"math"
 	"unsafe"
@@ -42,6 +43,8 @@ func (c *call) progTestRun() (int32, errno.Errno) {
 		return 0, c.runSyscall(a, p)
 	case p.Info.Type == catalog.ProgRawTracepoint:
 		return 0, c.runRawTracepoint(a, p)
+	case p.Info.Type == catalog.ProgStructOps:
+		return 0, c.testStructOps(a, p)
 	}
 	return 0, errno.ENOTSUPP
 }
@@ -207,6 +210,37 @@ func (s *System) testFinished(e errno.Errno) {
 	cpu := s.m.Acquire()
 	defer cpu.Release()
 	cpu.Raise(ev, run.BytesArg(bytesOf(&err)))
+}
+
+// testStructOps follows bpf_struct_ops_test_run: the first argument is where the state is that the program changes.
+func (c *call) testStructOps(a *testRun, p *run.Program) (e errno.Errno) {
+	m, size, err := testrun.DummyMember(p)
+	if err != nil {
+		return numberOf(err)
+	}
+	if int(a.CtxSizeIn) != 8*len(m.Proto.Params) {
+		return errno.EINVAL
+	}
+	in := testrun.Input{Near: c.who.near()}
+	if in.Ctx, e = c.read(a.CtxIn, int(a.CtxSizeIn)); e != 0 {
+		return e
+	}
+	state := binary.NativeEndian.Uint64(in.Ctx)
+	if state != 0 {
+		if in.State, e = c.read(state, size); e != 0 {
+			return e
+		}
+	}
+	out, err := testrun.Run(c.s.m, p, &in)
+	if err != nil {
+		return numberOf(err)
+	}
+	if state != 0 {
+		if e := c.write(state, in.State); e != 0 {
+			return e
+		}
+	}
+	return c.put(unsafe.Offsetof(a.Retval), u32bytes(out.Ret))
 }
 
 // runSyscall follows bpf_prog_test_run_syscall: the context comes back where it came from.

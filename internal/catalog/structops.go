@@ -140,17 +140,80 @@ func (d *OpsDef) Functions() func(yield func(at uint32) bool) {
 }
 
 // IsFunc reports whether a type is a pointer to a function.
-func IsFunc(t btf.Type) bool {
+func IsFunc(t btf.Type) bool { return FuncOf(t) != nil }
+
+// FuncOf returns the prototype behind a pointer to a function, or nil.
+func FuncOf(t btf.Type) *btf.FuncProto {
 	p, ok := btf.UnderlyingType(t).(*btf.Pointer)
 	if !ok {
-		return false
+		return nil
 	}
-	_, ok = btf.UnderlyingType(p.Target).(*btf.FuncProto)
-	return ok
+	proto, _ := btf.UnderlyingType(p.Target).(*btf.FuncProto)
+	return proto
+}
+
+// OpsMember is a member that programs implement, as the kernel's types have it.
+type OpsMember struct {
+	Name  string
+	Index int // among the structure's members
+	Proto *btf.FuncProto
+	OpsArgs
+}
+
+// OpsArgs are arguments of a member by their bits: Nullable may be NULL, Owned come with a reference.
+type OpsArgs struct{ Nullable, Owned uint16 }
+
+// Member returns the member of an index; nil: it is no function.
+func (d *OpsDef) Member(spec *btf.Spec, index int) *OpsMember {
+	if index < 0 || index >= len(d.Struct.Members) {
+		return nil
+	}
+	m := &d.Struct.Members[index]
+	proto := FuncOf(m.Type)
+	if proto == nil {
+		return nil
+	}
+	args, _ := d.Row.Args(spec, m.Name, proto)
+	return &OpsMember{Name: m.Name, Index: index, Proto: proto, OpsArgs: args}
+}
+
+// Args reads what the names of the arguments of the kernel's function for a member say (prepare_arg_info);
+// there may be no such function.
+func (s *StructOps) Args(spec *btf.Spec, member string, proto *btf.FuncProto) (a OpsArgs, found bool) {
+	var stub *btf.Func
+	if spec.TypeByName(s.StubOf(member), &stub) != nil {
+		return a, false
+	}
+	named, _ := stub.Type.(*btf.FuncProto)
+	if named == nil || len(named.Params) != len(proto.Params) {
+		return a, false
+	}
+	for i, p := range named.Params {
+		switch {
+		case strings.HasSuffix(p.Name, "__nullable"):
+			a.Nullable |= 1 << i
+		case strings.HasSuffix(p.Name, "__ref"):
+			a.Owned |= 1 << i
+		}
+	}
+	return a, true
 }
 
 // opsValue begins the names of the types of struct_ops maps' values.
 const opsValue = "bpf_struct_ops_"
+
+// OpsNamed returns the structure of a name; nil: the kernel has none that programs can implement.
+func OpsNamed(spec *btf.Spec, name string) *OpsDef {
+	var value *btf.Struct
+	if spec == nil || spec.TypeByName(opsValue+name, &value) != nil {
+		return nil
+	}
+	id, err := spec.TypeID(value)
+	if err != nil {
+		return nil
+	}
+	return FindOps(spec, id)
+}
 
 // FindOps returns the structure whose map's value has the type id; nil: the kernel has no such one.
 func FindOps(spec *btf.Spec, id btf.TypeID) *OpsDef {

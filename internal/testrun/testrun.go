@@ -38,6 +38,8 @@ type Input struct {
 	Near   int // without OnCPU: one more than the CPU to run on if it is idle, 0: any
 	// CtxOut asks for the context after the run.
 	CtxOut bool
+	// State is, of a member of bpf_dummy_ops, what its first argument points to. The run changes it.
+	State []byte
 	// Linear is how many bytes of the packet are directly readable; 0: as many as the kernel would.
 	Linear int
 }
@@ -76,6 +78,8 @@ func Run(m *run.Machine, p *run.Program, in *Input) (Output, error) {
 		return runSkLookup(c, p, in)
 	case catalog.ProgFlowDissector:
 		return runFlowDissector(c, p, in)
+	case catalog.ProgStructOps:
+		return runStructOps(c, p, in)
 	}
 	return runMemory(c, p, in)
 }
