@@ -37,6 +37,11 @@ type popper interface {
 // returns when whatever began before is done.
 type recluse interface{ leave() }
 
+// guard is implemented by types whose single writes of the control side ask under
+// their locks whether the map is frozen: nobody has to count those. settle returns
+// when whatever was done under locks at the time is done.
+type guard interface{ settle() }
+
 // batcher is implemented by types whose lookup batches are not the generic ones.
 type batcher interface {
 	batch(b *Batch, remove bool) (int, errno.Errno)
@@ -56,14 +61,17 @@ type core struct {
 	row  *catalog.MapKind
 	cfg  *Config
 	vals valueLayout
-	impl impl
+
+	valueSize int // as the control side sees values
+	impl      impl
 
 	ownHeader bool // the header is from headers, not part of a larger block (ring buffers)
 	shm       *shm // where other processes have the map too; else nil
 
 	reg      *Registry // nil until the map is in one
 	refs     atomic.Int64
-	writers  atomic.Int64 // writes of the control side under way (map->writecnt)
+	guards   bool         // impl is a guard
+	writers  atomic.Int64 // writes of the control side under way (map->writecnt), but for those a guard admits
 	frozen   atomic.Bool
 	freezing sync.Mutex
 	exposed  atomic.Bool // there was a second reference, and impl knows it
@@ -74,12 +82,7 @@ type core struct {
 func (c *core) Def() *catalog.MapDef { return &c.def }
 
 // ValueSize follows bpf_map_value_size.
-func (c *core) ValueSize() int {
-	if c.row.Traits&catalog.PerCPU != 0 {
-		return int(round8(c.def.ValueSize)) * c.cfg.cpus()
-	}
-	return int(c.def.ValueSize)
-}
+func (c *core) ValueSize() int { return c.valueSize }
 
 // offers reports whether the type has an operation of the control side.
 func (c *core) offers(op catalog.MapOp) bool { return c.row.Ops&op != 0 }
@@ -176,7 +179,7 @@ func (c *core) elem(key, value []byte) errno.Errno {
 	if e := c.keyed(key); e != 0 {
 		return e
 	}
-	if len(value) != c.ValueSize() {
+	if len(value) != c.valueSize {
 		return errno.EINVAL
 	}
 	return 0
@@ -201,6 +204,28 @@ func (c *core) Admit(op catalog.MapOp, flags uint64) errno.Errno {
 	return 0
 }
 
+// beginOne and endOne are beginWrite and endWrite of one element.
+func (c *core) beginOne(op catalog.MapOp, flags uint64) errno.Errno {
+	if !c.guards {
+		c.writers.Add(1)
+	}
+	return c.admit(op, flags)
+}
+
+// admit is Admit, with what all but a few calls are decided in the caller's code.
+func (c *core) admit(op catalog.MapOp, flags uint64) errno.Errno {
+	if flags == 0 && !c.frozen.Load() && c.shm == nil && op&(catalog.OpLookup|catalog.OpUpdate) != 0 {
+		return 0
+	}
+	return c.Admit(op, flags)
+}
+
+func (c *core) endOne() {
+	if !c.guards {
+		c.writers.Add(-1)
+	}
+}
+
 // beginWrite opens a write of the control side, if that is admitted; endWrite closes it, whatever beginWrite said.
 func (c *core) beginWrite(op catalog.MapOp, flags uint64) errno.Errno {
 	c.writers.Add(1) // before it is asked whether the map is frozen
@@ -213,7 +238,7 @@ func (c *core) endWrite() { c.writers.Add(-1) }
 
 // Lookup follows map_lookup_elem.
 func (c *core) Lookup(key, value []byte, flags uint64) error {
-	e := c.Admit(catalog.OpLookup, flags)
+	e := c.admit(catalog.OpLookup, flags)
 	if e == 0 {
 		e = c.elem(key, value)
 	}
@@ -225,21 +250,21 @@ func (c *core) Lookup(key, value []byte, flags uint64) error {
 
 // Update follows map_update_elem.
 func (c *core) Update(key, value []byte, flags uint64) error {
-	e := c.beginWrite(catalog.OpUpdate, flags)
+	e := c.beginOne(catalog.OpUpdate, flags)
 	if e == 0 {
 		e = c.elem(key, value)
 	}
 	if e == 0 {
 		e = c.impl.update(key, value, flags)
 	}
-	c.endWrite()
+	c.endOne()
 	return asError(e)
 }
 
 // Delete follows map_delete_elem.
 func (c *core) Delete(key []byte) error {
-	e := c.beginWrite(catalog.OpDelete, 0)
-	defer c.endWrite()
+	e := c.beginOne(catalog.OpDelete, 0)
+	defer c.endOne()
 	if e == 0 {
 		e = c.keyed(key)
 	}
@@ -266,8 +291,8 @@ func (c *core) NextKey(key, next []byte) error {
 
 // LookupAndDelete follows map_lookup_and_delete_elem.
 func (c *core) LookupAndDelete(key, value []byte, flags uint64) error {
-	e := c.beginWrite(catalog.OpLookupDelete, flags)
-	defer c.endWrite()
+	e := c.beginOne(catalog.OpLookupDelete, flags)
+	defer c.endOne()
 	if e == 0 {
 		e = c.elem(key, value)
 	}
@@ -295,7 +320,12 @@ func (c *core) Freeze() error {
 	if c.writers.Load() != 0 || c.isFrozen() {
 		return errno.EBUSY
 	}
+	c.writers.Add(1) // until it is done, whoever asks learns that the map may still change
 	c.frozen.Store(true)
+	if g, ok := c.impl.(guard); ok {
+		g.settle()
+	}
+	c.writers.Add(-1)
 	if c.shm != nil {
 		c.shm.freeze()
 	}

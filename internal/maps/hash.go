@@ -108,6 +108,8 @@ func (m *Hash) leave() {
 	m.t.quiesce()
 }
 
+func (m *Hash) settle() { m.t.quiesce() }
+
 // setTableHeader fills the part of the header that inlined lookups in hash tables need.
 func (c *core) setTableHeader(t *table) {
 	mem.Store64(c.def.Ptr+HeaderBase, t.elems)
@@ -136,11 +138,13 @@ func (m *Hash) ProgLookup(_ int, key uint64) uint64 {
 
 // ProgUpdate follows htab_map_update_elem.
 func (m *Hash) ProgUpdate(_ int, key, value, flags uint64) uint64 {
-	return ret(m.set(mem.Ptr(key), mem.Ptr(value), flags))
+	return ret(m.set(mem.Ptr(key), mem.Ptr(value), flags, false))
 }
 
 // ProgDelete follows htab_map_delete_elem.
-func (m *Hash) ProgDelete(_ int, key uint64) uint64 { return ret(m.remove(mem.Ptr(key), nil, 0)) }
+func (m *Hash) ProgDelete(_ int, key uint64) uint64 {
+	return ret(m.remove(mem.Ptr(key), nil, 0, false))
+}
 
 // ProgNext walks the elements bucket by bucket.
 func (m *Hash) ProgNext(_ int, it Iter) (Iter, bool) {
@@ -166,7 +170,8 @@ func hashFlags(exists bool, flags uint64) errno.Errno {
 	return 0
 }
 
-func (m *Hash) set(key, value unsafe.Pointer, flags uint64) errno.Errno {
+// set is an update; control says that it comes from the control side, which may not write what is frozen.
+func (m *Hash) set(key, value unsafe.Pointer, flags uint64, control bool) errno.Errno {
 	if flags&^catalog.UpdateLock > catalog.UpdateExist {
 		return errno.EINVAL
 	}
@@ -176,7 +181,10 @@ func (m *Hash) set(key, value unsafe.Pointer, flags uint64) errno.Errno {
 	h := m.t.hashOf(key)
 	l := m.t.lock(h)
 	l.Lock()
-	e := m.replace(l, h, key, value, flags)
+	e := errno.EPERM
+	if !control || !m.isFrozen() {
+		e = m.replace(l, h, key, value, flags)
+	}
 	l.Unlock()
 	return e
 }
@@ -224,11 +232,14 @@ func (m *Hash) replace(l *bucketLock, h uint32, key, value unsafe.Pointer, flags
 }
 
 // remove deletes key, after copying its value to out if that is not nil.
-func (m *Hash) remove(key, out unsafe.Pointer, flags uint64) errno.Errno {
+func (m *Hash) remove(key, out unsafe.Pointer, flags uint64, control bool) errno.Errno {
 	h := m.t.hashOf(key)
 	l := m.t.lock(h)
 	l.Lock()
 	defer l.Unlock()
+	if control && m.isFrozen() {
+		return errno.EPERM
+	}
 	i := m.t.find(key, h)
 	if i == none {
 		return errno.ENOENT
@@ -280,13 +291,13 @@ func (m *Hash) lookup(key, value []byte, flags uint64) errno.Errno {
 }
 
 func (m *Hash) update(key, value []byte, flags uint64) errno.Errno {
-	return m.set(ptr(key), ptr(value), flags)
+	return m.set(ptr(key), ptr(value), flags, true)
 }
 
-func (m *Hash) delete(key []byte) errno.Errno { return m.remove(ptr(key), nil, 0) }
+func (m *Hash) delete(key []byte) errno.Errno { return m.remove(ptr(key), nil, 0, true) }
 
 func (m *Hash) pop(key, value []byte, flags uint64) errno.Errno {
-	return m.remove(ptr(key), ptr(value), flags)
+	return m.remove(ptr(key), ptr(value), flags, true)
 }
 
 func (m *Hash) nextKey(key, next []byte) errno.Errno { return m.t.nextKey(key, next, m.t.hashOf) }

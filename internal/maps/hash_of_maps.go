@@ -91,7 +91,7 @@ func (m *HashOfMaps) update(key, value []byte, flags uint64) errno.Errno {
 	addr := in.Def().Ptr
 	m.mu.Lock()
 	old := m.held(ptr(key))
-	if e = m.set(ptr(key), unsafe.Pointer(&addr), flags); e != 0 {
+	if e = m.set(ptr(key), unsafe.Pointer(&addr), flags, true); e != 0 {
 		old = in
 	} else {
 		m.inner[addr] = in
@@ -120,7 +120,7 @@ func (m *HashOfMaps) unuse(in Map) {
 func (m *HashOfMaps) delete(key []byte) errno.Errno {
 	m.mu.Lock()
 	old := m.held(ptr(key))
-	e := m.remove(ptr(key), nil, 0)
+	e := m.remove(ptr(key), nil, 0, true)
 	m.unuse(old)
 	m.mu.Unlock()
 	if old != nil {

@@ -91,11 +91,16 @@ func newCore(cfg *Config, row *catalog.MapKind, def catalog.MapDef) *core {
 // build finishes a map whose core stands.
 func (c *core) build(make func(*core) (Map, errno.Errno)) (Map, error) {
 	c.refs.Store(1)
+	c.valueSize = int(c.def.ValueSize)
+	if c.row.Traits&catalog.PerCPU != 0 {
+		c.valueSize = int(round8(c.def.ValueSize)) * c.cfg.cpus()
+	}
 	m, e := make(c)
 	if e != 0 {
 		return nil, e
 	}
 	c.impl = m.(impl)
+	_, c.guards = m.(guard)
 	if c.def.Ptr == 0 {
 		panic("BUG: map made without a header")
 	}

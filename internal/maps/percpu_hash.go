@@ -132,6 +132,8 @@ func (s *perCPUSlots) freeFields(i uint32) {
 	}
 }
 
+func (m *PerCPUHash) settle() { m.t.quiesce() }
+
 func (m *PerCPUHash) free() {
 	m.t.each(m.slots.freeFields)
 	m.slots.block.Free()
@@ -161,7 +163,9 @@ func (m *PerCPUHash) ProgUpdate(cpu int, key, value, flags uint64) uint64 {
 }
 
 // ProgDelete removes the values of all CPUs.
-func (m *PerCPUHash) ProgDelete(_ int, key uint64) uint64 { return ret(m.remove(mem.Ptr(key), nil)) }
+func (m *PerCPUHash) ProgDelete(_ int, key uint64) uint64 {
+	return ret(m.remove(mem.Ptr(key), nil, false))
+}
 
 // ProgNext walks the elements with the values of the CPU it runs on.
 func (m *PerCPUHash) ProgNext(cpu int, it Iter) (Iter, bool) {
@@ -181,6 +185,9 @@ func (m *PerCPUHash) set(key, value unsafe.Pointer, flags uint64, cpu int) errno
 	l := m.t.lock(h)
 	l.Lock()
 	defer l.Unlock()
+	if cpu == allCPUs && m.isFrozen() {
+		return errno.EPERM
+	}
 	i := m.t.find(key, h)
 	if e := hashFlags(i != none, flags); e != 0 {
 		return e
@@ -204,11 +211,14 @@ func (m *PerCPUHash) set(key, value unsafe.Pointer, flags uint64, cpu int) errno
 }
 
 // remove deletes key, after copying its values to out if that is not nil.
-func (m *PerCPUHash) remove(key, out unsafe.Pointer) errno.Errno {
+func (m *PerCPUHash) remove(key, out unsafe.Pointer, control bool) errno.Errno {
 	h := m.t.hashOf(key)
 	l := m.t.lock(h)
 	l.Lock()
 	defer l.Unlock()
+	if control && m.isFrozen() {
+		return errno.EPERM
+	}
 	i := m.t.find(key, h)
 	if i == none {
 		return errno.ENOENT
@@ -246,10 +256,10 @@ func (m *PerCPUHash) update(key, value []byte, flags uint64) errno.Errno {
 	return m.set(ptr(key), ptr(value), flags, allCPUs)
 }
 
-func (m *PerCPUHash) delete(key []byte) errno.Errno { return m.remove(ptr(key), nil) }
+func (m *PerCPUHash) delete(key []byte) errno.Errno { return m.remove(ptr(key), nil, true) }
 
 func (m *PerCPUHash) pop(key, value []byte, _ uint64) errno.Errno {
-	return m.remove(ptr(key), ptr(value))
+	return m.remove(ptr(key), ptr(value), true)
 }
 
 func (m *PerCPUHash) nextKey(key, next []byte) errno.Errno { return m.t.nextKey(key, next, m.t.hashOf) }

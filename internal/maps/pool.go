@@ -1,6 +1,7 @@
 package maps
 
 import (
+	"math/bits"
 	"sync"
 
 	"github.com/skep-bpf/skep/internal/mem"
@@ -27,8 +28,9 @@ type pool struct {
 
 	mu                   sync.Mutex
 	size                 uint32 // elements there is memory for
+	mask                 uint64 // of positions in the ring, whose length is a power of two
 	fresh                uint32 // elements never used begin here
-	ring                 uint64 // address of size numbers
+	ring                 uint64 // address of its numbers
 	got, old, young, put uint64 // positions, ever growing
 	stamp                uint64 // of what is old
 }
@@ -37,14 +39,14 @@ type pool struct {
 const reclaimBatch = 256
 
 // ringBytes is the memory that a pool of n elements keeps beside them.
-func ringBytes(n uint64) uint64 { return 4 * n }
+func ringBytes(n uint64) uint64 { return 4 << bits.Len64(n-1) }
 
 // newPool makes a pool of n elements, all of them fresh, with ringBytes of memory.
 func newPool(ring uint64, n uint32, epoch *mem.Epoch) pool {
-	return pool{ring: ring, epoch: epoch, size: n}
+	return pool{ring: ring, epoch: epoch, size: n, mask: ringBytes(uint64(n))/4 - 1}
 }
 
-func (p *pool) at(pos uint64) *uint32 { return (*uint32)(mem.Ptr(p.ring + pos%uint64(p.size)*4)) }
+func (p *pool) at(pos uint64) *uint32 { return (*uint32)(mem.Ptr(p.ring + pos&p.mask*4)) }
 
 // get returns an element, or none.
 func (p *pool) get() uint32 {
@@ -96,6 +98,13 @@ func (p *pool) exchange(dead, room []uint32) (n uint32) {
 	defer p.mu.Unlock()
 	for _, i := range dead {
 		p.retire(i)
+	}
+	if p.old-p.got >= uint64(len(room)) {
+		for n = range uint32(len(room)) {
+			room[n] = *p.at(p.got + uint64(n))
+		}
+		p.got += uint64(len(room))
+		return uint32(len(room))
 	}
 	for ; n < uint32(len(room)); n++ {
 		if room[n] = p.next(n == 0); room[n] == none {

@@ -1,8 +1,10 @@
 package maps
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/skep-bpf/skep/internal/mem"
@@ -15,22 +17,41 @@ import (
 //	… read, by loadWords; what is read is worth nothing yet …
 //	if l.same(n) { it was one state } else { take the lock and read again }
 //
-// Reading so takes two loads, where a lock takes two exchanges that wait for memory.
+// Reading so takes two loads. A write takes one exchange that waits for memory, where
+// a sync.Mutex takes two. It is held for moments only: those who find it held ask again.
 type seqLock struct {
-	mu  sync.Mutex
-	seq atomic.Uint64
+	seq   atomic.Uint64
+	queue sync.Mutex // of those who wait: one asks, the others sleep
 }
 
 // Lock begins a write, and Unlock ends it.
 func (l *seqLock) Lock() {
-	l.mu.Lock()
-	mem.StoreFirst(&l.seq, l.seq.Load()+1)
+	if n := l.seq.Load(); n&1 != 0 || !mem.SwapFirst(&l.seq, n, n+1) {
+		l.wait()
+	}
 }
 
 // Unlock is described with Lock.
-func (l *seqLock) Unlock() {
-	mem.StoreRelease(&l.seq, l.seq.Load()+1)
-	l.mu.Unlock()
+func (l *seqLock) Unlock() { mem.StoreRelease(&l.seq, l.seq.Load()+1) }
+
+// wait is Lock for who did not get it at once. A holder that lost its processor gets it back the
+// sooner the less those who wait do.
+func (l *seqLock) wait() {
+	const asks, yields = 64, 512
+	l.queue.Lock()
+	defer l.queue.Unlock()
+	for i := 0; ; i++ {
+		if n := l.seq.Load(); n&1 == 0 && mem.SwapFirst(&l.seq, n, n+1) {
+			return
+		}
+		switch {
+		case i < asks:
+		case i < yields:
+			runtime.Gosched()
+		default:
+			time.Sleep(20 * time.Microsecond)
+		}
+	}
 }
 
 // begin returns the number to ask same about.

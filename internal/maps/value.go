@@ -56,6 +56,10 @@ func (v *valueLayout) plain() bool { return len(v.special) == 0 }
 
 // copy copies the plain bytes of a value.
 func (v *valueLayout) copy(dst, src unsafe.Pointer) {
+	if len(v.segs) == 1 && v.segs[0] == (segment{0, 8}) && uintptr(dst)&7 == 0 {
+		*(*uint64)(dst) = *(*uint64)(src)
+		return
+	}
 	for _, s := range v.segs {
 		copyWords(unsafe.Add(dst, s.off), unsafe.Add(src, s.off), uintptr(s.len))
 	}

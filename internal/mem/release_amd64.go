@@ -16,8 +16,11 @@ func StoreRelease(p *atomic.Uint64, v uint64) {
 	*(*uint64)(unsafe.Pointer(p)) = v
 }
 
-// StoreFirst stores v so that who sees a later store sees this one too.
-func StoreFirst(p *atomic.Uint64, v uint64) { StoreRelease(p, v) } // amd64 keeps stores in order
+// SwapFirst stores v where old is, so that who sees a later store sees this one too, and
+// reports whether it was there.
+func SwapFirst(p *atomic.Uint64, old, v uint64) bool {
+	return p.CompareAndSwap(old, v) // amd64 keeps stores in order
+}
 
 // StoreRelease32 is StoreRelease of 32 bits.
 func StoreRelease32(p *uint32, v uint32) { *p = v } // sound for the same reason
