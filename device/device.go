@@ -86,7 +86,7 @@ type Device struct {
 	netkit  *netkit // nil: it is none
 	tunnel  *tunnel // nil: it is none
 	pools   *afxdp.Pools
-	stats   counters
+	stats   []counters  // per CPU, and others
 	said    atomic.Bool // that it drops: until a device on the way comes up
 }
 
@@ -140,9 +140,14 @@ func (d *Device) way() []*Device {
 	return all
 }
 
-// drop counts packets that were to be sent, and tells of the first which device on their way is down.
-func (d *Device) drop(packets int) {
-	d.stats.txDropped.Add(uint64(packets))
+// drop drops a packet that was to be sent over a device that is down.
+func (w *worker) drop(d *Device) {
+	count(&w.counted(d).txDropped, 1)
+	d.sayDown()
+}
+
+// sayDown tells of the first packet that is dropped which device on its way is down.
+func (d *Device) sayDown() {
 	if d.said.Load() || d.said.Swap(true) || d.net.opts.Dropped == nil {
 		return
 	}
@@ -374,7 +379,7 @@ func (n *Network) make(a Attributes, p Port) (*Device, error) {
 	if a.MTU == 0 {
 		a.MTU = defaultMTU
 	}
-	d := &Device{net: n, index: a.Index, port: p, pools: afxdp.NewPools(p.Queues())}
+	d := &Device{net: n, index: a.Index, port: p, pools: afxdp.NewPools(p.Queues()), stats: make([]counters, n.mach.CPUs()+1)}
 	d.attr.Store(&a)
 	d.up.set(!a.Down)
 	// On no CPU of their own: packets pass them on those of the queues.

@@ -54,29 +54,30 @@ func (d *Device) SetNetkit(progs []*skep.Program) error {
 }
 
 // xmitNetkit sends a frame through a netkit device's programs to the peer (netkit_xmit).
-func (w *worker) xmitNetkit(d *Device, f []byte, meta hook.Meta, depth int) {
+func (w *worker) xmitNetkit(d *Device, f []byte, meta *hook.Meta, depth int) {
 	k := d.netkit
 	if k.progs.Empty() {
 		if k.policy == NetkitDrop {
-			d.stats.txDropped.Add(1)
+			count(&w.counted(d).txDropped, 1)
 			return
 		}
 		w.put(d, f, meta)
 		return
 	}
-	r, err := w.view(k.progs).RunNetkit(f, received(d.peer, meta)) // it is the peer's already
+	meta.Ifindex = d.peer.index // it is the peer's already
+	r, err := w.view(k.progs).RunNetkit(f, *meta)
 	if w.failed(err) {
 		return
 	}
 	switch NetkitAction(r.Action) {
 	case NetkitNext, NetkitPass:
-		w.put(d, r.Packet, r.Meta())
+		w.put(d, r.Packet, r.After())
 	case NetkitRedirect:
-		if len(r.Deliveries) == 1 && w.redirect(r.Deliveries[0], r.Meta(), depth+1) {
+		if len(r.Deliveries) == 1 && w.redirect(&r.Deliveries[0], r.After(), depth+1) {
 			return
 		}
 		fallthrough
 	default:
-		d.stats.txDropped.Add(1)
+		count(&w.counted(d).txDropped, 1)
 	}
 }

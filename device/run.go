@@ -220,11 +220,11 @@ func (w *worker) receive(d *Device, queue int) error {
 			bytes := 0
 			for i, f := range frames[:got] {
 				bytes += len(f)
-				w.placed(d, queue, f, hook.Meta{}, places[i])
+				w.placed(d, queue, f, &hook.Meta{}, places[i])
 				w.drain()
 			}
-			d.stats.rxPackets.Add(uint64(got))
-			d.stats.rxBytes.Add(uint64(bytes))
+			count(&w.counted(d).rxPackets, got)
+			count(&w.counted(d).rxBytes, bytes)
 			if err := w.leave(); err != nil {
 				return err
 			}
@@ -241,14 +241,11 @@ func (w *worker) receive(d *Device, queue int) error {
 	}
 }
 
-// received is what is known of a frame when a device has it; queue stays what it was on the other side.
-func received(d *Device, meta hook.Meta) hook.Meta {
-	meta.Ifindex = d.index
-	return meta
-}
+// What is known of a frame goes by a pointer, as it is long to copy; whoever gets one may change
+// what is there.
 
 // frame receives one frame.
-func (w *worker) frame(d *Device, queue int, f []byte, meta hook.Meta) {
+func (w *worker) frame(d *Device, queue int, f []byte, meta *hook.Meta) {
 	x := d.xdp.Load()
 	if x == nil || len(f) < ethernetHeader {
 		w.stack(d, f, meta)
@@ -270,12 +267,17 @@ func (w *worker) frame(d *Device, queue int, f []byte, meta hook.Meta) {
 	if w.failed(err) {
 		return
 	}
-	d.stats.verdict(action)
+	w.counted(d).verdict(action)
 	if len(deliveries) == 0 {
-		d.stats.rxDropped.Add(1)
+		count(&w.counted(d).rxDropped, 1)
 	}
-	for _, del := range deliveries {
-		w.deliver(d, queue, del, meta)
+	for i := range deliveries {
+		if i < len(deliveries)-1 {
+			each := *meta
+			w.deliver(d, queue, &deliveries[i], &each)
+			continue
+		}
+		w.deliver(d, queue, &deliveries[i], meta)
 	}
 }
 
@@ -298,7 +300,7 @@ func (w *worker) failed(err error) bool {
 }
 
 // deliver carries out a delivery of XDP.
-func (w *worker) deliver(d *Device, queue int, del hook.Delivery, meta hook.Meta) {
+func (w *worker) deliver(d *Device, queue int, del *hook.Delivery, meta *hook.Meta) {
 	switch del.To {
 	case hook.ToStack:
 		if d.ingress.Empty() && !w.watched() && !w.net.received.Active() {
@@ -310,13 +312,13 @@ func (w *worker) deliver(d *Device, queue int, del hook.Delivery, meta hook.Meta
 		w.done(f)
 	case hook.ToDevice:
 		if to := w.net.Device(del.Ifindex); to != nil {
-			w.put(to, del.Packet, hook.Meta{}) // a frame has none
+			w.put(to, del.Packet, &hook.Meta{}) // a frame has none
 			return
 		}
-		d.stats.rxDropped.Add(1)
+		count(&w.counted(d).rxDropped, 1)
 	case hook.ToCPU:
 		if !w.net.cpus[del.CPU].put(parcel{d, append([]byte(nil), del.Packet...), hook.Meta{}, past, 0, place{}}) {
-			d.stats.rxDropped.Add(1)
+			count(&w.counted(d).rxDropped, 1)
 		}
 	case hook.ToSocket:
 		w.socket(d, queue, del)
@@ -345,7 +347,7 @@ func (w *worker) view(c *hook.Clsact) *hook.Clsact {
 }
 
 // stack takes a frame through a device's ingress hook and up.
-func (w *worker) stack(d *Device, f []byte, meta hook.Meta) {
+func (w *worker) stack(d *Device, f []byte, meta *hook.Meta) {
 	w.happened(w.net.received, d, f, meta, false)
 	ws := w.net.watches.Load()
 	if d.ingress.Empty() && ws == nil || len(f) < ethernetHeader {
@@ -354,7 +356,7 @@ func (w *worker) stack(d *Device, f []byte, meta hook.Meta) {
 	}
 	if meta.VLANProto == 0 {
 		if f, meta.VLANProto, meta.VLANTCI = packet.Untagged(f); f == nil {
-			d.stats.rxDropped.Add(1)
+			count(&w.counted(d).rxDropped, 1)
 			return
 		}
 	}
@@ -368,20 +370,22 @@ func (w *worker) stack(d *Device, f []byte, meta hook.Meta) {
 		w.arrived(ws, d, f, meta)
 		return
 	}
-	r, err := w.view(d.ingress).Run(f, received(d, meta))
-	if w.failed(err) {
+	meta.Ifindex = d.index
+	var r hook.TCResult
+	if w.failed(w.view(d.ingress).RunTo(&r, f, meta)) {
 		return
 	}
-	d.stats.tcVerdict(&d.stats.ingress, r.Action, len(f)-ethernetHeader)
-	meta = r.Meta()
+	c := w.counted(d)
+	c.tcVerdict(&c.ingress, r.Action, len(f)-ethernetHeader)
+	meta = r.After()
 	w.sent(&r, meta, 0)
 	if len(r.Deliveries) == 0 {
 		if r.Action != hook.TCStolen {
-			d.stats.rxDropped.Add(1)
+			count(&w.counted(d).rxDropped, 1)
 		}
 		return
 	}
-	del := r.Deliveries[0]
+	del := &r.Deliveries[0]
 	if del.To == hook.ToStack {
 		if ws != nil && len(ws.one) > 0 && len(del.Packet) >= ethernetHeader {
 			f := w.copied(del.Packet) // watchers may use the CPU's packet
@@ -393,12 +397,12 @@ func (w *worker) stack(d *Device, f []byte, meta hook.Meta) {
 		return
 	}
 	if !w.redirect(del, meta, 0) {
-		d.stats.rxDropped.Add(1)
+		count(&w.counted(d).rxDropped, 1)
 	}
 }
 
 // happened raises an event of a packet: with its link header, or past it.
-func (w *worker) happened(t *skep.Tracepoint, d *Device, f []byte, meta hook.Meta, link bool) {
+func (w *worker) happened(t *skep.Tracepoint, d *Device, f []byte, meta *hook.Meta, link bool) {
 	if !t.Active() || len(f) < ethernetHeader {
 		return
 	}
@@ -414,7 +418,7 @@ func (w *worker) happened(t *skep.Tracepoint, d *Device, f []byte, meta hook.Met
 }
 
 // sent carries out what actions have sent elsewhere.
-func (w *worker) sent(r *hook.TCResult, meta hook.Meta, depth int) {
+func (w *worker) sent(r *hook.TCResult, meta *hook.Meta, depth int) {
 	if len(r.Sent) == 0 {
 		return
 	}
@@ -427,17 +431,18 @@ func (w *worker) sent(r *hook.TCResult, meta hook.Meta, depth int) {
 	for i := range sent {
 		sent[i].Packet = w.copied(sent[i].Packet)
 	}
-	for _, del := range sent {
-		if !w.redirect(del, meta, depth) {
+	for i := range sent {
+		del, each := &sent[i], *meta
+		if !w.redirect(del, &each, depth) {
 			if d := w.net.Device(del.Ifindex); d != nil {
-				d.stats.txDropped.Add(1)
+				count(&w.counted(d).txDropped, 1)
 			}
 		}
 		w.done(del.Packet)
 	}
 }
 
-func (w *worker) up(d *Device, f []byte, meta hook.Meta) {
+func (w *worker) up(d *Device, f []byte, meta *hook.Meta) {
 	if w.net.tunnels.Load() > 0 && meta.VLANProto == 0 && w.untunnel(d, f, meta) {
 		return
 	}
@@ -454,7 +459,7 @@ func (w *worker) up(d *Device, f []byte, meta hook.Meta) {
 }
 
 // tagged returns a frame with the tag that stands beside it, in a buffer of the worker; nil if there is none.
-func (w *worker) tagged(f []byte, meta hook.Meta) []byte {
+func (w *worker) tagged(f []byte, meta *hook.Meta) []byte {
 	if meta.VLANProto == 0 || len(f) < ethernetHeader {
 		return nil
 	}
@@ -464,7 +469,7 @@ func (w *worker) tagged(f []byte, meta hook.Meta) []byte {
 
 // redirect sends a packet of a tc hook where it goes; depth counts the egress
 // hooks it has passed.
-func (w *worker) redirect(del hook.Delivery, meta hook.Meta, depth int) bool {
+func (w *worker) redirect(del *hook.Delivery, meta *hook.Meta, depth int) bool {
 	to := w.net.Device(del.Ifindex)
 	if to != nil && del.Peer {
 		to = to.peer
@@ -473,11 +478,16 @@ func (w *worker) redirect(del hook.Delivery, meta hook.Meta, depth int) bool {
 	case to == nil || depth >= xmitLimit:
 		return false
 	case del.To == hook.ToIngress:
-		meta = entering(meta, false)
-		if del.Peer {
-			meta.Type = hook.ToHost // skb_scrub_packet, and nobody asks the header again
+		if p := w.enqueue(to, del.Packet, redirected); p != nil {
+			p.entering(meta, false)
+			if del.Peer {
+				p.meta.Type = hook.ToHost // skb_scrub_packet, and nobody asks the header again
+			}
 		}
-		w.enqueue(to, del.Packet, meta, redirected)
+		return true
+	}
+	if to.egress.Empty() && to.plain() && !w.watched() && !w.net.queued.Active() {
+		w.put(to, del.Packet, meta) // which copies it
 		return true
 	}
 	f := w.copied(del.Packet)
@@ -487,34 +497,36 @@ func (w *worker) redirect(del hook.Delivery, meta hook.Meta, depth int) bool {
 }
 
 // xmit takes a frame through a device's egress hook and out.
-func (w *worker) xmit(d *Device, f []byte, meta hook.Meta, depth int) {
+func (w *worker) xmit(d *Device, f []byte, meta *hook.Meta, depth int) {
 	if d.egress.Empty() || len(f) < ethernetHeader {
 		w.send(d, f, meta, depth)
 		return
 	}
-	r, err := w.view(d.egress).Run(f, received(d, meta))
-	if w.failed(err) {
+	meta.Ifindex = d.index
+	var r hook.TCResult
+	if w.failed(w.view(d.egress).RunTo(&r, f, meta)) {
 		return
 	}
-	d.stats.tcVerdict(&d.stats.egress, r.Action, len(f))
-	meta = r.Meta()
+	c := w.counted(d)
+	c.tcVerdict(&c.egress, r.Action, len(f))
+	meta = r.After()
 	w.sent(&r, meta, depth+1)
 	switch {
 	case len(r.Deliveries) == 0:
 		if r.Action != hook.TCStolen {
-			d.stats.txDropped.Add(1)
+			count(&w.counted(d).txDropped, 1)
 		}
 	case r.Action != hook.TCRedirect:
 		f := w.copied(r.Deliveries[0].Packet)
 		w.send(d, f, meta, depth)
 		w.done(f)
-	case !w.redirect(r.Deliveries[0], meta, depth+1):
-		d.stats.txDropped.Add(1)
+	case !w.redirect(&r.Deliveries[0], meta, depth+1):
+		count(&w.counted(d).txDropped, 1)
 	}
 }
 
 // send gives a frame to a device to be sent.
-func (w *worker) send(d *Device, f []byte, meta hook.Meta, depth int) {
+func (w *worker) send(d *Device, f []byte, meta *hook.Meta, depth int) {
 	w.happened(w.net.queued, d, f, meta, true)
 	if w.watched() && d.Running() {
 		w.showSent(d, f, meta)
@@ -531,15 +543,17 @@ func (w *worker) send(d *Device, f []byte, meta hook.Meta, depth int) {
 }
 
 // put puts a frame into the bulk of a device.
-func (w *worker) put(d *Device, f []byte, meta hook.Meta) {
+func (w *worker) put(d *Device, f []byte, meta *hook.Meta) {
 	if !d.Running() {
-		d.drop(1)
+		w.drop(d)
 		return
 	}
 	if d.peer != nil { // what is sent is received at once, on the same CPU
-		d.stats.txPackets.Add(1)
-		d.stats.txBytes.Add(uint64(len(f)))
-		w.enqueue(d.peer, f, forwarded(d, meta), cabled)
+		count(&w.counted(d).txPackets, 1)
+		count(&w.counted(d).txBytes, len(f))
+		if p := w.enqueue(d.peer, f, cabled); p != nil {
+			p.forwarded(d, meta)
+		}
 		return
 	}
 	b := w.bulk[d]
@@ -558,13 +572,21 @@ func (w *worker) put(d *Device, f []byte, meta hook.Meta) {
 	}
 }
 
-// enqueue has a device receive a frame once the one under way is done.
-func (w *worker) enqueue(d *Device, f []byte, meta hook.Meta, from origin) {
+// enqueue has a device receive a frame once the one under way is done, of which nothing is known yet but
+// what the caller puts into the parcel at once; nil if it went in a circle.
+func (w *worker) enqueue(d *Device, f []byte, from origin) *parcel {
 	if w.hops >= maxHops {
-		d.stats.rxDropped.Add(1)
-		return
+		count(&w.counted(d).rxDropped, 1)
+		return nil
 	}
-	p := parcel{d: d, meta: meta, from: from, hops: w.hops + 1}
+	n := len(w.backlog)
+	if n < cap(w.backlog) {
+		w.backlog = w.backlog[:n+1]
+	} else {
+		w.backlog = append(w.backlog, parcel{})
+	}
+	p := &w.backlog[n]
+	p.d, p.from, p.hops, p.at = d, from, w.hops+1, place{}
 	if from == cabled {
 		p.frame, p.at = d.place(0, len(f))
 	}
@@ -573,25 +595,27 @@ func (w *worker) enqueue(d *Device, f []byte, meta hook.Meta, from origin) {
 	} else {
 		copy(p.frame, f)
 	}
-	w.backlog = append(w.backlog, p)
+	return p
 }
 
-// forwarded is what a packet keeps on its way through a cable or into a device
+// forwarded notes what a packet keeps on its way through a cable or into a device
 // (__dev_forward_skb, netkit_prep_forward). Its queue was chosen anew on the way out.
-func forwarded(d *Device, m hook.Meta) hook.Meta {
-	m.Queue = 0
-	return entering(m, d.netkit != nil)
+func (p *parcel) forwarded(d *Device, m *hook.Meta) {
+	p.entering(m, d.netkit != nil)
+	p.meta.Queue = 0
 }
 
-// entering is the same of a redirect into a device, where the queue stays.
-func entering(m hook.Meta, netkit bool) hook.Meta {
-	kept := hook.Meta{Mark: m.Mark, Tstamp: m.Tstamp, TCIndex: m.TCIndex, Queue: m.Queue, CB: m.CB,
+// entering notes the same of a redirect into a device, where the queue stays.
+func (p *parcel) entering(m *hook.Meta, netkit bool) {
+	p.meta = hook.Meta{Mark: m.Mark, Tstamp: m.Tstamp, TCIndex: m.TCIndex, Queue: m.Queue, CB: m.CB,
 		VLANProto: m.VLANProto, VLANTCI: m.VLANTCI}
 	if netkit {
-		kept.Priority = m.Priority
+		p.meta.Priority = m.Priority
 	}
-	return kept
 }
+
+// plain reports whether what is sent to a device goes to its port or peer.
+func (d *Device) plain() bool { return d.tunnel == nil && d.netkit == nil }
 
 func (w *worker) transmit(d *Device, b *bulk) {
 	sent, err := d.port.Transmit(b.frames)
@@ -604,9 +628,9 @@ func (w *worker) transmit(d *Device, b *bulk) {
 		}
 		w.done(f)
 	}
-	d.stats.txPackets.Add(uint64(sent))
-	d.stats.txBytes.Add(uint64(b.bytes))
-	d.stats.txDropped.Add(uint64(len(b.frames) - sent))
+	count(&w.counted(d).txPackets, sent)
+	count(&w.counted(d).txBytes, b.bytes)
+	count(&w.counted(d).txDropped, len(b.frames)-sent)
 	b.frames, b.bytes = b.frames[:0], 0
 }
 
@@ -629,30 +653,33 @@ func (w *worker) drain() {
 		w.hops = round
 		for _, c := range w.net.takeClones() {
 			if c.ingress {
-				w.enqueue(c.d, c.frame, hook.Meta{}, redirected)
+				if p := w.enqueue(c.d, c.frame, redirected); p != nil {
+					p.meta = hook.Meta{}
+				}
 				continue
 			}
 			if round >= maxHops {
-				c.d.stats.txDropped.Add(1)
+				count(&w.counted(c.d).txDropped, 1)
 				continue
 			}
-			w.xmit(c.d, c.frame, hook.Meta{}, 1)
+			w.xmit(c.d, c.frame, &hook.Meta{}, 1)
 		}
 		waiting := w.backlog
 		w.backlog = w.emptied[:0]
-		for _, p := range waiting {
+		for i := range waiting {
+			p := &waiting[i]
 			w.hops = p.hops
-			p.d.stats.rxPackets.Add(1)
-			p.d.stats.rxBytes.Add(uint64(len(p.frame)))
+			count(&w.counted(p.d).rxPackets, 1)
+			count(&w.counted(p.d).rxBytes, len(p.frame))
 			if p.at != (place{}) {
-				w.placed(p.d, 0, p.frame, p.meta, p.at)
+				w.placed(p.d, 0, p.frame, &p.meta, p.at)
 				continue
 			}
 			x := p.d.xdp.Load()
 			if x != nil && (p.from == cabled || p.from == redirected && x.mode == Generic) {
-				w.frame(p.d, 0, p.frame, p.meta)
+				w.frame(p.d, 0, p.frame, &p.meta)
 			} else {
-				w.stack(p.d, p.frame, p.meta)
+				w.stack(p.d, p.frame, &p.meta)
 			}
 			w.done(p.frame)
 		}
@@ -715,7 +742,7 @@ func (q *cpuQueue) serve(w *worker) error {
 			return err
 		}
 		for n := 0; ; n++ {
-			w.stack(p.d, p.frame, p.meta)
+			w.stack(p.d, p.frame, &p.meta)
 			w.drain()
 			if n == batchSize {
 				break

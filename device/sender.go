@@ -38,14 +38,14 @@ func (s *Sender) Send(d *Device, frame []byte, meta hook.Meta, bypass bool) (boo
 		return false, err
 	}
 	w.sender = s.who
-	before := d.stats.txDropped.Load()
+	before := w.counted(d).txDropped.Load()
 	if bypass {
-		w.put(d, frame, meta)
+		w.put(d, frame, &meta)
 	} else {
-		w.xmit(d, frame, meta, 0)
+		w.xmit(d, frame, &meta, 0)
 	}
 	w.sender = nil // of what comes of it nobody is
 	err := w.leave()
 	w.err = nil
-	return d.tunnel != nil || d.stats.txDropped.Load() == before, err // a tunnel does not tell
+	return d.tunnel != nil || w.counted(d).txDropped.Load() == before, err // a tunnel does not tell
 }

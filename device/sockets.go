@@ -25,7 +25,8 @@ func (n netdev) Pools() *afxdp.Pools { return n.pools }
 // Transmit sends frames past the egress hook, as sockets of AF_XDP do.
 func (n netdev) Transmit(frames [][]byte) (int, bool) {
 	if !n.Running() {
-		n.drop(len(frames))
+		n.others().txDropped.Add(uint64(len(frames)))
+		n.sayDown()
 		return 0, false
 	}
 	sent, err := n.port.Transmit(frames)
@@ -33,13 +34,13 @@ func (n netdev) Transmit(frames [][]byte) (int, bool) {
 	for _, f := range frames[:sent] {
 		bytes += len(f)
 	}
-	n.stats.txPackets.Add(uint64(sent))
-	n.stats.txBytes.Add(uint64(bytes))
+	n.others().txPackets.Add(uint64(sent))
+	n.others().txBytes.Add(uint64(bytes))
 	_, cable := n.port.(*pair)
 	if busy := cable && err == nil; busy { // it has room when the other end has taken something
 		return sent, true
 	}
-	n.stats.txDropped.Add(uint64(len(frames) - sent))
+	n.others().txDropped.Add(uint64(len(frames) - sent))
 	return sent, false
 }
 
@@ -75,10 +76,10 @@ func (d *Device) place(queue, n int) ([]byte, place) {
 
 // placed receives a frame that lies where at says. In a chunk it goes to a socket as it is, or is copied on
 // its way and the chunk used again.
-func (w *worker) placed(d *Device, queue int, f []byte, meta hook.Meta, at place) {
+func (w *worker) placed(d *Device, queue int, f []byte, meta *hook.Meta, at place) {
 	switch {
 	case at.lost:
-		d.stats.rxDropped.Add(1)
+		count(&w.counted(d).rxDropped, 1)
 		return
 	case at.pool == nil:
 		w.frame(d, queue, f, meta)
@@ -94,24 +95,24 @@ func (w *worker) placed(d *Device, queue int, f []byte, meta hook.Meta, at place
 }
 
 // socket gives a packet to an AF_XDP socket. Whoever reads there sees it after tellSockets.
-func (w *worker) socket(d *Device, queue int, del hook.Delivery) {
+func (w *worker) socket(d *Device, queue int, del *hook.Delivery) {
 	s, ok := del.Socket.(*afxdp.Socket)
 	if !ok || !w.receivedBy(s, d, uint32(queue), del) {
-		d.stats.rxDropped.Add(1)
+		count(&w.counted(d).rxDropped, 1)
 		return
 	}
-	d.stats.rxSockets.Add(1)
+	count(&w.counted(d).rxSockets, 1)
 	if !slices.Contains(w.sockets, s) {
 		w.sockets = append(w.sockets, s)
 	}
 }
 
-func (w *worker) receivedBy(s *afxdp.Socket, d *Device, queue uint32, del hook.Delivery) bool {
+func (w *worker) receivedBy(s *afxdp.Socket, d *Device, queue uint32, del *hook.Delivery) bool {
 	if w.in.pool != nil {
 		taken, e := s.ReceivePlaced(w.in.pool, w.in.chunk, netdev{d}, queue, del.Packet)
 		if taken {
 			w.in = place{} // the chunk is the socket's
-			d.stats.rxInPlace.Add(1)
+			count(&w.counted(d).rxInPlace, 1)
 		}
 		if taken || e != 0 {
 			return e == 0

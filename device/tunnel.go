@@ -110,14 +110,14 @@ func (t *tunnel) nextHop() [6]byte {
 }
 
 // xmitTunnel puts a frame into an outer one as its key says, and sends that.
-func (w *worker) xmitTunnel(d *Device, f []byte, meta hook.Meta, depth int) {
+func (w *worker) xmitTunnel(d *Device, f []byte, meta *hook.Meta, depth int) {
 	t, key := d.tunnel, meta.Tunnel
 	if !d.Up() || !t.Under.Running() {
-		d.drop(1)
+		w.drop(d)
 		return
 	}
 	if key == nil || !key.TX || depth >= xmitLimit || len(f) < ethernetHeader {
-		d.stats.txDropped.Add(1)
+		count(&w.counted(d).txDropped, 1)
 		return
 	}
 	src := addressOf(key.Src, key.IPv6)
@@ -125,7 +125,7 @@ func (w *worker) xmitTunnel(d *Device, f []byte, meta hook.Meta, depth int) {
 		src = t.Local
 	}
 	if src.Is4() == key.IPv6 { // the device's address is of the other family
-		d.stats.txDropped.Add(1)
+		count(&w.counted(d).txDropped, 1)
 		return
 	}
 	if tagged := w.tagged(f, meta); tagged != nil { // the outer packet has no place for it
@@ -135,12 +135,12 @@ func (w *worker) xmitTunnel(d *Device, f []byte, meta hook.Meta, depth int) {
 	out := t.encapsulate(w.copied(nil), f, key, t.Under.MAC(), t.nextHop(), src, w.flow(f), uint16(t.packets.Add(1)))
 	if len(out) > int(t.Under.MTU())+ethernetHeader { // nobody fragments
 		w.done(out)
-		d.stats.txDropped.Add(1)
+		count(&w.counted(d).txDropped, 1)
 		return
 	}
-	d.stats.txPackets.Add(1)
-	d.stats.txBytes.Add(uint64(len(f)))
-	w.xmit(t.Under, out, hook.Meta{Mark: meta.Mark, Priority: meta.Priority, Type: hook.ToHost}, depth+1)
+	count(&w.counted(d).txPackets, 1)
+	count(&w.counted(d).txBytes, len(f))
+	w.xmit(t.Under, out, &hook.Meta{Mark: meta.Mark, Priority: meta.Priority, Type: hook.ToHost}, depth+1)
 	w.done(out)
 }
 
@@ -155,7 +155,7 @@ func (w *worker) flow(f []byte) uint32 {
 
 // untunnel takes a packet that came for a tunnel over d out of its outer headers, and has the tunnel's
 // device receive it. It reports whether the packet was one.
-func (w *worker) untunnel(d *Device, f []byte, meta hook.Meta) bool {
+func (w *worker) untunnel(d *Device, f []byte, meta *hook.Meta) bool {
 	o, ok := parseOuter(f)
 	if !ok {
 		return false
@@ -175,14 +175,16 @@ func (w *worker) untunnel(d *Device, f []byte, meta hook.Meta) bool {
 		}
 		inner, ok := t.parse(o.payload, key)
 		if !ok || len(inner) < ethernetHeader || [6]byte(inner[6:12]) == td.MAC() {
-			td.stats.rxDropped.Add(1)
+			count(&w.counted(td).rxDropped, 1)
 			return true
 		}
 		inner = w.copied(inner) // what is outside is not this packet's to change
 		if uncarryECN(inner, o.tos) {
-			w.enqueue(td, inner, hook.Meta{Mark: meta.Mark, Tunnel: key}, redirected)
+			if p := w.enqueue(td, inner, redirected); p != nil {
+				p.meta = hook.Meta{Mark: meta.Mark, Tunnel: key}
+			}
 		} else {
-			td.stats.rxDropped.Add(1)
+			count(&w.counted(td).rxDropped, 1)
 		}
 		w.done(inner)
 		return true

@@ -98,10 +98,11 @@ func (d *Device) tellDown(gone bool) {
 func (w *worker) watched() bool { return w.net.watches.Load() != nil }
 
 // show shows a packet to those who watch. It does not lie where the CPU's own packet does.
-func (w *worker) show(list []*watch, d *Device, f []byte, meta hook.Meta) {
+func (w *worker) show(list []*watch, d *Device, f []byte, about *hook.Meta) {
 	if len(list) == 0 {
 		return
 	}
+	meta := *about
 	meta.Ifindex = d.index
 	w.passing = Passing{Device: d, Frame: f, Meta: meta, Sender: w.sender, Protocol: EtherType(f), Network: ethernetHeader}
 	if w.sender != nil { // packet_parse_headers
@@ -122,9 +123,9 @@ func (w *worker) show(list []*watch, d *Device, f []byte, meta hook.Meta) {
 
 // arrived shows a packet that passed the way in to those who watch its protocol, and takes it up. A tag
 // that belongs to no device of its own is forgotten for them, as in the stack.
-func (w *worker) arrived(ws *watches, d *Device, f []byte, meta hook.Meta) {
+func (w *worker) arrived(ws *watches, d *Device, f []byte, meta *hook.Meta) {
 	if len(ws.one) > 0 {
-		g, m := f, meta
+		g, m := f, *meta
 		for m.VLANProto != 0 {
 			id := m.VLANTCI & 0xfff
 			m.VLANProto, m.VLANTCI = 0, 0
@@ -136,20 +137,21 @@ func (w *worker) arrived(ws *watches, d *Device, f []byte, meta hook.Meta) {
 			b := w.copied(g)
 			defer w.done(b)
 			if g, m.VLANProto, m.VLANTCI = packet.Untagged(b); g == nil {
-				d.stats.rxDropped.Add(1)
+				count(&w.counted(d).rxDropped, 1)
 				return
 			}
 		}
-		w.show(ws.one, d, g, m)
+		w.show(ws.one, d, g, &m)
 	}
 	w.up(d, f, meta)
 }
 
 // showSent shows a packet that is sent to those who watch all protocols (dev_queue_xmit_nit).
-func (w *worker) showSent(d *Device, f []byte, meta hook.Meta) {
+func (w *worker) showSent(d *Device, f []byte, about *hook.Meta) {
 	if ws := w.net.watches.Load(); ws != nil && len(f) >= ethernetHeader {
+		meta := *about
 		meta.Type = hook.Outgoing
-		w.show(ws.all, d, f, meta)
+		w.show(ws.all, d, f, &meta)
 	}
 }
 

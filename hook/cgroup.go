@@ -211,7 +211,7 @@ func (g *Cgroup) packet(at skep.AttachType, data []byte, meta Meta, s *skep.Sock
 	}
 	v.Keep = r.Retval == 0
 	v.Congestion = r.Flags&skep.CgroupCongestion != 0
-	v.Meta = metaOf(pkt)
+	setMeta(&v.Meta, pkt)
 	v.Meta.Ifindex, v.Meta.RxQueue = meta.Ifindex, meta.RxQueue
 	v.Meta.VLANProto, v.Meta.VLANTCI, v.Meta.TCClassID = meta.VLANProto, meta.VLANTCI, meta.TCClassID
 	if b := pkt.Bytes(); !bytes.Equal(b, data[ethernetHeader:]) {

@@ -299,26 +299,35 @@ func (c *Clsact) TCX() []*skep.Program { return slices.Clone(c.state.Load().link
 // filters (sch_handle_ingress, sch_handle_egress). What they write to it beside
 // its bytes (mark, control block, class) those after them see; it is on the CPU's
 // packet afterwards.
-func (c *Clsact) Run(data []byte, meta Meta) (TCResult, error) {
+func (c *Clsact) Run(data []byte, meta Meta) (r TCResult, err error) {
+	err = c.RunTo(&r, data, &meta)
+	return r, err
+}
+
+// RunTo is Run with the result put into r, whatever that was, for loops over many packets: both are
+// long to copy.
+func (c *Clsact) RunTo(r *TCResult, data []byte, meta *Meta) error {
+	*r = TCResult{}
 	pkt := c.cpu.Packet()
-	if err := setSKB(pkt, data, &meta, c.opts.Egress); err != nil {
-		return TCResult{}, err
+	if err := setSKB(pkt, data, meta, c.opts.Egress); err != nil {
+		return err
 	}
 	s := c.state.Load()
 	c.sent = c.sent[:0]
-	r := TCResult{Action: TCUnspec}
-	if err := c.tcx(s, &r); err != nil {
-		return r, err
+	r.Action = TCUnspec
+	if err := c.tcx(s, r); err != nil {
+		return err
 	}
 	if r.Action == TCUnspec {
-		if err := c.classify(s, &r); err != nil {
-			return r, err
+		if err := c.classify(s, r); err != nil {
+			return err
 		}
 	}
-	r.Packet, r.Mark, r.after = pkt.Bytes(), pkt.Mark, metaOf(pkt)
-	r.Deliveries = deliverTC(c.cpu, c.opts.Egress, &r, &c.out)
+	r.Packet, r.Mark = pkt.Bytes(), pkt.Mark
+	setMeta(&r.after, pkt)
+	r.Deliveries = deliverTC(c.cpu, c.opts.Egress, r, &c.out)
 	r.Sent = c.sent
-	return r, nil
+	return nil
 }
 
 // RunNetkit sends one packet through the links alone, as a netkit device does: the
@@ -338,7 +347,8 @@ func (c *Clsact) RunNetkit(data []byte, meta Meta) (TCResult, error) {
 			break
 		}
 	}
-	r.Packet, r.Mark, r.after = pkt.Bytes(), pkt.Mark, metaOf(pkt)
+	r.Packet, r.Mark = pkt.Bytes(), pkt.Mark
+	setMeta(&r.after, pkt)
 	r.Deliveries = deliverTC(c.cpu, c.opts.Egress, &r, &c.out)
 	return r, nil
 }

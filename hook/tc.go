@@ -107,9 +107,12 @@ type TCResult struct {
 // Meta is what is known of the packet afterwards, for the next hook on its way.
 func (r *TCResult) Meta() Meta { return r.after }
 
-// metaOf is what a packet carries beside its bytes.
-func metaOf(pkt *skep.Packet) Meta {
-	m := Meta{Mark: pkt.Mark, Priority: pkt.Priority, Tstamp: pkt.Tstamp, TCIndex: pkt.TCIndex, Queue: pkt.QueueMapping, CB: pkt.CB}
+// After is Meta in place: the caller's, as the result is.
+func (r *TCResult) After() *Meta { return &r.after }
+
+// setMeta fills m, which is zero, with what a packet carries beside its bytes.
+func setMeta(m *Meta, pkt *skep.Packet) {
+	m.Mark, m.Priority, m.Tstamp, m.TCIndex, m.Queue, m.CB = pkt.Mark, pkt.Priority, pkt.Tstamp, pkt.TCIndex, pkt.QueueMapping, pkt.CB
 	m.Type = PacketType(pkt.PktType) + 1
 	if pkt.VLANPresent != 0 {
 		m.VLANProto, m.VLANTCI = packet.Htons(uint16(pkt.VLANProto)), uint16(pkt.VLANTCI)
@@ -118,7 +121,6 @@ func metaOf(pkt *skep.Packet) Meta {
 		t := pkt.Tunnel
 		m.Tunnel = &t
 	}
-	return m
 }
 
 // ethernetHeader is the length of a frame's link header, in bytes.
@@ -128,7 +130,7 @@ const ethernetHeader = 14
 func setSKB(pkt *skep.Packet, data []byte, meta *Meta, egress bool) error {
 	o := skbOptions(meta)
 	o.L2, o.AtIngress = true, !egress
-	if err := pkt.SetSKB(data, o); err != nil {
+	if err := packet.FillSKB(pkt, data, &o); err != nil {
 		return err
 	}
 	if meta.Type != ByHeader {
@@ -155,7 +157,8 @@ func (t *TC) Run(data []byte, meta Meta) (TCResult, error) {
 	if err != nil {
 		return TCResult{}, err
 	}
-	r := TCResult{Return: r0, Mark: pkt.Mark, Packet: pkt.Bytes(), ClassID: pkt.TCClassID, after: metaOf(pkt)}
+	r := TCResult{Return: r0, Mark: pkt.Mark, Packet: pkt.Bytes(), ClassID: pkt.TCClassID}
+	setMeta(&r.after, pkt)
 	switch {
 	case t.action:
 		r.Action = actionVerdict(TCAction(r0), t.opts.Default)

@@ -90,7 +90,10 @@ func (p *Packet) SKBBuffer(n int) ([]byte, error) {
 
 // SetSKB makes p a socket buffer of a copy of data, which starts with an
 // Ethernet header (bpf_prog_test_run_skb).
-func (p *Packet) SetSKB(data []byte, o SKBOptions) error {
+func (p *Packet) SetSKB(data []byte, o SKBOptions) error { return FillSKB(p, data, &o) }
+
+// FillSKB is [Packet.SetSKB] for who runs many packets: options are long to copy.
+func FillSKB(p *Packet, data []byte, o *SKBOptions) error {
 	if len(data) < ethLen {
 		return &SizeError{"packet shorter than its Ethernet header", len(data), ethLen}
 	}
