@@ -10,6 +10,7 @@ import (
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/hook"
 	"github.com/skep-bpf/skep/internal/afxdp"
+	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/packet"
 )
 
@@ -132,6 +133,7 @@ type worker struct {
 
 	sockets []*afxdp.Socket // that have received something and were not told
 	in      place           // where the frame under way lies
+	head    int             // bytes before it, where XDP may change it as it lies, in memory of the worker's; else 0
 
 	backlog []parcel // to be received by devices of this network
 	emptied []parcel // its memory, for the next
@@ -196,8 +198,14 @@ func (w *worker) leave() error {
 // receive is the receive loop of a queue.
 func (w *worker) receive(d *Device, queue int) error {
 	bufs, frames, places := make([][]byte, batchSize), make([][]byte, batchSize), make([]place, batchSize)
+	const each = packet.XDPHeadroom + frameSize
+	memory, err := mem.Alloc(batchSize * each)
+	if err != nil {
+		return err
+	}
+	defer memory.Free()
 	for i := range bufs {
-		bufs[i] = make([]byte, frameSize)
+		bufs[i] = memory.Bytes()[i*each+packet.XDPHeadroom : (i+1)*each]
 	}
 	receive := d.port.Receive
 	if p, ok := d.port.(*pair); ok {
@@ -220,7 +228,11 @@ func (w *worker) receive(d *Device, queue int) error {
 			bytes := 0
 			for i, f := range frames[:got] {
 				bytes += len(f)
+				if n := len(f); n >= ethernetHeader && n <= packet.XDPLinear && &f[0] == &bufs[i][:1][0] {
+					w.head, f = packet.XDPHeadroom, bufs[i][:n:packet.XDPRoom] // as a driver's page has it
+				}
 				w.placed(d, queue, f, &hook.Meta{}, places[i])
+				w.head = 0
 				w.drain()
 			}
 			count(&w.counted(d).rxPackets, got)
@@ -263,7 +275,7 @@ func (w *worker) frame(d *Device, queue int, f []byte, meta *hook.Meta) {
 		}
 		w.xdp[x.prog] = h
 	}
-	action, deliveries, err := h.Run(f, hook.Meta{Ifindex: d.index, RxQueue: uint32(queue), InPlace: w.in.head})
+	action, deliveries, err := h.Run(f, hook.Meta{Ifindex: d.index, RxQueue: uint32(queue), InPlace: max(w.head, w.in.head)})
 	if w.failed(err) {
 		return
 	}
@@ -303,6 +315,11 @@ func (w *worker) failed(err error) bool {
 func (w *worker) deliver(d *Device, queue int, del *hook.Delivery, meta *hook.Meta) {
 	switch del.To {
 	case hook.ToStack:
+		if w.head != 0 { // it lies in the worker's memory
+			w.head = 0
+			w.stack(d, del.Packet, meta)
+			return
+		}
 		if d.ingress.Empty() && !w.watched() && !w.net.received.Active() {
 			w.up(d, del.Packet, meta)
 			return

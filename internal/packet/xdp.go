@@ -24,6 +24,13 @@ const (
 // xdpHasFrags is the bit of Frame.XDPFlags of a packet with paged bytes (XDP_FLAGS_HAS_FRAGS).
 const xdpHasFrags = 1
 
+// XDPRoom is what a frame has behind its headroom, as capacity of what is changed in place, and
+// XDPLinear how much of it a packet in one piece may have.
+const (
+	XDPRoom   = XDPFrameLen - XDPHeadroom
+	XDPLinear = XDPRoom - xdpTailroom
+)
+
 // XDPOptions shape an XDP packet.
 type XDPOptions struct {
 	RxIfindex uint32 // 0: the loopback device, 1
