@@ -139,7 +139,7 @@ func (l *loader) load() error {
 		}
 		p, err := l.loadProgram(ip)
 		if err != nil {
-			err = fmt.Errorf("program %s: %w", ip.Name, err)
+			err = fmt.Errorf("program %s: %w", ip.Name, l.refused(ip, err))
 			if !l.opts.KeepGoing {
 				return err
 			}
@@ -262,6 +262,16 @@ func loadable(ip *image.Program) error {
 		return fmt.Errorf("section %q does not say what kind of program this is", ip.Section)
 	}
 	return nil
+}
+
+// refused completes a refusal by what linking did not find for the instruction.
+func (l *loader) refused(ip *image.Program, err error) error {
+	if refusal := (*VerifierError)(nil); errors.As(err, &refusal) {
+		if missing := l.img.Missing(ip, refusal.Slot); missing != "" {
+			return fmt.Errorf("%w: %s", err, missing)
+		}
+	}
+	return err
 }
 
 // loadProgram takes one program through its stages.

@@ -210,6 +210,15 @@ func engineName() string {
 	return "jit"
 }
 
+// nativeCode reports whether this platform has any.
+func nativeCode() bool {
+	m, err := skep.NewMachine(&skep.MachineOptions{CPUs: 1, JIT: skep.JITOn})
+	if err == nil {
+		m.Close()
+	}
+	return err == nil
+}
+
 // peerMachine makes the second process's machine, of an engine by its name.
 func peerMachine(name string) (*skep.Machine, error) {
 	o := skep.MachineOptions{CPUs: 2}
@@ -219,7 +228,9 @@ func peerMachine(name string) (*skep.Machine, error) {
 	case "interpreter":
 		o.JIT = skep.JITOff
 	case "jit":
-		o.JIT = skep.JITOn
+		if o.JIT = skep.JITOn; !nativeCode() {
+			o.JIT = skep.JITAuto
+		}
 	}
 	return skep.NewMachine(&o)
 }

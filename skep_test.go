@@ -17,6 +17,7 @@ import (
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/image"
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/oracle"
 	"github.com/skep-bpf/skep/internal/testprog"
 )
 
@@ -303,6 +304,9 @@ func TestFromCollectionSpec(t *testing.T) {
 	}
 	for _, path := range objects {
 		t.Run(filepath.Base(path), func(t *testing.T) {
+			if filepath.Base(path) == "bpf_for.o" {
+				oracle.DeclTags(t)
+			}
 			spec, err := ebpf.LoadCollectionSpec(path)
 			if err != nil {
 				t.Fatal(err)

@@ -134,6 +134,7 @@ func (l *loader) verify(ip *image.Program, opts verifier.Options) Verification {
 	start := time.Now()
 	v.Result, v.Err = verifier.Verify(vp, opts)
 	v.Took = time.Since(start)
+	v.Err = l.refused(ip, v.Err)
 	if refusal := (*VerifierError)(nil); errors.As(v.Err, &refusal) {
 		v.Stats, v.Visits, v.Trace = refusal.Stats, refusal.Visits, refusal.Trace
 	} else if v.Err == nil {

@@ -95,7 +95,7 @@ func (aux *Aux) far(packet []byte, k int32, size int) (v uint32, ok bool) {
 	default:
 		return 0, false
 	}
-	if at < -len(aux.Head) || at+size > len(packet) {
+	if at < -len(aux.Head) || at > len(packet)-size { // int may have 32 bits
 		return 0, false
 	}
 	for i := at; i < at+size; i++ {

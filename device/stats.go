@@ -52,7 +52,7 @@ func (c *counters) tcVerdict(at *[hook.TCTrap + 2]atomic.Uint64, a hook.TCAction
 }
 
 func (c *counters) verdict(a hook.XDPAction) {
-	if int(a) >= len(c.xdp) {
+	if uint64(a) >= uint64(len(c.xdp)) {
 		a = hook.XDPAborted
 	}
 	count(&c.xdp[a], 1)

@@ -131,6 +131,7 @@ func words(command string) []string {
 // there are no kernel types to find these in.
 func needKernelTypes(t *testing.T, command string) {
 	if strings.Contains(command, "bpf_for.o") {
+		oracle.DeclTags(t)
 		_, err := btf.LoadKernelSpec()
 		oracle.Need(t, "kernel BTF", err)
 	}

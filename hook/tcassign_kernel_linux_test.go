@@ -93,6 +93,7 @@ func datagram(mac []byte, port uint16, payload byte) []byte {
 
 // TestTCAssignAsTheKernel: datagrams reach the sockets in the kernel that the hook's deliveries name.
 func TestTCAssignAsTheKernel(t *testing.T) {
+	oracle.Need(t, "bpf(2)", linux.Available())
 	netns.In(t, func() {
 		tap, index := netns.TAP(t, "skep0", 0)
 		netns.IP(t, "addr add 192.0.2.1/24 dev skep0")

@@ -23,7 +23,7 @@ var xdpNames = [...]string{"XDP_ABORTED", "XDP_DROP", "XDP_PASS", "XDP_TX", "XDP
 
 // String returns the uapi's name; values it has none for print with their number.
 func (a XDPAction) String() string {
-	if int(a) < len(xdpNames) {
+	if uint64(a) < uint64(len(xdpNames)) {
 		return xdpNames[a]
 	}
 	return unknown("XDP", uint32(a))

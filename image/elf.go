@@ -139,7 +139,7 @@ func (o *object) readSymbols() error {
 
 // readRelocs attaches the records of rel to the section they apply to.
 func (o *object) readRelocs(rel *section) error {
-	if int(rel.Info) >= len(o.sections) || rel.Entsize != 16 {
+	if uint64(rel.Info) >= uint64(len(o.sections)) || rel.Entsize != 16 {
 		return at(rel.Name, "", ErrTruncated, "relocation section for section %d with records of %d bytes", rel.Info, rel.Entsize)
 	}
 	target := o.sections[rel.Info]

@@ -234,17 +234,25 @@ func (ext *Extern) resolveTyped(target *target) error {
 	}
 	var found, foundType btf.Type
 	if ext.Kind == ExternFunc {
-		if f := typeNamed[*btf.Func](spec, essentialName(ext.Name)); f != nil {
+		var f *btf.Func
+		if f, err = findType[*btf.Func](spec, essentialName(ext.Name)); f != nil {
 			found, foundType = f, f.Type
 		}
-	} else if v := typeNamed[*btf.Var](spec, ext.Name); v != nil {
-		found, foundType = v, v.Type
+	} else {
+		var v *btf.Var
+		if v, err = findType[*btf.Var](spec, ext.Name); v != nil {
+			found, foundType = v, v.Type
+		}
+	}
+	if err != nil {
+		ext.raw.err = fmt.Errorf("the kernel's types: %w", err)
 	}
 	if found == nil {
 		return nil
 	}
 	if err := btf.CheckTypeCompatibility(ext.Type, foundType); err != nil {
 		if ext.Weak && ext.Kind == ExternFunc {
+			ext.raw.err = fmt.Errorf("it has another type there: %w", err)
 			return nil
 		}
 		return at(secKsyms, ext.Name, ErrUnresolved, "%v has another type in the target kernel: %v", ext.Kind, err)

@@ -3,6 +3,7 @@ package image
 import (
 	"bytes"
 	"debug/elf"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -185,20 +186,26 @@ func (r *rawBTF) findInt() int {
 
 // typeNamed returns the first type of the wanted Go type and exactly that name, or nil.
 func typeNamed[T btf.Type](spec *btf.Spec, name string) T {
+	t, _ := findType[T](spec, name)
+	return t
+}
+
+// findType is typeNamed, with an error where types cannot be read.
+func findType[T btf.Type](spec *btf.Spec, name string) (T, error) {
 	var none T
 	if spec == nil {
-		return none
+		return none, nil
 	}
 	types, err := spec.AnyTypesByName(name)
-	if err != nil {
-		return none
+	if errors.Is(err, btf.ErrNotFound) {
+		return none, nil
 	}
 	for _, t := range types {
 		if t, ok := t.(T); ok && t.TypeName() == name {
-			return t
+			return t, nil
 		}
 	}
-	return none
+	return none, err
 }
 
 // idOf returns a type's id in spec; the type came from there.

@@ -175,6 +175,9 @@ func TestLibbpf(t *testing.T) {
 			if minor < needs[name] {
 				t.Skipf("libbpf 1.%d is installed, this object needs 1.%d", minor, needs[name])
 			}
+			if name == "exception" || name == "bpf_for" {
+				oracle.DeclTags(t)
+			}
 			target := "-"
 			opts := &Options{Kconfig: testKconfig}
 			if name == "core" {

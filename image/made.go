@@ -42,7 +42,7 @@ func (m *Map) Made(cpus int) *catalog.MapDef {
 				return false
 			}
 			clear(b)
-			if int(off) < len(m.Data) {
+			if uint64(off) < uint64(len(m.Data)) {
 				copy(b, m.Data[off:])
 			}
 			return true

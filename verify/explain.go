@@ -46,5 +46,10 @@ func explanation(m *skep.Machine, img *image.Image, p *Program) (*Explanation, e
 	if h == nil { // it never gets to the verifier
 		return &Explanation{Reason: p.Err.Error(), At: Place{Insn: -1}, Fix: Fix{Place: Place{Insn: -1}}}, nil
 	}
-	return explain.Explain(h), nil
+	x := explain.Explain(h)
+	if missing := img.Missing(img.Program(p.Name), x.At.Insn); missing != "" {
+		x.Known = append(x.Known, missing)
+		x.Fix = Fix{Place: Place{Insn: -1}, Text: "Verify against types of a kernel that has it (--btf FILE), or ask first whether it is there: bpf_ksym_exists(), bpf_core_field_exists()."}
+	}
+	return x, nil
 }

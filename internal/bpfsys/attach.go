@@ -306,7 +306,7 @@ func (c *call) progQuery() (int32, errno.Errno) {
 	if a.Count == 0 || a.ProgIds == 0 || len(ch.entries) == 0 {
 		return 0, 0
 	}
-	n := 4 * min(int(a.Count), len(ch.entries))
+	n := 4 * int(min(uint64(a.Count), uint64(len(ch.entries))))
 	for _, out := range []struct {
 		to   uint64
 		data []byte
@@ -318,7 +318,7 @@ func (c *call) progQuery() (int32, errno.Errno) {
 			return 0, e
 		}
 	}
-	if int(a.Count) < len(ch.entries) {
+	if uint64(a.Count) < uint64(len(ch.entries)) {
 		return 0, errno.ENOSPC
 	}
 	return 0, 0

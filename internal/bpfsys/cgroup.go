@@ -276,7 +276,7 @@ func (c *call) queryCGroup(a *progQuery, attach catalog.AttachType) errno.Errno 
 	if a.Count == 0 || a.ProgIds == 0 || len(entries) == 0 {
 		return 0
 	}
-	n := 4 * min(int(a.Count), len(entries))
+	n := 4 * int(min(uint64(a.Count), uint64(len(entries))))
 	if e := c.write(a.ProgIds, progs[:n]); e != 0 {
 		return e
 	}
@@ -285,7 +285,7 @@ func (c *call) queryCGroup(a *progQuery, attach catalog.AttachType) errno.Errno 
 			return e
 		}
 	}
-	if int(a.Count) < len(entries) {
+	if uint64(a.Count) < uint64(len(entries)) {
 		return errno.ENOSPC
 	}
 	return 0

@@ -158,7 +158,7 @@ func (c *call) btfInfo(a *objInfo, b *BTF) errno.Errno {
 		return e
 	}
 	raw := b.bytes()
-	if e := c.write(info.Btf, raw[:min(int(info.BtfSize), len(raw))]); e != 0 {
+	if e := c.write(info.Btf, raw[:min(uint64(info.BtfSize), uint64(len(raw)))]); e != 0 {
 		return e
 	}
 	info.Id, info.BtfSize = b.id, uint32(len(raw))
@@ -258,7 +258,7 @@ type array struct {
 func (c *call) putArray(f array) errno.Errno {
 	have := len(f.data) / f.size
 	*f.n, *f.addr = uint32(have), f.to
-	return c.write(f.to, f.data[:min(int(f.room), have)*f.size])
+	return c.write(f.to, f.data[:int(min(uint64(f.room), uint64(have)))*f.size])
 }
 
 // jited are the program's native code, the addresses and lengths of its

@@ -94,7 +94,7 @@ func (c *call) uprobesInfo(in, out *linkInfo, u *uprobes) errno.Errno {
 	put(out.U[40:], u.flags)
 	put(out.U[44:], u.pid)
 	if path != 0 {
-		if int(room) < len(u.path)+1 {
+		if uint64(room) < uint64(len(u.path))+1 {
 			return errno.ENAMETOOLONG
 		}
 		if e := c.write(path, append([]byte(u.path), 0)); e != 0 {

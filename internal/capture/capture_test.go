@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math/bits"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -269,6 +270,9 @@ func TestFaults(t *testing.T) {
 			}
 			if !errors.Is(err, c.is) {
 				t.Fatalf("error %v is not %v", err, c.is)
+			}
+			if bits.UintSize == 32 && c.name == "absurd length" {
+				return // pcapgo says in its own words that no int holds that
 			}
 			if err.Error() != c.want {
 				t.Errorf("got  %v\nwant %v", err, c.want)

@@ -190,7 +190,11 @@ func (b *blocks) next() error {
 			err = b.checkPacket()
 		}
 	default: // passed over
-		_, err = b.r.Discard(int(b.length))
+		for rest := b.length; rest > 0 && err == nil; { // in parts that fit an int of 32 bits
+			part := min(rest, 1<<30)
+			_, err = b.r.Discard(int(part))
+			rest -= part
+		}
 		return cut(err)
 	}
 	b.left, b.passed = int(b.length), b.start

@@ -390,7 +390,7 @@ func ProgKinds() []ProgKind { return progRows[1:] }
 
 // ProgKindByType returns the row of a program type, or nil.
 func ProgKindByType(t ProgType) *ProgKind {
-	if t == ProgUnspec || int(t) >= len(progRows) {
+	if t == ProgUnspec || uint64(t) >= uint64(len(progRows)) {
 		return nil
 	}
 	return &progRows[t]

@@ -1,7 +1,6 @@
 package maps
 
 import (
-	"math"
 	"math/bits"
 	"sync"
 
@@ -11,7 +10,7 @@ import (
 )
 
 func init() {
-	if mem.Lazy { // else 4 GiB of addresses would be 4 GiB of memory
+	if mem.Lazy && bits.UintSize == 64 { // else 4 GiB of addresses would be 4 GiB of memory, or more than there are
 		bind(catalog.MapArena, kind{check: checkArena, make: newArena})
 	}
 }
@@ -62,9 +61,6 @@ func checkArena(row *catalog.MapKind, def *catalog.MapDef) errno.Errno {
 
 func newArena(c *core) (Map, errno.Errno) {
 	size := uint64(2*arenaSpan + 2*arenaGuard)
-	if size > math.MaxInt { // more than there are addresses
-		return nil, errno.ENOMEM
-	}
 	b, err := mem.AllocSparse(int(size))
 	if err != nil {
 		return nil, errno.ENOMEM

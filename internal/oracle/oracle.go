@@ -6,6 +6,7 @@ package oracle
 import (
 	"errors"
 	"io/fs"
+	"math/bits"
 	"os"
 	"os/exec"
 	"testing"
@@ -24,6 +25,15 @@ func Need(t testing.TB, what string, err error) {
 		t.Fatalf("%s is required (%s=required) and not to be had: %v", what, Env, err)
 	}
 	t.Skipf("not compared with %s: %v", what, err)
+}
+
+// DeclTags ends a test on 32-bit systems, where cilium/ebpf cannot read BTF with declaration tags of whole types,
+// as that of kernels with kernel functions is.
+func DeclTags(t testing.TB) {
+	t.Helper()
+	if bits.UintSize == 32 {
+		t.Skip("no BTF with declaration tags of whole types on 32-bit systems: cilium/ebpf says \"index exceeds int\"")
+	}
 }
 
 // Tool returns the path of the first of the named commands that is installed,

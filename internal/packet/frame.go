@@ -50,6 +50,7 @@ type Frame struct {
 	GSOSegs        uint32
 	GSOSize        uint32
 	TstampType     uint32
+	_              uint32 // as 64-bit systems align what follows
 	Tstamp         uint64
 	HWTstamp       uint64
 	FlowKeys       uint64 // address of a bpf_flow_keys, or 0

@@ -305,7 +305,7 @@ func (p *linuxProgram) Run(packet []byte, _ time.Time) (Result, error) {
 		return Result{}, err
 	}
 	if in.Ctx != nil && len(out.Ctx) == mdSize {
-		out.Data = out.Data[min(int(binary.NativeEndian.Uint32(out.Ctx[mdData:])), len(out.Data)):]
+		out.Data = out.Data[min(uint64(binary.NativeEndian.Uint32(out.Ctx[mdData:])), uint64(len(out.Data))):]
 	}
 	return Result{Ret: out.Ret, Data: out.Data, Took: out.Duration}, nil
 }

@@ -313,7 +313,7 @@ func (w *Values) section(id int, data []byte, depth int) error {
 	defer w.J.EndArray()
 	for i := range b.Vlen(id) {
 		at := rawbtf.SecVar(i)
-		if err := w.value(int(b.Word(id, at)), data[min(int(b.Word(id, at+1)), len(data)):], 0, depth+1); err != nil {
+		if err := w.value(int(b.Word(id, at)), data[min(uint64(b.Word(id, at+1)), uint64(len(data))):], 0, depth+1); err != nil {
 			return err
 		}
 	}

@@ -166,7 +166,7 @@ func run(s *ui.Streams, o *Options) error {
 	var results []result
 	failed := false
 	for _, p := range progs {
-		r, err := ask(coll, p, o.LogLevel)
+		r, err := ask(coll, img, p, o.LogLevel)
 		if err != nil {
 			return fmt.Errorf("%s: program %s: %w", o.Object, p.Name, err)
 		}
@@ -219,7 +219,7 @@ const (
 	logInsns  = 2
 )
 
-func ask(coll engine.Collection, p *image.Program, level uint32) (result, error) {
+func ask(coll engine.Collection, img *image.Image, p *image.Program, level uint32) (result, error) {
 	r := result{prog: p}
 	if p.Err != nil { // it never gets to the verifier
 		r.refused = &refusal{Reason: p.Err.Error(), Insn: -1}
@@ -239,6 +239,9 @@ func ask(coll engine.Collection, p *image.Program, level uint32) (result, error)
 		}
 	}
 	r.refused = refusalOf(v, p)
+	if missing := img.Missing(p, r.refused.Insn); missing != "" {
+		r.refused.Reason += ": " + missing
+	}
 	return r, nil
 }
 
