@@ -295,8 +295,11 @@ func (c *client) answer(n *notif) answer {
 	return pass
 }
 
-// toSocket and toPerf say that what the kernel is about to refuse is not for it to do.
-func (c *client) toSocket(*notif) answer {
+// setsockopt says of options by which a program is put to use that the kernel does not know what skep does.
+func (c *client) setsockopt(n *notif) answer {
+	if option := uint32(n.Args[2]); uint32(n.Args[1]) != unix.SOL_SOCKET || option != soAttachBPF && option != soAttachReuseportBPF {
+		return c.netlink(int(int32(n.Args[0])))
+	}
 	c.s.sys.Unserved("attaching a program to a socket of the kernel's", "skep filter or skep run, which work on captures")
 	return pass
 }

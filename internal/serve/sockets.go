@@ -79,9 +79,20 @@ func copyFD(tid, fd int) (int, error) {
 	return unix.PidfdGetfd(pidfd, fd, 0)
 }
 
-// netlink says of sockets by which programs are attached to devices that these are the kernel's; who has loaded no
-// such program asks for something else.
-func (c *client) netlink(*notif) answer {
+// netlink says of sockets by which programs are attached to devices that these are the kernel's. Of all that have such
+// sockets those are meant that set the options libbpf, iproute2 and Go's netlink packages set before they change anything, where there
+// is a program for a device; who lists the devices, as Go's net package does, sets none.
+func (c *client) netlink(fd int) answer {
+	own, err := copyFD(int(c.pid), fd)
+	if err != nil {
+		return pass
+	}
+	defer unix.Close(own)
+	domain, _ := unix.GetsockoptInt(own, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	protocol, err := unix.GetsockoptInt(own, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+	if err != nil || domain != unix.AF_NETLINK || protocol != unix.NETLINK_ROUTE {
+		return pass
+	}
 	m := c.s.sys.Machine()
 	for id, ok := m.NextProgram(0); ok; id, ok = m.NextProgram(id) {
 		p := m.Program(id)

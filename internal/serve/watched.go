@@ -46,9 +46,10 @@ func init() { // the functions refer to the rows
 		{nr: unix.SYS_READLINKAT, do: func(c *client, n *notif) answer { return c.readlink(n, 1) }},
 		{nr: unix.SYS_CAPGET, do: (*client).capget},
 		{nr: unix.SYS_CAPSET, do: (*client).capset},
-		{nr: unix.SYS_SETSOCKOPT, on: []condition{{1, unix.SOL_SOCKET}, {2, soAttachBPF}}, do: (*client).toSocket},
-		{nr: unix.SYS_SOCKET, on: []condition{{0, unix.AF_NETLINK}, {2, unix.NETLINK_ROUTE}}, do: (*client).netlink},
-		{nr: unix.SYS_SETSOCKOPT, on: []condition{{1, unix.SOL_SOCKET}, {2, soAttachReuseportBPF}}, do: (*client).toSocket},
+		{nr: unix.SYS_SETSOCKOPT, on: []condition{{1, unix.SOL_SOCKET}, {2, soAttachBPF}}, do: (*client).setsockopt},
+		{nr: unix.SYS_SETSOCKOPT, on: []condition{{1, unix.SOL_NETLINK}, {2, unix.NETLINK_EXT_ACK}}, do: (*client).setsockopt},
+		{nr: unix.SYS_SETSOCKOPT, on: []condition{{1, unix.SOL_SOCKET}, {2, unix.SO_SNDTIMEO}}, do: (*client).setsockopt},
+		{nr: unix.SYS_SETSOCKOPT, on: []condition{{1, unix.SOL_SOCKET}, {2, soAttachReuseportBPF}}, do: (*client).setsockopt},
 		{nr: unix.SYS_PERF_EVENT_OPEN, do: (*client).perfEventOpen},
 		{nr: unix.SYS_MMAP, on: []condition{{3, unix.MAP_SHARED}}, do: (*client).mmap},
 	}, olderCalls...)
