@@ -52,10 +52,10 @@ type elfReloc struct {
 // openELF reads headers, symbols and relocations.
 func openELF(rd io.ReaderAt) (*object, error) {
 	var magic [4]byte
-	if _, err := rd.ReadAt(magic[:], 0); err != nil && err != io.EOF {
+	if n, err := rd.ReadAt(magic[:], 0); err != nil && err != io.EOF {
 		return nil, fmt.Errorf("%w: %w", ErrNotELF, err)
 	} else if string(magic[:]) != elf.ELFMAG {
-		return nil, ErrNotELF
+		return nil, notELF(magic[:n])
 	}
 	file, err := elf.NewFile(rd)
 	if err != nil {
@@ -63,7 +63,7 @@ func openELF(rd io.ReaderAt) (*object, error) {
 	}
 	// Old LLVM wrote EM_NONE (libbpf accepts both, bpf_object__elf_init).
 	if file.Type != elf.ET_REL || file.Machine != elf.EM_BPF && file.Machine != elf.EM_NONE {
-		return nil, fmt.Errorf("%w: ELF type %v for machine %v", ErrNotBPF, file.Type, file.Machine)
+		return nil, fmt.Errorf("%w: ELF type %v for machine %v: clang -O2 -g -target bpf -c makes one", ErrNotBPF, file.Type, file.Machine)
 	}
 	if file.Class != elf.ELFCLASS64 {
 		return nil, fmt.Errorf("%w: %v", ErrNotBPF, file.Class)
@@ -109,6 +109,22 @@ func (o *object) content(s *section) ([]byte, error) {
 	return data, nil
 }
 
+// notELF says what a file that begins otherwise is.
+func notELF(begin []byte) error {
+	if bitcode := "BC\xc0\xde"; string(begin) == bitcode {
+		return fmt.Errorf("%w: it is LLVM bitcode: compile without -emit-llvm and -flto", ErrNotELF)
+	}
+	for _, c := range begin {
+		if c >= 0x7f || c < ' ' && c != '\n' && c != '\t' && c != '\r' {
+			return ErrNotELF
+		}
+	}
+	if len(begin) == 0 {
+		return fmt.Errorf("%w: it is empty", ErrNotELF)
+	}
+	return fmt.Errorf("%w: it is text: an object is what clang -O2 -g -target bpf -c makes of C", ErrNotELF)
+}
+
 // readSymbols fills o.symbols, so that indices are those of relocations.
 func (o *object) readSymbols() error {
 	for _, s := range o.sections {
@@ -118,7 +134,7 @@ func (o *object) readSymbols() error {
 	}
 	syms, err := o.file.Symbols()
 	if errors.Is(err, elf.ErrNoSymbols) {
-		return fmt.Errorf("%w: no symbol table (stripped?)", ErrNotBPF)
+		return fmt.Errorf("%w: no symbol table: strip it of debug information alone (llvm-strip -g)", ErrNotBPF)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: symbol table: %v", ErrTruncated, err)

@@ -45,14 +45,19 @@ func TestBadObjects(t *testing.T) {
 		want         error
 		text         string // after "bad.o: "
 	}{
-		{"empty", "maps.o", cut(0), ErrNotELF, "not an ELF file"},
-		{"text", "maps.c", nil, ErrNotELF, "not an ELF file"},
+		{"empty", "maps.o", cut(0), ErrNotELF, "not an ELF file: it is empty"},
+		{"text", "maps.c", nil, ErrNotELF, "not an ELF file: it is text: an object is what clang -O2 -g -target bpf -c makes of C"},
+		{"bitcode", "maps.o", func(_ *testing.T, b []byte) []byte { return append([]byte("BC\xc0\xde"), b...) }, ErrNotELF,
+			"not an ELF file: it is LLVM bitcode: compile without -emit-llvm and -flto"},
+		{"neither", "maps.o", func(_ *testing.T, b []byte) []byte { return b[1:] }, ErrNotELF, "not an ELF file"},
 		{"header only", "maps.o", cut(40), ErrTruncated, "truncated or corrupt ELF file: "},
 		{"half", "maps.o", cut(3000), ErrTruncated, "truncated or corrupt ELF file: "},
 		{"other machine", "maps.o", func(_ *testing.T, b []byte) []byte { b[18] = 62; return b }, ErrNotBPF,
-			"not a BPF object: ELF type ET_REL for machine EM_X86_64"},
+			"not a BPF object: ELF type ET_REL for machine EM_X86_64: clang -O2 -g -target bpf -c makes one"},
 		{"executable", "maps.o", func(_ *testing.T, b []byte) []byte { b[16] = 2; return b }, ErrNotBPF,
-			"not a BPF object: ELF type ET_EXEC for machine EM_BPF"},
+			"not a BPF object: ELF type ET_EXEC for machine EM_BPF: clang -O2 -g -target bpf -c makes one"},
+		{"without -g", "maps.o", func(_ *testing.T, b []byte) []byte { return bytes.ReplaceAll(b, []byte(".BTF"), []byte(".FTB")) }, ErrBadMap,
+			"section .maps: bad map definition: maps are defined by BTF, and there is none: compile with -g"},
 		{"BTF magic", "maps.o", put(".BTF", 0, 0), ErrBadBTF, "section .BTF: bad BTF: magic 0x0000"},
 		{"BTF types beyond the end", "maps.o", put(".BTF", 12, 1<<30), ErrBadBTF, "section .BTF: bad BTF: part at 0 with 1073741824 bytes ends beyond the section"},
 		{"BTF.ext record size", "maps.o", put(".BTF.ext", 32, 6), ErrBadBTF, "section .BTF.ext: function info: bad BTF: records of 6 bytes"},

@@ -72,7 +72,7 @@ func (o *object) addBTFMaps(t *mapTable, types *objectTypes) error {
 		return nil
 	}
 	if types == nil {
-		return at(secMaps, "", ErrBadMap, "maps are defined by BTF, and there is none")
+		return at(secMaps, "", ErrBadMap, "maps are defined by BTF, and there is none: compile with -g")
 	}
 	ds := typeNamed[*btf.Datasec](types.spec, secMaps)
 	if ds == nil {

@@ -39,7 +39,7 @@ func (l *linker) resolve(r elfReloc, ins isa.Instruction) (ref, error) {
 	if sym.isExtern() {
 		ext, ok := l.externs.bySym[r.Sym]
 		if !ok {
-			return ref{}, fmt.Errorf("%w: extern %q has no BTF", ErrBadReloc, sym.Name)
+			return ref{}, fmt.Errorf("%w: extern %q has no BTF: compile with -g", ErrBadReloc, sym.Name)
 		}
 		return ref{kind: refExtern, ext: ext}, nil
 	}

@@ -29,7 +29,7 @@ func (o *object) addStructOps(t *mapTable, types *objectTypes) error {
 			return err
 		}
 		if types == nil {
-			return at(sec.Name, "", ErrBadMap, "struct_ops are defined by BTF, and there is none")
+			return at(sec.Name, "", ErrBadMap, "struct_ops are defined by BTF, and there is none: compile with -g")
 		}
 		ds := typeNamed[*btf.Datasec](types.spec, sec.Name)
 		if ds == nil {

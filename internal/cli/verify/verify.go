@@ -260,10 +260,12 @@ func print(s *ui.Streams, o *Options, results []result) error {
 		return err
 	}
 	var b strings.Builder
+	lines := true
 	for _, r := range results {
 		if r.refused == nil {
 			continue
 		}
+		lines = lines && (r.refused.Insn < 0 || len(r.prog.Lines) > 0)
 		fmt.Fprintf(&b, "\n%s: %s\n", s.Paint(ui.Red, ui.Printable(r.prog.Name)), ui.Printable(r.refused.Reason))
 		if r.refused.Insn >= 0 {
 			fmt.Fprintf(&b, "  insn %d: %s\n", r.refused.Insn, r.refused.Text)
@@ -273,7 +275,11 @@ func print(s *ui.Streams, o *Options, results []result) error {
 		}
 	}
 	if b.Len() > 0 && o.LogLevel == 0 {
-		fmt.Fprintf(&b, "\n%s\n", s.Paint(ui.Faint, "skep verify --explain says why, and what to change."))
+		hint := "skep verify --explain says why, and what to change."
+		if !lines {
+			hint += " An object compiled with -g shows source lines."
+		}
+		fmt.Fprintf(&b, "\n%s\n", s.Paint(ui.Faint, hint))
 	}
 	if o.LogLevel != 0 {
 		for _, r := range results {
