@@ -23,6 +23,11 @@ func (p *parser) scalar(t btf.Type, word string, out []byte, depth int) error {
 	if p.address(under, word, out) {
 		return nil
 	}
+	if addr, _, ok := strings.Cut(word, "/"); ok && strings.ContainsAny(addr, ".:") {
+		if _, err := netip.ParsePrefix(word); err != nil { // of any type it is none
+			return p.fail("it is no prefix, as 10.0.0.0/8 and fe80::/64 are")
+		}
+	}
 	switch u := under.(type) {
 	case *btf.Int, *btf.Enum, *btf.Pointer:
 		return p.number(t, word, out)

@@ -421,6 +421,7 @@ func TestObjectErrors(t *testing.T) {
 		{"map show --machine /nowhere/at/all", 1, "no skep serve listens at /nowhere/at/all: file does not exist: begin with skep serve /nowhere/at/all"},
 		{"ip --machine /nowhere link show", 1, "skep ip: no skep serve listens at /nowhere: file does not exist: begin with skep serve /nowhere"},
 		{"exec --machine /nowhere -- true", 125, "no skep serve listens at /nowhere"},
+		{"exec --machine testdata -- true", 125, "skep exec: testdata: that is no socket, on which a skep serve could listen"},
 		{"serve /nowhere/at/all", 1, "skep serve: /nowhere/at/all: bind: no such file or directory"},
 		{"serve testdata/objects.c", 1, "skep serve: testdata/objects.c: there is a file of that name"},
 		{"map dump --engine linux", 2, "nothing is named: a map is named by id, name or pinned"},

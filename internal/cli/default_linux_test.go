@@ -96,3 +96,30 @@ func TestDownIsSaid(t *testing.T) {
 	default:
 	}
 }
+
+// TestMachineErrors: what a machine refuses is said in one line that tells what is possible.
+func TestMachineErrors(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "machine")
+	startMachine(t, path)
+	t.Setenv("SKEP_MACHINE", path)
+	for _, row := range []struct {
+		args string // a comma stands for an empty word
+		code int
+		want string
+	}{
+		{"map create /sys/fs/bpf/m type array key 4 value 4 entries 1 name ü", 1, `invalid argument: name "ü": letters, digits, _ and . are possible`},
+		{"map create /tmp/m type array key 4 value 4 entries 1 name m", 1, "operation not permitted: a machine's names begin with /sys/fs/bpf/"},
+		{"ip link add , type veth", 2, `"" is not a valid device name`},
+		{"ip link set lo name ,", 2, "name: its value is missing"},
+		{"tc filter add dev lo sideways bpf da bytecode 1", 2, `"sideways" is no hook: there are ingress and egress`},
+	} {
+		words := strings.Fields(row.args)
+		for i := range words {
+			words[i] = strings.Trim(words[i], ",")
+		}
+		r := command(t, self(t), words...)
+		if r.code != row.code || !strings.Contains(r.err, row.want) || strings.Count(r.err, "\n") != 1 || r.out != "" {
+			t.Errorf("skep %s: %+v", row.args, r)
+		}
+	}
+}

@@ -92,10 +92,17 @@ func noMachine(path string, err error) error {
 		return fmt.Errorf("%s: %w: the machine is another user's", path, os.ErrPermission)
 	case errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("no skep serve listens at %s: %w: begin with skep serve %s", path, os.ErrNotExist, path)
+	case notSocket(path):
+		return fmt.Errorf("%s: that is no socket, on which a skep serve could listen", path)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("no skep serve listens at %s: %w: it has ended: begin with skep serve %s", path, syscall.ECONNREFUSED, path)
 	}
 	return fmt.Errorf("no skep serve listens at %s: %w", path, err)
+}
+
+func notSocket(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode().Type() != os.ModeSocket
 }
 
 // MachineEnv names the environment variable with the socket of the machine to join.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -227,6 +228,11 @@ func create(v *objects.Verb) error {
 	}
 	m, err := linux.NewMap(&def, &opts)
 	if err != nil {
+		if bad := strings.IndexFunc(def.Name, func(c rune) bool {
+			return c != '_' && c != '.' && (c > 'z' || !unicode.IsLetter(c) && !unicode.IsDigit(c))
+		}); bad >= 0 && errors.Is(err, errno.EINVAL) {
+			return fmt.Errorf("%w: name %q: letters, digits, _ and . are possible", err, def.Name)
+		}
 		return err
 	}
 	defer m.Close()

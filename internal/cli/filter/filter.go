@@ -174,6 +174,8 @@ func (o *Options) check() (*rotation, error) {
 		return nil, ui.Usagef("--interface and --read: either will do")
 	case o.Count && o.Out != "":
 		return nil, ui.Usagef("--count prints, --write writes: either will do")
+	case ui.NotInput("--write", o.Out, o.Inputs) != nil:
+		return nil, ui.NotInput("--write", o.Out, o.Inputs)
 	case o.Out == "" && (o.Size != "" || o.Every != 0 || o.Files != 0), o.Out == "-" && (o.Size != "" || o.Every != 0):
 		return nil, ui.Usagef("-C, -G and -W are about the files of --write")
 	case o.Every < 0 || o.Files < 0:

@@ -145,6 +145,9 @@ func add(o *iproute.Options, a *iproute.Args) error {
 			if q.Name != "" {
 				return ui.Usagef("%q is too much before type: see skep ip help", word)
 			}
+			if word == "" {
+				return ui.Usagef("\"\" is not a valid device name")
+			}
 			q.Name = word
 		}
 	}

@@ -111,7 +111,7 @@ func (a *Args) Accept(words ...string) bool {
 
 // Value takes the word after a keyword.
 func (a *Args) Value(keyword string) (string, error) {
-	if !a.More() {
+	if a.Peek() == "" {
 		return "", ui.Usagef("%s: its value is missing", keyword)
 	}
 	return a.Next(), nil

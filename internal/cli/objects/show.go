@@ -2,6 +2,8 @@ package objects
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"github.com/skep-bpf/skep/internal/btfdump"
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/cli/ui"
+	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/linux"
 	"github.com/skep-bpf/skep/internal/rawbtf"
 )
@@ -252,7 +255,11 @@ func (v *Verb) PinAt(fd int, path string) error {
 		}
 	}
 	if err := linux.Pin(fd, path); err != nil {
-		return &os.PathError{Op: "pin", Path: path, Err: err}
+		err = &os.PathError{Op: "pin", Path: path, Err: err}
+		if !v.Live && errors.Is(err, errno.EPERM) && !strings.HasPrefix(filepath.Clean(path)+"/", "/sys/fs/bpf/") {
+			err = fmt.Errorf("%w: a machine's names begin with /sys/fs/bpf/", err)
+		}
+		return err
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ func dumpLoaded(v *objects.Verb, o *dumpOptions) error {
 	}
 	several := len(list) > 1
 	if several && (o.File != "" || o.Visual) {
-		return fmt.Errorf("several programs have it: name one")
+		return fmt.Errorf("several programs have it: file and visual are for one, by its id")
 	}
 	if v.J != nil && several {
 		v.J.Array()

@@ -119,6 +119,9 @@ func decodes(img *image.Image, args []string) (map[*image.Map]btf.Type, error) {
 		if m == nil {
 			return nil, fmt.Errorf("--decode %s: no map %s: %s", arg, name, ui.There(mapNames(img)))
 		}
+		if m.Type != catalog.MapRingBuf && m.Type != catalog.MapPerfEventArray {
+			return nil, fmt.Errorf("--decode %s: map %s is a %s: events are in ringbuf and perf_event_array maps", arg, name, m.Type)
+		}
 		t := typeByName(img.BTF, typ)
 		if t == nil {
 			return nil, fmt.Errorf("--decode %s: the object's BTF has no type %s", arg, typ)

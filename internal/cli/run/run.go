@@ -135,6 +135,9 @@ func prepare(s *ui.Streams, o *Options) (_ *work, err error) {
 	if w.verdicts == nil {
 		return nil, fmt.Errorf("%s: program %s is of type %v, which runs on no packets: xdp, sched_cls, sched_act, socket_filter and cgroup_skb do", o.Object, prog.Name, prog.Type)
 	}
+	if err := ui.NotInput("--out", o.Out, o.Pcaps); err != nil {
+		return nil, err
+	}
 	sets, err := readSets(o.Sets)
 	if err != nil {
 		return nil, err

@@ -180,6 +180,9 @@ func (l *filterLine) read(a *iproute.Args) error {
 			l.q.Kind = w
 			return l.bpf(a)
 		default:
+			if l.q.Hook == "" && a.Peek() == "bpf" {
+				return ui.Usagef("%q is no hook: there are ingress and egress", w)
+			}
 			if l.q.Op == "add" || l.q.Op == "replace" || l.q.Op == "change" || l.q.Op == "delete" {
 				l.q.Kind = w // refused by the machine, in its words
 				return nil

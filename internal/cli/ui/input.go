@@ -31,6 +31,20 @@ func (s *Streams) ReadFile(name string) ([]byte, error) {
 	return data, nil
 }
 
+// NotInput refuses an output that is one of the files that are read: it would take its place. flag is the output's.
+func NotInput(flag, out string, inputs []string) error {
+	to, err := os.Stat(out)
+	if err != nil || !to.Mode().IsRegular() {
+		return nil
+	}
+	for _, name := range inputs {
+		if from, err := os.Stat(name); err == nil && os.SameFile(from, to) {
+			return Usagef("%s %s: this file is read: write to another", flag, out)
+		}
+	}
+	return nil
+}
+
 // InputName is what errors call an input file.
 func InputName(name string) string {
 	if name == "-" {
