@@ -299,8 +299,10 @@ func (r *reg) notNull() bool {
 	}
 	switch r.typ.base() {
 	case ptrToSocket, ptrToTCPSock, ptrToXDPSock, ptrToBuf, ptrToMapValue, ptrToMapKey,
-		ptrToSockCommon, ptrToMem, constPtrToMap:
+		ptrToSockCommon, constPtrToMap:
 		return true
+	case ptrToMem:
+		return !r.typ.has(untrusted)
 	case ptrToBTF:
 		return r.isTrusted()
 	}
