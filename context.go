@@ -12,13 +12,14 @@ import (
 // XDPMd is struct xdp_md, the context of XDP programs, SKBuff struct __sk_buff,
 // that of tc programs and socket filters, SkLookupContext struct bpf_sk_lookup, as [RunOptions.Context] and
 // [RunOptions.ContextOut] take them. FlowKeys is struct bpf_flow_keys: a flow_dissector program's run leaves one in
-// [RunOptions.DataOut], and its Context is one.
+// [RunOptions.DataOut], and its Context is one. NFHookState is struct nf_hook_state, the Context of netfilter programs.
 type (
 	XDPMd  = testrun.XDPMd
 	SKBuff = testrun.SKBuff
 
 	SkLookupContext = testrun.SkLookup
 	FlowKeys        = testrun.FlowKeys
+	NFHookState     = testrun.NFHookState
 )
 
 // contextBytes turns a context into bytes.

@@ -98,7 +98,7 @@ type RunOptions struct {
 	// too short the run ends with ENOSPC.
 	DataOut []byte
 	// Context goes in, ContextOut (a pointer or slice) comes out: [XDPMd], [SKBuff]
-	// or anything of their layout; raw bytes for programs over plain memory.
+	// or anything of their layout; raw bytes for programs over plain memory. Of netfilter programs none comes out.
 	Context    any
 	ContextOut any
 	// Repeat runs the program that often on the same packet; 0: once.
@@ -171,7 +171,7 @@ func (p *Program) run(opts *RunOptions) (uint32, error) {
 	if opts.DataOut != nil {
 		opts.DataOut = opts.DataOut[:min(out.DataLen, len(opts.DataOut))]
 	}
-	if opts.ContextOut != nil {
+	if opts.ContextOut != nil && out.Ctx != nil {
 		err = storeContext(opts.ContextOut, out.Ctx)
 	}
 	if err == nil && !full {

@@ -40,7 +40,7 @@ const (
 	atInsns, atLicense, atLog     = 0x1000, 0x1800, 0x2000
 	atRoot                        = 0x1c00
 	atBTF, atInfo, atData         = 0x4000, 0x5000, 0x6000
-	atLookup, atZero              = 0x7000, 0x7800
+	atLookup, atZero, atHook      = 0x7000, 0x7800, 0x7c00
 	memSize                       = 0x8000
 )
 
@@ -185,7 +185,8 @@ func (d *side) prepare(t *testing.T) {
 		a.ExpectedAttachType = uint32(catalog.AttachSkLookup)
 		return a
 	}()))
-	d.mem[atLookup+8] = 2 // family
+	d.mem[atLookup+8] = 2            // family
+	copy(d.mem[atHook:], "\x01\x02") // LOCAL_IN of IPv4
 	d.must(t, "btf", BTFLoad, raw(btfLoad{Btf: d.addr(atBTF), BtfSize: uint32(len(types))}))
 	d.must(t, "link", RawTracepointOpen, raw(rawTracepointOpen{Name: d.addr(atName), ProgFd: d.made["rawtp"]}))
 	if d.sys != nil {
@@ -373,6 +374,8 @@ func basesAt(d *side, at func(off int) uint64) map[string]base {
 		"sock lookup":   {MapLookupElem, elem("socks")},
 		"lookup run":    {ProgTestRun, testRun{ProgFd: d.made["lookup"], CtxIn: at(atLookup), CtxSizeIn: 72, CtxOut: at(atOut), CtxSizeOut: 72}},
 		"flow run":      {ProgTestRun, testRun{ProgFd: d.made["flow"], DataIn: at(atData), DataSizeIn: 34, DataOut: at(atOut), DataSizeOut: 56, CtxIn: at(atZero), CtxSizeIn: 56, CtxOut: at(atOut + 128), CtxSizeOut: 56}},
+		"nf run":        {ProgTestRun, testRun{ProgFd: d.made["netfilter"], DataIn: at(atData), DataSizeIn: 34, DataOut: at(atOut), DataSizeOut: 64}},
+		"nf hook run":   {ProgTestRun, testRun{ProgFd: d.made["netfilter"], DataIn: at(atData), DataSizeIn: 34, CtxIn: at(atHook), CtxSizeIn: 48, CtxOut: at(atOut), CtxSizeOut: 48}},
 		"xdp run":       {ProgTestRun, testRun{ProgFd: d.made["xdp"], DataIn: at(atData), DataSizeIn: 34, DataOut: at(atOut), DataSizeOut: 64}},
 		"raw tp run":    {ProgTestRun, testRun{ProgFd: d.made["rawtp"]}},
 		"syscall run":   {ProgTestRun, testRun{ProgFd: d.made["syscall"], CtxIn: at(atData), CtxSizeIn: 8}},

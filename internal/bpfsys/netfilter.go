@@ -7,6 +7,7 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/run"
+	"github.com/skep-bpf/skep/internal/testrun"
 )
 
 // Of netfilter's hooks (uapi/linux/netfilter.h).
@@ -50,4 +51,25 @@ func netfilterInfo(out *linkInfo, target uint64, flags uint32) {
 	put(out.U[4:], uint32(target>>32)&0xff)
 	put(out.U[8:], uint32(target))
 	put(out.U[12:], flags)
+}
+
+// runNetfilter follows bpf_prog_test_run_nf: no packet and no context come out.
+func (c *call) runNetfilter(a *testRun, p *run.Program) (e errno.Errno) {
+	if a.Flags|a.Cpu|a.BatchSize != 0 || a.DataSizeIn < ipHeader || a.DataSizeIn > maxSKB {
+		return errno.EINVAL
+	}
+	in := testrun.Input{Repeat: a.Repeat, CtxOut: a.CtxOut != 0, Near: c.who.near()}
+	if in.Data, e = c.read(a.DataIn, int(a.DataSizeIn)); e != 0 {
+		return e
+	}
+	if in.Ctx, e = c.readContext(a, testrun.NFHookStateSize); e != 0 {
+		return e
+	}
+	out, err := testrun.Run(c.s.m, p, &in)
+	if err != nil {
+		return numberOf(err)
+	}
+	e = c.finishData(a, &in, &out)
+	c.s.testFinished(e)
+	return e
 }

@@ -39,6 +39,8 @@ func (c *call) progTestRun() (int32, errno.Errno) {
 		return 0, c.runSkLookup(a, p)
 	case p.Info.Type == catalog.ProgFlowDissector:
 		return 0, c.runFlowDissector(a, p)
+	case p.Info.Type == catalog.ProgNetfilter:
+		return 0, c.runNetfilter(a, p)
 	case p.Info.Type == catalog.ProgSyscall:
 		return 0, c.runSyscall(a, p)
 	case p.Info.Type == catalog.ProgRawTracepoint:
@@ -145,6 +147,7 @@ const (
 	ethHeader = 14
 	maxSKB    = 4096 - 64 - 320 // a page without NET_SKB_PAD and struct skb_shared_info
 	maxXDP    = 18 * packet.XDPFrameLen
+	ipHeader  = 20
 )
 
 var (

@@ -382,6 +382,7 @@ var progRows = [...]ProgKind{
 		Sections: []Section{{Name: "netfilter", Attach: AttachNetfilter}},
 		Attaches: 1 << AttachNetfilter,
 		Ctx:      &bpfNFCtx, Returns: []Return{{Range: Range{0, 1}}}, Flags: NetAdmin,
+		MaxContext: 48, // struct nf_hook_state
 	},
 }
 

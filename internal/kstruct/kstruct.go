@@ -31,13 +31,42 @@ func (s *Struct) Field(path string) []byte {
 		return nil
 	}
 	off, size, ok := member(s.Type, path)
-	if !ok || uint64(off)+uint64(size) > uint64(len(s.Bytes)) {
+	if !ok || off%8 != 0 || size%8 != 0 || uint64(off)+uint64(size) > 8*uint64(len(s.Bytes)) {
 		return nil
 	}
-	return s.Bytes[off:][:size]
+	return s.Bytes[off/8:][:size/8]
 }
 
-// member returns where a member lies and what it takes, in bytes. Bit fields have no such place.
+// Bits is a member of fewer bits than a byte has.
+type Bits struct {
+	in          []byte // the byte; nil: there is no such member
+	shift, mask byte
+}
+
+// Bits finds a bit field within one byte by its path.
+func (s *Struct) Bits(path string) Bits {
+	if s.Type == nil {
+		return Bits{}
+	}
+	off, size, ok := member(s.Type, path)
+	if !ok || off%8+size > 8 || off/8 >= uint32(len(s.Bytes)) {
+		return Bits{}
+	}
+	b := Bits{s.Bytes[off/8:][:1], byte(off % 8), byte(1<<size - 1)}
+	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 { // bits are counted from the other end
+		b.shift = byte(8 - off%8 - size)
+	}
+	return b
+}
+
+// Put writes a number, as far as it fits.
+func (b Bits) Put(v byte) {
+	if b.in != nil {
+		b.in[0] = b.in[0]&^(b.mask<<b.shift) | v&b.mask<<b.shift
+	}
+}
+
+// member returns where a member lies and what it takes, in bits.
 func member(t btf.Type, path string) (off, size uint32, ok bool) {
 	var all []btf.Member
 	switch t := btf.UnderlyingType(t).(type) {
@@ -56,15 +85,15 @@ func member(t btf.Type, path string) (off, size uint32, ok bool) {
 		case !within:
 			continue
 		}
-		if m.BitfieldSize != 0 {
-			return 0, 0, false
+		if rest == "" && m.BitfieldSize != 0 {
+			return uint32(m.Offset), uint32(m.BitfieldSize), true
 		}
 		if rest == "" {
 			n, err := btf.Sizeof(m.Type)
-			return m.Offset.Bytes(), uint32(n), err == nil
+			return uint32(m.Offset), 8 * uint32(n), err == nil
 		}
 		if in, n, found := member(m.Type, rest); found {
-			return m.Offset.Bytes() + in, n, true
+			return uint32(m.Offset) + in, n, true
 		}
 	}
 	return 0, 0, false

@@ -154,6 +154,26 @@ func FillSKB(p *Packet, data []byte, o *SKBOptions) error {
 	return nil
 }
 
+// SetLocal makes p a socket buffer of a copy of data that begins here, with the network header of an EtherType in host
+// order: without a link header, and at no device yet. linear is how many bytes are directly readable; 0: all.
+func (p *Packet) SetLocal(data []byte, proto uint16, linear int) error {
+	if linear == 0 {
+		linear = len(data)
+	}
+	if linear < 0 || linear > len(data) {
+		return &SizeError{"linear part", linear, len(data)}
+	}
+	if err := p.reset(KindSKB, skbHeadroom, uint64(len(data)), xdpTailroom); err != nil {
+		return err
+	}
+	fillFrom(p.Data, data)
+	p.NetHeader = p.Data
+	p.setProtocol(proto)
+	p.DataEnd = p.Data + uint64(linear)
+	p.compute()
+	return nil
+}
+
 // Finish puts the Ethernet header's place back in front of a packet that was
 // run without it; its bytes are zero, as a test run hands them out.
 func (p *Packet) Finish() {

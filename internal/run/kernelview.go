@@ -8,12 +8,14 @@ import (
 	"github.com/skep-bpf/skep/internal/packet"
 )
 
-// kernelView is what programs attached to functions and events see of a packet: the kernel's
+// kernelView is what programs attached to functions, to events and to netfilter see of a packet: the kernel's
 // structures, as its types lay them out. A member that is not listed below is zero.
 //
 //	xdp_buff ─┬─ rxq ─▶ xdp_rxq_info ─ dev ─▶ net_device
 //	          └─ txq ─▶ xdp_txq_info ─ dev ─▶ net_device
 //	sk_buff ──── dev ─▶ net_device
+//	nf_hook_state ─┬─ in ─▶ net_device
+//	               └─ out ─▶ net_device
 type kernelView struct {
 	types    *btf.Spec
 	blocks   []*mem.Block
@@ -21,7 +23,10 @@ type kernelView struct {
 	rxq, txq kstruct.Struct
 	queue    []byte // of rxq
 	txDev    []byte // of xdp: where txq is named
+	skbDev   []byte // of skb: where rx is named
+	bits     []kstruct.Bits
 	rx, tx   viewedDevice
+	state    kstruct.Struct // of netfilter; made when it is first needed
 }
 
 // viewed is a structure with the members that are set for each packet.
@@ -69,6 +74,14 @@ var skbRows = []viewRow{
 	{"napi_id", func(p *packet.Packet) uint64 { return uint64(p.NAPIID) }},
 }
 
+var skbBitRows = []struct {
+	path string
+	of   func(p *packet.Packet) byte
+}{
+	{"pkt_type", func(p *packet.Packet) byte { return byte(p.PktType) }},
+	{"ip_summed", func(p *packet.Packet) byte { return p.IPSummed }},
+}
+
 // header is a header's place as an sk_buff has it: from its head, all ones where it is not known.
 func header(p *packet.Packet, at uint64) uint64 {
 	if at == 0 {
@@ -114,19 +127,12 @@ func (c *CPU) kernelView(types *btf.Spec) (*kernelView, error) {
 
 func (v *kernelView) make() error {
 	var failed error
-	structure := func(name string) (s kstruct.Struct) {
-		size := 8
-		var t *btf.Struct
-		if v.types != nil && v.types.TypeByName(name, &t) == nil {
-			size = max(int(t.Size), size)
-		}
-		b, err := mem.Alloc(size)
+	structure := func(name string) kstruct.Struct {
+		s, err := v.structure(name)
 		if err != nil {
 			failed = err
-			return s
 		}
-		v.blocks = append(v.blocks, b)
-		return kstruct.New(v.types, name, b.Bytes(), b.Addr())
+		return s
 	}
 	members := func(s *kstruct.Struct, rows []viewRow) (w viewed) {
 		w.addr = s.Addr
@@ -142,9 +148,26 @@ func (v *kernelView) make() error {
 	xdp.Set("rxq", v.rxq.Addr)
 	v.rxq.Set("dev", v.rx.Addr)
 	v.txq.Set("dev", v.tx.Addr)
-	skb.Set("dev", v.rx.Addr)
-	v.queue, v.txDev = v.rxq.Field("queue_index"), xdp.Field("txq")
+	v.queue, v.txDev, v.skbDev = v.rxq.Field("queue_index"), xdp.Field("txq"), skb.Field("dev")
+	for _, r := range skbBitRows {
+		v.bits = append(v.bits, skb.Bits(r.path))
+	}
 	return failed
+}
+
+// structure makes one of the structures, which lives as long as the view.
+func (v *kernelView) structure(name string) (kstruct.Struct, error) {
+	size := 8
+	var t *btf.Struct
+	if v.types != nil && v.types.TypeByName(name, &t) == nil {
+		size = max(int(t.Size), size)
+	}
+	b, err := mem.Alloc(size)
+	if err != nil {
+		return kstruct.Struct{}, err
+	}
+	v.blocks = append(v.blocks, b)
+	return kstruct.New(v.types, name, b.Bytes(), b.Addr()), nil
 }
 
 func (v *kernelView) free() {
@@ -164,10 +187,22 @@ func (w *viewed) show(rows []viewRow, p *packet.Packet) uint64 {
 	return w.addr
 }
 
+// device is the address of a device that d shows from now on; there is none with index 0.
+func (v *kernelView) device(d *viewedDevice, ifindex uint32, net packet.Net) uint64 {
+	if ifindex == 0 {
+		return 0
+	}
+	d.show(ifindex, net)
+	return d.Addr
+}
+
 // packet is the address of what stands for a packet.
 func (v *kernelView) packet(p *packet.Packet, net packet.Net) uint64 {
 	if p.Kind() != packet.KindXDP {
-		v.rx.show(p.Ifindex, net)
+		kstruct.Put(v.skbDev, v.device(&v.rx, p.Ifindex, net))
+		for i, r := range skbBitRows {
+			v.bits[i].Put(r.of(p))
+		}
 		return v.skb.show(skbRows, p)
 	}
 	v.rx.show(p.RxIfindex, net)

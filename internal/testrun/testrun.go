@@ -80,6 +80,8 @@ func Run(m *run.Machine, p *run.Program, in *Input) (Output, error) {
 		return runFlowDissector(c, p, in)
 	case catalog.ProgStructOps:
 		return runStructOps(c, p, in)
+	case catalog.ProgNetfilter:
+		return runNetfilter(c, p, in)
 	}
 	return runMemory(c, p, in)
 }
