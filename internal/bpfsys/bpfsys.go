@@ -49,8 +49,6 @@ type System struct {
 	links idTable[*Link]
 	hooks hooks
 
-	trampolines trampolines
-
 	sockets sockets
 	stats   atomic.Int32 // open descriptors of ENABLE_STATS, and the setting
 

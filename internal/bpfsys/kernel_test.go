@@ -173,6 +173,11 @@ func (d *side) prepare(t *testing.T) {
 		a.ExpectedAttachType = uint32(catalog.AttachNetfilter)
 		return a
 	}()))
+	d.must(t, "tp_btf", ProgLoad, raw(func() progLoad {
+		a := d.load(catalog.ProgTracing)
+		a.ExpectedAttachType, a.AttachBtfId = uint32(catalog.AttachTraceRawTp), tracepointType(t, "task_newtask")
+		return a
+	}()))
 	d.must(t, "uprobe", ProgLoad, raw(func() progLoad {
 		a := d.load(catalog.ProgKprobe)
 		a.ExpectedAttachType = uint32(catalog.AttachTraceUprobeMulti)
@@ -208,6 +213,21 @@ func (d *side) prepare(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.made["other"] = int32(fd)
+}
+
+// tracepointType is the type in the kernel's BTF of a tracepoint with a name.
+func tracepointType(t *testing.T, name string) uint32 {
+	t.Helper()
+	spec := kernelSpec()
+	typ, err := spec.AnyTypeByName("btf_trace_" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := spec.TypeID(typ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return uint32(id)
 }
 
 func (d *side) load(t catalog.ProgType) progLoad { return loadAt(d.addr, t) }
@@ -378,6 +398,7 @@ func basesAt(d *side, at func(off int) uint64) map[string]base {
 		"nf hook run":   {ProgTestRun, testRun{ProgFd: d.made["netfilter"], DataIn: at(atData), DataSizeIn: 34, CtxIn: at(atHook), CtxSizeIn: 48, CtxOut: at(atOut), CtxSizeOut: 48}},
 		"xdp run":       {ProgTestRun, testRun{ProgFd: d.made["xdp"], DataIn: at(atData), DataSizeIn: 34, DataOut: at(atOut), DataSizeOut: 64}},
 		"raw tp run":    {ProgTestRun, testRun{ProgFd: d.made["rawtp"]}},
+		"tp_btf run":    {ProgTestRun, testRun{ProgFd: d.made["tp_btf"]}},
 		"syscall run":   {ProgTestRun, testRun{ProgFd: d.made["syscall"], CtxIn: at(atData), CtxSizeIn: 8}},
 		"raw tp":        {RawTracepointOpen, rawTracepointOpen{Name: at(atName), ProgFd: d.made["rawtp"]}},
 		"bind":          {ProgBindMap, progBindMap{ProgFd: d.made["filter"], MapFd: d.made["hash"]}},

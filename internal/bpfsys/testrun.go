@@ -41,6 +41,8 @@ func (c *call) progTestRun() (int32, errno.Errno) {
 		return 0, c.runFlowDissector(a, p)
 	case p.Info.Type == catalog.ProgNetfilter:
 		return 0, c.runNetfilter(a, p)
+	case p.Info.Type == catalog.ProgTracing:
+		return 0, c.runTracing(a, p)
 	case p.Info.Type == catalog.ProgSyscall:
 		return 0, c.runSyscall(a, p)
 	case p.Info.Type == catalog.ProgRawTracepoint:

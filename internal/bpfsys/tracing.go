@@ -1,20 +1,20 @@
 package bpfsys
 
 import (
-	"slices"
-	"sync"
+	"unsafe"
 
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/run"
+	"github.com/skep-bpf/skep/internal/testrun"
 	"github.com/skep-bpf/skep/internal/verifier"
 )
 
 // linkTracing follows bpf_tracing_prog_attach: a program goes to what it was loaded for, or, an ext
-// program, to the function with the type id of the program target, where these are given. What attaches to
-// the kernel's functions is never run.
+// program, to the function with the type id of the program target, where these are given. Of the kernel's functions
+// only those that test runs call happen here.
 func (c *call) linkTracing(p *run.Program, target int32, id uint32, cookie uint64) (int32, errno.Errno) {
 	switch attach := p.Info.Attach; p.Info.Type {
 	case catalog.ProgTracing:
@@ -38,12 +38,11 @@ func (c *call) linkTracing(p *run.Program, target int32, id uint32, cookie uint6
 		if e := c.s.newLink(l, p); e != 0 {
 			return 0, e
 		}
-		leave, e := c.s.trampolines.enter(p)
-		if e != 0 {
+		var e errno.Errno
+		if l.unhook, e = c.s.m.AttachKernelFunc(p, cookie); e != 0 {
 			l.Close()
 			return 0, e
 		}
-		l.unhook = leave
 		return c.install(l)
 	}
 	var to *run.Program
@@ -90,40 +89,6 @@ func (c *call) linkTracing(p *run.Program, target int32, id uint32, cookie uint6
 	return c.install(l)
 }
 
-// trampolines are the kernel's functions with what is attached to them, which never runs.
-type trampolines struct {
-	mu    sync.Mutex
-	progs map[kernelFunc][]*run.Program
-}
-
-// kernelFunc is a function by the ids of its types and its own among them.
-type kernelFunc struct{ types, id uint32 }
-
-// enter attaches a program to the function it was loaded for, where it must not be yet (bpf_trampoline_add_prog).
-func (t *trampolines) enter(p *run.Program) (leave func(), e errno.Errno) {
-	at := kernelFunc{p.About.AttachBTF, p.About.AttachBTFType}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch progs := t.progs[at]; {
-	case len(progs) >= run.MaxTracers:
-		return nil, errno.E2BIG
-	case slices.Contains(progs, p):
-		return nil, errno.EBUSY
-	}
-	if t.progs == nil {
-		t.progs = map[kernelFunc][]*run.Program{}
-	}
-	t.progs[at] = append(t.progs[at], p)
-	return func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		i := slices.Index(t.progs[at], p)
-		if t.progs[at] = slices.Delete(t.progs[at], i, i+1); len(t.progs[at]) == 0 {
-			delete(t.progs, at)
-		}
-	}, 0
-}
-
 // traceKinds says by attach type when a program runs; ext programs have none.
 var traceKinds = map[catalog.AttachType]run.TraceKind{
 	0: run.TraceReplace, catalog.AttachTraceFEntry: run.TraceEntry, catalog.AttachTraceFExit: run.TraceExit,
@@ -139,4 +104,20 @@ func funcName(p *run.Program, id uint32) string {
 		return t.TypeName()
 	}
 	return "?"
+}
+
+// runTracing follows bpf_prog_test_run_tracing, which takes neither data nor a context.
+func (c *call) runTracing(a *testRun, p *run.Program) (e errno.Errno) {
+	if a.Flags|a.Cpu|a.BatchSize != 0 {
+		return errno.EINVAL
+	}
+	c.s.sockets.sweep() // whatever is attached runs
+	out, err := testrun.Run(c.s.m, p, &testrun.Input{Near: c.who.near()})
+	if err != nil {
+		e = numberOf(err)
+	} else {
+		e = c.put(unsafe.Offsetof(a.Retval), u32bytes(out.Ret))
+	}
+	c.s.testFinished(e)
+	return e
 }

@@ -207,7 +207,7 @@ func (c *CPU) raise(e *Event, args []Arg) error {
 			return err
 		}
 		copy(room.Bytes(), b)
-		if err := in.runTracer(t.prog, room.Addr(), &helpers.Traced{Cookie: t.cookie}, nil); err != nil {
+		if _, err := in.runTracer(t.prog, room.Addr(), &helpers.Traced{Cookie: t.cookie}, nil); err != nil {
 			return err
 		}
 	}
@@ -233,7 +233,8 @@ func (c *CPU) raw(t tracer, args []Arg) error {
 			pkt = args[i].pkt
 		}
 	}
-	return c.runTracer(t.prog, ctx, &helpers.Traced{Cookie: t.cookie}, pkt)
+	_, err = c.runTracer(t.prog, ctx, &helpers.Traced{Cookie: t.cookie}, pkt)
+	return err
 }
 
 // value is what a program finds of an argument.

@@ -98,13 +98,14 @@ type Machine struct {
 		*rand.ChaCha8
 	}
 
-	waiters atomic.Int32 // callers of Acquire who found every CPU busy
-	mu      sync.Mutex   // with idle, and around progs
-	idle    *sync.Cond
-	progs   map[uint32]*Program
-	lastID  uint32
-	tracing sync.Mutex // around what is attached to programs
-	events  events
+	waiters     atomic.Int32 // callers of Acquire who found every CPU busy
+	mu          sync.Mutex   // with idle, and around progs
+	idle        *sync.Cond
+	progs       map[uint32]*Program
+	lastID      uint32
+	tracing     sync.Mutex // around what is attached to programs
+	kernelFuncs kernelFuncs
+	events      events
 
 	types func(raw []byte) Types // nil: nobody keeps them
 }

@@ -154,26 +154,26 @@ func (c *CPU) tell(list []tracer, args []uint64, result *uint64, p *Program, pkt
 		if result != nil {
 			mem.Store64(ctx+8*uint64(len(args)), *result)
 		}
-		if err := in.runTracer(t.prog, ctx, &e, pkt); err != nil {
+		if _, err := in.runTracer(t.prog, ctx, &e, pkt); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// runTracer runs a program attached to something, unless it runs on this vCPU already.
-func (c *CPU) runTracer(p *Program, ctx uint64, e *helpers.Traced, pkt *packet.Packet) error {
+// runTracer runs a program attached to something, unless it runs on this vCPU already, and returns its result, 0 if it did not run.
+func (c *CPU) runTracer(p *Program, ctx uint64, e *helpers.Traced, pkt *packet.Packet) (uint64, error) {
 	s := &p.stats[c.id]
 	if s.active {
 		s.misses.Add(1)
-		return nil
+		return 0, nil
 	}
 	s.active = true
 	c.env.Traced = *e
-	_, err := c.nested(p, [maxFuncArgs]uint64{ctx}, pkt, 1)
+	r0, err := c.nested(p, [maxFuncArgs]uint64{ctx}, pkt, 1)
 	c.env.Traced = helpers.Traced{}
 	s.active = false
-	return err
+	return r0, err
 }
 
 // seen is what by, attached to a function, sees of an argument: of a program's packet the kernel's structure.

@@ -82,6 +82,8 @@ func Run(m *run.Machine, p *run.Program, in *Input) (Output, error) {
 		return runStructOps(c, p, in)
 	case catalog.ProgNetfilter:
 		return runNetfilter(c, p, in)
+	case catalog.ProgTracing:
+		return runTracing(c, p, in)
 	}
 	return runMemory(c, p, in)
 }
