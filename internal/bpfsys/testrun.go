@@ -33,6 +33,8 @@ func (c *call) progTestRun() (int32, errno.Errno) {
 	c.s.sweepFor(p)
 	row := catalog.ProgKindByType(p.Info.Type)
 	switch {
+	case row.Flags&catalog.NoTestRun != 0:
+		return 0, errno.ENOTSUPP
 	case row.Flags&catalog.HasPacket != 0:
 		return 0, c.runPacket(a, p)
 	case p.Info.Type == catalog.ProgSkLookup:

@@ -39,6 +39,8 @@ const (
 	HasPacket
 	// HookOnly: hooks run it, test runs do not.
 	HookOnly
+	// NoTestRun: Linux has no PROG_TEST_RUN for it, though it runs over packets.
+	NoTestRun
 )
 
 // Section is an ELF section name that selects a program type, by libbpf's rules.
@@ -264,7 +266,7 @@ var progRows = [...]ProgKind{
 		Type: ProgLWTSeg6Local, Name: "lwt_seg6local", Since: "4.18",
 		Doc:      "Acts on segment-routed packets at an End.BPF segment.",
 		Sections: []Section{{Name: "lwt_seg6local"}},
-		Ctx:      &skBuff, Flags: PktArg | NetAdmin | HasPacket,
+		Ctx:      &skBuff, Flags: PktArg | NetAdmin | HasPacket | NoTestRun,
 	},
 	ProgLircMode2: {
 		Type: ProgLircMode2, Name: "lirc_mode2", Since: "4.18",
