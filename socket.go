@@ -8,6 +8,7 @@ import (
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/packet"
+	"github.com/skep-bpf/skep/internal/run"
 	"github.com/skep-bpf/skep/internal/socket"
 	"github.com/skep-bpf/skep/internal/sockrun"
 )
@@ -165,4 +166,16 @@ func (m *Map) changeProgram(op string, p *Program, at AttachType, change func(so
 		return fmt.Errorf("map %s: %s: program %s is of type %s, not for %s: %w", m.Name(), op, p.Name(), p.Type(), at, errno.EINVAL)
 	}
 	return m.wrap(op, change(sp))
+}
+
+// opened is what stands behind programs, unless one was closed.
+func opened(progs []*Program) ([]*run.Program, error) {
+	list := make([]*run.Program, len(progs))
+	for i, p := range progs {
+		if p.done.Load() {
+			return nil, p.wrap(ErrClosed)
+		}
+		list[i] = p.p
+	}
+	return list, nil
 }

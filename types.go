@@ -109,4 +109,8 @@ const (
 	AttachCGroupUDP4Recvmsg      = catalog.AttachCGroupUDP4Recvmsg
 	AttachCGroupUDP6Recvmsg      = catalog.AttachCGroupUDP6Recvmsg
 	AttachCGroupDevice           = catalog.AttachCGroupDevice
+	AttachCGroupSysctl           = catalog.AttachCGroupSysctl
+	AttachCGroupGetsockopt       = catalog.AttachCGroupGetsockopt
+	AttachCGroupSetsockopt       = catalog.AttachCGroupSetsockopt
+	AttachCGroupSockOps          = catalog.AttachCGroupSockOps
 )

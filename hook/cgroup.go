@@ -29,35 +29,24 @@ type Cgroup struct {
 	// ID is what bpf_sk_cgroup_id and bpf_skb_cgroup_id answer of the group's sockets.
 	ID uint64
 
-	tree *cgroupTree // of all groups of one root
-	at   map[skep.AttachType]cgroupChain
-}
-
-type cgroupTree struct {
-	mu     sync.RWMutex
-	lastID uint64
+	mu *sync.RWMutex // of all groups of one root
+	at map[skep.AttachType]cgroupChain
 }
 
 type (
 	cgroupChain = cgroup.Chain[cgroupEntry]
 	cgroupEntry struct {
-		prog  *skep.Program
+		skep.CgroupProgram
 		flags uint32
 	}
 )
 
 // NewCgroup makes a group without programs below parent, or a root if that is nil.
 func NewCgroup(m *skep.Machine, parent *Cgroup) *Cgroup {
-	g := &Cgroup{mach: m, parent: parent, at: map[skep.AttachType]cgroupChain{}}
-	if parent == nil {
-		g.tree = &cgroupTree{}
-	} else {
-		g.tree = parent.tree
+	g := &Cgroup{mach: m, parent: parent, ID: m.NewCgroup(), mu: &sync.RWMutex{}, at: map[skep.AttachType]cgroupChain{}}
+	if parent != nil {
+		g.mu = parent.mu
 	}
-	g.tree.mu.Lock()
-	defer g.tree.mu.Unlock()
-	g.tree.lastID++
-	g.ID = g.tree.lastID
 	return g
 }
 
@@ -74,19 +63,22 @@ func (g *Cgroup) Attach(p *skep.Program, at skep.AttachType, flags uint32) error
 	if e := cgroup.CheckFlags(flags, false); e != 0 {
 		return fail(e)
 	}
-	g.tree.mu.Lock()
-	defer g.tree.mu.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	path := g.path(at)
 	replace, e := cgroup.Admit(path[0], path[1:], flags)
 	if e != 0 {
 		return fail(e)
 	}
-	ent := cgroupEntry{p, flags}
+	ent := cgroupEntry{skep.CgroupProgram{Program: p, Group: g.ID, At: at}, flags}
+	if err := ent.MakeStorages(); err != nil {
+		return fmt.Errorf("hook cgroup: attaching: %w", err)
+	}
 	entries := slices.Clone(path[0].Entries)
 	switch {
 	case replace:
 		entries = []cgroupEntry{ent}
-	case slices.ContainsFunc(entries, func(x cgroupEntry) bool { return x.prog == p }):
+	case slices.ContainsFunc(entries, func(x cgroupEntry) bool { return x.Program == p }):
 		return fail(eINVAL)
 	case flags&cgroup.Before != 0:
 		entries = slices.Insert(entries, 0, ent)
@@ -100,11 +92,11 @@ func (g *Cgroup) Attach(p *skep.Program, at skep.AttachType, flags uint32) error
 // Detach takes a program away from the group; ENOENT if it is not there. Where there
 // can only be one, it goes whatever is named, as BPF_PROG_DETACH has it.
 func (g *Cgroup) Detach(p *skep.Program, at skep.AttachType) error {
-	g.tree.mu.Lock()
-	defer g.tree.mu.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	ch := g.at[at]
 	rest := slices.DeleteFunc(slices.Clone(ch.Entries), func(x cgroupEntry) bool {
-		return ch.Flags&cgroup.Multi == 0 || x.prog == p
+		return ch.Flags&cgroup.Multi == 0 || x.Program == p
 	})
 	if len(rest) == len(ch.Entries) {
 		return fmt.Errorf("hook cgroup: program %s is not attached to %s: %w", p.Name(), at, eNOENT)
@@ -124,17 +116,24 @@ func (g *Cgroup) path(at skep.AttachType) (path []cgroupChain) {
 
 // Effective is the programs that run for the group, in their order.
 func (g *Cgroup) Effective(at skep.AttachType) (progs []*skep.Program) {
-	g.tree.mu.RLock()
-	defer g.tree.mu.RUnlock()
+	for _, p := range g.effective(at) {
+		progs = append(progs, p.Program)
+	}
+	return progs
+}
+
+func (g *Cgroup) effective(at skep.AttachType) (progs []skep.CgroupProgram) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
 	for _, ent := range cgroup.Effective(g.path(at), func(ent cgroupEntry) uint32 { return ent.flags }) {
-		progs = append(progs, ent.prog)
+		progs = append(progs, ent.CgroupProgram)
 	}
 	return progs
 }
 
 // run runs what is attached, if anything is.
-func (g *Cgroup) run(at skep.AttachType, f func(cpu *skep.CPU, progs []*skep.Program) (skep.CgroupRun, error)) (r skep.CgroupRun, err error) {
-	progs := g.Effective(at)
+func (g *Cgroup) run(at skep.AttachType, f func(cpu *skep.CPU, progs []skep.CgroupProgram) (skep.CgroupRun, error)) (r skep.CgroupRun, err error) {
+	progs := g.effective(at)
 	if len(progs) == 0 {
 		return r, nil
 	}
@@ -143,11 +142,11 @@ func (g *Cgroup) run(at skep.AttachType, f func(cpu *skep.CPU, progs []*skep.Pro
 	if r, err = f(cpu, progs); err != nil {
 		return r, err
 	}
-	return r, refused(at, r)
+	return r, ended(at, r)
 }
 
-// refused is the error of a call that programs have ended.
-func refused(at skep.AttachType, r skep.CgroupRun) error {
+// ended is the error of a call that programs have ended.
+func ended(at skep.AttachType, r skep.CgroupRun) error {
 	switch {
 	case r.Retval == 0:
 		return nil
@@ -183,7 +182,7 @@ func (g *Cgroup) Egress(data []byte, meta Meta, s *skep.Socket) (CgroupVerdict, 
 
 func (g *Cgroup) packet(at skep.AttachType, data []byte, meta Meta, s *skep.Socket) (CgroupVerdict, error) {
 	v := CgroupVerdict{Keep: true, Packet: data, Meta: meta}
-	progs := g.Effective(at)
+	progs := g.effective(at)
 	if len(progs) == 0 {
 		return v, nil
 	}
@@ -233,8 +232,17 @@ const (
 // Device asks whether a device may be reached: kind is CgroupBlockDevice or
 // CgroupCharDevice, access of CgroupMknod, CgroupRead and CgroupWrite. Programs that refuse are an error.
 func (g *Cgroup) Device(kind, access uint16, major, minor uint32) error {
-	_, err := g.run(skep.AttachCGroupDevice, func(cpu *skep.CPU, progs []*skep.Program) (skep.CgroupRun, error) {
+	_, err := g.run(skep.AttachCGroupDevice, func(cpu *skep.CPU, progs []skep.CgroupProgram) (skep.CgroupRun, error) {
 		return cpu.CgroupDevice(progs, kind, access, major, minor)
+	})
+	return err
+}
+
+// Sysctl shows a sysctl that is read or written (cgroup/sysctl), and leaves in c the value that is to be written
+// and the position in the file, as programs have them.
+func (g *Cgroup) Sysctl(c *skep.CgroupSysctl) error {
+	_, err := g.run(skep.AttachCGroupSysctl, func(cpu *skep.CPU, progs []skep.CgroupProgram) (skep.CgroupRun, error) {
+		return cpu.CgroupSysctl(progs, c)
 	})
 	return err
 }

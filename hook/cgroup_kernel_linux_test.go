@@ -16,6 +16,7 @@ import (
 
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/hook"
+	"github.com/skep-bpf/skep/image"
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/linux"
 	"github.com/skep-bpf/skep/internal/oracle"
@@ -34,6 +35,12 @@ type pair struct {
 
 // cgroupPair makes groups, one below the other, moves the process into the lowest, and loads programs on both sides.
 func cgroupPair(t *testing.T, groups int, progs ...testprog.Prog) *pair {
+	t.Helper()
+	return cgroupPairWith(t, groups, cgroupMaps, progs...)
+}
+
+// cgroupPairWith is cgroupPair with maps, the first of which is for what programs write down.
+func cgroupPairWith(t *testing.T, groups int, maps []*image.Map, progs ...testprog.Prog) *pair {
 	t.Helper()
 	oracle.Need(t, "bpf(2)", linux.Available())
 	p := &pair{t: t, kprog: map[string]*linux.LoadedProg{}}
@@ -82,13 +89,15 @@ func cgroupPair(t *testing.T, groups int, progs ...testprog.Prog) *pair {
 		}
 	})
 
-	img := testprog.Image(t, cgroupMaps, progs...)
-	km, err := linux.NewMap(img.Maps[0].Def(1), nil)
-	if err != nil {
-		t.Fatal(err)
+	img := testprog.Image(t, maps, progs...)
+	for _, m := range img.Maps {
+		km, err := linux.NewMap(m.Def(1), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { km.Close() })
+		p.kmaps = append(p.kmaps, km)
 	}
-	t.Cleanup(func() { km.Close() })
-	p.kmaps = []*linux.Map{km}
 	for _, ip := range img.Programs {
 		kp, err := linux.Load(&linux.Prog{Name: ip.Name, Type: ip.Type, Attach: ip.Attach, License: "GPL", Insns: ip.Insns, Maps: p.kmaps})
 		if err != nil {
@@ -97,7 +106,7 @@ func cgroupPair(t *testing.T, groups int, progs ...testprog.Prog) *pair {
 		t.Cleanup(func() { kp.Close() })
 		p.kprog[ip.Name] = kp
 	}
-	m, coll := setup(t, cgroupMaps, progs...)
+	m, coll := setup(t, maps, progs...)
 	p.coll = coll
 	var above *hook.Cgroup
 	for range groups {

@@ -68,7 +68,7 @@ func (s *CgroupSocket) family() uint32 {
 
 // life runs programs of type cgroup_sock.
 func (s *CgroupSocket) life(at skep.AttachType) error {
-	_, err := s.g.run(at, func(cpu *skep.CPU, progs []*skep.Program) (skep.CgroupRun, error) {
+	_, err := s.g.run(at, func(cpu *skep.CPU, progs []skep.CgroupProgram) (skep.CgroupRun, error) {
 		return cpu.CgroupSock(progs, s.Socket)
 	})
 	return err
@@ -76,7 +76,7 @@ func (s *CgroupSocket) life(at skep.AttachType) error {
 
 // Close gives the socket up; its programs (cgroup/sock_release) have no say in it.
 func (s *CgroupSocket) Close() error {
-	_, err := s.g.run(skep.AttachCGroupInetSockRelease, func(cpu *skep.CPU, progs []*skep.Program) (skep.CgroupRun, error) {
+	_, err := s.g.run(skep.AttachCGroupInetSockRelease, func(cpu *skep.CPU, progs []skep.CgroupProgram) (skep.CgroupRun, error) {
 		r, err := cpu.CgroupSock(progs, s.Socket)
 		r.Retval = 0
 		return r, err
@@ -104,7 +104,7 @@ func (s *CgroupSocket) call(at4, at6 skep.AttachType, a *skep.CgroupSockAddr) (s
 
 func (s *CgroupSocket) addr(at skep.AttachType, a *skep.CgroupSockAddr) (skep.CgroupRun, error) {
 	a.Socket = s.Socket
-	return s.g.run(at, func(cpu *skep.CPU, progs []*skep.Program) (skep.CgroupRun, error) {
+	return s.g.run(at, func(cpu *skep.CPU, progs []skep.CgroupProgram) (skep.CgroupRun, error) {
 		return cpu.CgroupSockAddr(progs, a)
 	})
 }

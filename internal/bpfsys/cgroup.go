@@ -10,6 +10,7 @@ import (
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/run"
+	"github.com/skep-bpf/skep/internal/sockrun"
 )
 
 // Flags that attaching a program, or a link, to a control group takes.
@@ -118,23 +119,6 @@ func (c *call) cgroupAnchor(ch *chain, p *run.Program, link bool, flags uint32, 
 	return i, 0
 }
 
-// makeStorages makes the values that a program's storage maps keep for a place
-// (bpf_cgroup_storages_alloc). They stay when the program goes.
-func makeStorages(p *run.Program, group uint64, attach catalog.AttachType) errno.Errno {
-	for _, m := range p.Maps() {
-		s, ok := maps.Unwrap(m).(interface {
-			Place(maps.GroupPlace) errno.Errno
-		})
-		if !ok {
-			continue
-		}
-		if e := s.Place(maps.GroupPlace{Group: group, Attach: uint32(attach)}); e != 0 {
-			return e
-		}
-	}
-	return 0
-}
-
 // cgroupProgAttach follows cgroup_bpf_prog_attach.
 func (c *call) cgroupProgAttach(a *progAttach, p *run.Program, attach catalog.AttachType) errno.Errno {
 	path, e := c.cgroup(a.TargetFd)
@@ -159,7 +143,7 @@ func (c *call) cgroupProgAttach(a *progAttach, p *run.Program, attach catalog.At
 	if e != 0 {
 		return e
 	}
-	if e := makeStorages(p, path[0], attach); e != 0 {
+	if e := sockrun.MakeStorages(p, maps.GroupPlace{Group: path[0], Attach: uint32(attach)}); e != 0 {
 		return e
 	}
 	p.Acquire()
@@ -222,7 +206,7 @@ func (c *call) linkCGroup(a *linkCreate, p *run.Program, attach catalog.AttachTy
 	return c.linkAt(l, p, flags, func(ch *chain) (int, errno.Errno) {
 		i, _, e := c.cgroupInsert(path, attach, p, nil, true, flags, int32(u32at(a.Extra[:], 0)), u64at(a.Extra[:], 8))
 		if e == 0 {
-			e = makeStorages(p, path[0], attach)
+			e = sockrun.MakeStorages(p, maps.GroupPlace{Group: path[0], Attach: uint32(attach)})
 		}
 		if e == 0 {
 			ch.flags = cgroup.Multi
@@ -300,12 +284,7 @@ func (h *hooks) effective(path []uint64, attach catalog.AttachType) []*entry {
 // (cgroup_bpf_release): links live on without a place.
 func (s *System) CgroupGone(id uint64) {
 	s.m.Objects.End(maps.Identity{Kind: catalog.OwnersCGroups, ID: id})
-	for _, m := range s.m.Maps.All() {
-		if storage, ok := m.(interface{ Leave(group uint64) }); ok {
-			storage.Leave(id)
-		}
-		m.Close()
-	}
+	sockrun.CgroupGone(s.m, id)
 	h := &s.hooks
 	h.mu.Lock()
 	var links []*Link

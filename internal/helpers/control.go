@@ -21,7 +21,7 @@ var controlFuncs = map[catalog.HelperID]Func{
 	catalog.FnTimerSetCallback: func(e *Env, t, fn, _, _, _ uint64) uint64 { return e.Host.Timers().SetCallback(e, t, fn) },
 	catalog.FnTimerStart:       timerStart,
 	catalog.FnTimerCancel:      func(e *Env, t, _, _, _, _ uint64) uint64 { return e.Host.Timers().Cancel(e, t) },
-	catalog.FnGetRetval:        func(e *Env, _, _, _, _, _ uint64) uint64 { return uint64(int64(e.Retval)) },
+	catalog.FnGetRetval:        func(e *Env, _, _, _, _, _ uint64) uint64 { return uint64(int64(e.ReadRetval())) },
 	catalog.FnSetRetval:        setRetval,
 }
 
@@ -142,5 +142,16 @@ func timerStart(e *Env, timer, nsecs, flags, _, _ uint64) uint64 {
 
 func setRetval(e *Env, v, _, _, _, _ uint64) uint64 {
 	e.Retval = int32(v)
+	if e.RetvalAt != 0 {
+		mem.Store32(e.RetvalAt, uint32(v))
+	}
 	return 0
+}
+
+// ReadRetval is what the call is to return so far.
+func (e *Env) ReadRetval() int32 {
+	if e.RetvalAt != 0 {
+		return int32(mem.Load32(e.RetvalAt))
+	}
+	return e.Retval
 }

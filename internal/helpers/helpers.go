@@ -41,6 +41,8 @@ type Env struct {
 
 	// Retval is what bpf_get_retval reads and bpf_set_retval writes.
 	Retval int32
+	// RetvalAt is where in its context a program sees the same, or 0.
+	RetvalAt uint64
 
 	// Group is the place at a control group that a program runs for. The zero
 	// value is a run by hand, whose storages are its own.
@@ -61,6 +63,9 @@ type Env struct {
 	Choice *socket.Choice
 	// Msg is the message of sk_msg programs.
 	Msg *packet.Message
+
+	// Sysctl is what programs of type cgroup_sysctl look at.
+	Sysctl *Sysctl
 
 	// Printed is told of each line that the program has traced, ended by no zero byte; nil: nobody is.
 	Printed func(line []byte)

@@ -200,7 +200,14 @@ func (c *CPU) Redirect() *helpers.Redirect { return &c.env.Redirect }
 func (c *CPU) BeginWith(retval int32) { c.retval = retval }
 
 // Retval is the value bpf_set_retval left, or the one the run began with.
-func (c *CPU) Retval() int32 { return c.env.Retval }
+func (c *CPU) Retval() int32 { return c.env.ReadRetval() }
+
+// ShowRetval says where in their context the next programs see that value, which is put there
+// before each; 0: nowhere.
+func (c *CPU) ShowRetval(at uint64) { c.env.RetvalAt = at }
+
+// Access has the next runs look at a sysctl; nil: they do not.
+func (c *CPU) Access(s *helpers.Sysctl) { c.env.Sysctl = s }
 
 // Run runs a program with ctx in R1 and returns R0. pkt is the packet its
 // helpers work on, nil for program types without one. Errors are faults of
@@ -300,6 +307,9 @@ func (c *CPU) begin(p *Program, ctx uint64, pkt *packet.Packet) (start int64) {
 	}
 	c.running(p)
 	c.env.TailCall, c.env.Retval = nil, c.retval
+	if at := c.env.RetvalAt; at != 0 {
+		mem.Store32(at, uint32(c.retval))
+	}
 	if c.env.Redirect.Kind != helpers.RedirectNone {
 		c.env.Redirect = helpers.Redirect{}
 	}

@@ -29,18 +29,53 @@ const (
 // maxErrno bounds the values that are errors: -1 to -maxErrno (MAX_ERRNO).
 const maxErrno = 4095
 
+// CgroupProg is a program attached to a control group.
+type CgroupProg struct {
+	Prog *run.Program
+	At   maps.GroupPlace // where it is attached, whose storages it finds
+}
+
+// MakeStorages makes the values that a program's storage maps keep for a place it is about to be
+// attached to (bpf_cgroup_storages_alloc). They stay when the program goes.
+func MakeStorages(p *run.Program, at maps.GroupPlace) errno.Errno {
+	for _, m := range p.Maps() {
+		s, ok := maps.Unwrap(m).(interface {
+			Place(maps.GroupPlace) errno.Errno
+		})
+		if !ok {
+			continue
+		}
+		if e := s.Place(at); e != 0 {
+			return e
+		}
+	}
+	return 0
+}
+
+// CgroupGone takes away what maps of a machine keep for a control group that is no more.
+func CgroupGone(m *run.Machine, group uint64) {
+	for _, one := range m.Maps.All() {
+		if s, ok := one.(interface{ Leave(group uint64) }); ok {
+			s.Leave(group)
+		}
+		one.Close()
+	}
+}
+
 // cgroup runs all of progs: one that refuses does not keep the others from running (bpf_prog_run_array_cg).
-// between, if any, is called after each.
-func cgroup(c *run.CPU, progs []*run.Program, ctx uint64, pkt *packet.Packet, between func()) (r CgroupRun, err error) {
+// between, if any, is called after each. The call would return retval, but for them.
+func cgroup(c *run.CPU, progs []CgroupProg, ctx uint64, pkt *packet.Packet, retval int32, between func()) (r CgroupRun, err error) {
+	r.Retval = retval
 	defer c.BeginWith(0)
-	c.Enter(maps.GroupPlace{})
+	defer c.Enter(maps.GroupPlace{})
 	for _, p := range progs {
+		c.Enter(p.At)
 		c.BeginWith(r.Retval)
-		r0, err := c.Run(p, ctx, pkt)
+		r0, err := c.Run(p.Prog, ctx, pkt)
 		if err != nil {
 			return r, err
 		}
-		if pkt == nil { // programs on packets have no retval
+		if pkt == nil || ctx != pkt.Addr() { // programs on packets have no retval
 			r.Retval = c.Retval()
 		}
 		r.Flags |= uint32(r0) >> 1
@@ -56,25 +91,25 @@ func cgroup(c *run.CPU, progs []*run.Program, ctx uint64, pkt *packet.Packet, be
 
 // CgroupPacket runs programs of type cgroup_skb on the vCPU's packet
 // (__cgroup_bpf_run_filter_skb). Each finds the control block empty, and what it leaves there is lost.
-func CgroupPacket(c *run.CPU, progs []*run.Program) (CgroupRun, error) {
+func CgroupPacket(c *run.CPU, progs []CgroupProg) (CgroupRun, error) {
 	pkt := c.Packet()
 	cb := pkt.CB
 	clear(pkt.CB[:])
-	r, err := cgroup(c, progs, pkt.Addr(), pkt, func() { clear(pkt.CB[:]) })
+	r, err := cgroup(c, progs, pkt.Addr(), pkt, 0, func() { clear(pkt.CB[:]) })
 	pkt.CB = cb
 	return r, err
 }
 
 // CgroupSock runs programs of type cgroup_sock, whose context is the socket itself.
-func CgroupSock(c *run.CPU, progs []*run.Program, s *socket.Socket) (CgroupRun, error) {
-	return cgroup(c, progs, s.Addr(), nil, nil)
+func CgroupSock(c *run.CPU, progs []CgroupProg, s *socket.Socket) (CgroupRun, error) {
+	return cgroup(c, progs, s.Addr(), nil, 0, nil)
 }
 
 // Offsets in struct bpf_cgroup_dev_ctx.
 const devAccess, devMajor, devMinor = 0, 4, 8
 
 // CgroupDevice runs programs of type cgroup_device: may a device be reached? kind and access are BPF_DEVCG_*.
-func CgroupDevice(c *run.CPU, progs []*run.Program, kind, access uint16, major, minor uint32) (CgroupRun, error) {
+func CgroupDevice(c *run.CPU, progs []CgroupProg, kind, access uint16, major, minor uint32) (CgroupRun, error) {
 	ctx, err := c.Context()
 	if err != nil {
 		return CgroupRun{}, err
@@ -82,7 +117,7 @@ func CgroupDevice(c *run.CPU, progs []*run.Program, kind, access uint16, major, 
 	mem.Store32(ctx+devAccess, uint32(access)<<16|uint32(kind))
 	mem.Store32(ctx+devMajor, major)
 	mem.Store32(ctx+devMinor, minor)
-	return cgroup(c, progs, ctx, nil, nil)
+	return cgroup(c, progs, ctx, nil, 0, nil)
 }
 
 // SockAddr is a socket's call that names an address, or gives one back.
@@ -100,7 +135,7 @@ const (
 )
 
 // Run runs programs of type cgroup_sock_addr (__cgroup_bpf_run_filter_sock_addr).
-func (a *SockAddr) Run(c *run.CPU, progs []*run.Program) (CgroupRun, error) {
+func (a *SockAddr) Run(c *run.CPU, progs []CgroupProg) (CgroupRun, error) {
 	ctx, err := c.Context()
 	if err != nil {
 		return CgroupRun{}, err
@@ -136,7 +171,7 @@ func (a *SockAddr) Run(c *run.CPU, progs []*run.Program) (CgroupRun, error) {
 	c.Choose(&socket.Choice{Own: a.Socket})
 	defer c.Choose(nil)
 	// The port has 16 bits: the next program finds no others.
-	r, err := cgroup(c, progs, ctx, nil, func() { mem.Store16(ctx+addrPort+2, 0) })
+	r, err := cgroup(c, progs, ctx, nil, 0, func() { mem.Store16(ctx+addrPort+2, 0) })
 	a.Addr = netip.AddrPortFrom(read(addrUser4, addrUser6), packet.Htons(mem.Load16(ctx+addrPort)))
 	if a.Source.IsValid() {
 		a.Source = read(addrSource4, addrSource6)
