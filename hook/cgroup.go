@@ -7,15 +7,6 @@ import (
 	"sync"
 
 	"github.com/skep-bpf/skep"
-	"github.com/skep-bpf/skep/internal/cgroup"
-)
-
-// Flags of [Cgroup.Attach] (BPF_F_*).
-const (
-	CgroupAllowOverride = cgroup.Override // programs at groups below replace this one
-	CgroupAllowMulti    = cgroup.Multi    // there may be others, here and below, and all run
-	CgroupBefore        = cgroup.Before   // before those that are here
-	CgroupPreorder      = cgroup.Preorder // before those at groups below
 )
 
 // Cgroup is a control group with programs: what its sockets send, receive, bind and connect to passes
@@ -29,106 +20,22 @@ type Cgroup struct {
 	// ID is what bpf_sk_cgroup_id and bpf_skb_cgroup_id answer of the group's sockets.
 	ID uint64
 
-	mu *sync.RWMutex // of all groups of one root
-	at map[skep.AttachType]cgroupChain
+	mu    *sync.RWMutex // of all groups of one root
+	at    map[skep.AttachType]cgroupChain
+	below int // how many groups are
+	gone  bool
 }
-
-type (
-	cgroupChain = cgroup.Chain[cgroupEntry]
-	cgroupEntry struct {
-		skep.CgroupProgram
-		flags uint32
-	}
-)
 
 // NewCgroup makes a group without programs below parent, or a root if that is nil.
 func NewCgroup(m *skep.Machine, parent *Cgroup) *Cgroup {
 	g := &Cgroup{mach: m, parent: parent, ID: m.NewCgroup(), mu: &sync.RWMutex{}, at: map[skep.AttachType]cgroupChain{}}
 	if parent != nil {
 		g.mu = parent.mu
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		parent.below++
 	}
 	return g
-}
-
-// Attach attaches a program to the group, as BPF_PROG_ATTACH does and with its errors: EPERM
-// where programs above, or here, do not allow for it. Without CgroupAllowMulti it takes the place of the one that is here.
-func (g *Cgroup) Attach(p *skep.Program, at skep.AttachType, flags uint32) error {
-	fail := func(e skep.Errno) error {
-		return fmt.Errorf("hook cgroup: attaching program %s (%s) to %s with flags %#x: %w", p.Name(), p.Type(), at, flags, e)
-	}
-	const allowed = cgroup.Mode | cgroup.Before | cgroup.Preorder
-	if cgroup.Fits(p.Type(), p.AttachType(), at) != 0 || flags&^allowed != 0 {
-		return fail(eINVAL)
-	}
-	if e := cgroup.CheckFlags(flags, false); e != 0 {
-		return fail(e)
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	path := g.path(at)
-	replace, e := cgroup.Admit(path[0], path[1:], flags)
-	if e != 0 {
-		return fail(e)
-	}
-	ent := cgroupEntry{skep.CgroupProgram{Program: p, Group: g.ID, At: at}, flags}
-	if err := ent.MakeStorages(); err != nil {
-		return fmt.Errorf("hook cgroup: attaching: %w", err)
-	}
-	entries := slices.Clone(path[0].Entries)
-	switch {
-	case replace:
-		entries = []cgroupEntry{ent}
-	case slices.ContainsFunc(entries, func(x cgroupEntry) bool { return x.Program == p }):
-		return fail(eINVAL)
-	case flags&cgroup.Before != 0:
-		entries = slices.Insert(entries, 0, ent)
-	default:
-		entries = append(entries, ent)
-	}
-	g.at[at] = cgroupChain{Entries: entries, Flags: flags & cgroup.Mode}
-	return nil
-}
-
-// Detach takes a program away from the group; ENOENT if it is not there. Where there
-// can only be one, it goes whatever is named, as BPF_PROG_DETACH has it.
-func (g *Cgroup) Detach(p *skep.Program, at skep.AttachType) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	ch := g.at[at]
-	rest := slices.DeleteFunc(slices.Clone(ch.Entries), func(x cgroupEntry) bool {
-		return ch.Flags&cgroup.Multi == 0 || x.Program == p
-	})
-	if len(rest) == len(ch.Entries) {
-		return fmt.Errorf("hook cgroup: program %s is not attached to %s: %w", p.Name(), at, eNOENT)
-	}
-	ch.Entries = rest
-	g.at[at] = ch
-	return nil
-}
-
-// path are the chains of the group and those above it; the tree's mu is held.
-func (g *Cgroup) path(at skep.AttachType) (path []cgroupChain) {
-	for ; g != nil; g = g.parent {
-		path = append(path, g.at[at])
-	}
-	return path
-}
-
-// Effective is the programs that run for the group, in their order.
-func (g *Cgroup) Effective(at skep.AttachType) (progs []*skep.Program) {
-	for _, p := range g.effective(at) {
-		progs = append(progs, p.Program)
-	}
-	return progs
-}
-
-func (g *Cgroup) effective(at skep.AttachType) (progs []skep.CgroupProgram) {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	for _, ent := range cgroup.Effective(g.path(at), func(ent cgroupEntry) uint32 { return ent.flags }) {
-		progs = append(progs, ent.CgroupProgram)
-	}
-	return progs
 }
 
 // run runs what is attached, if anything is.

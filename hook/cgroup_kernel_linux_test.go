@@ -9,8 +9,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -30,6 +32,7 @@ type pair struct {
 	ours  []*hook.Cgroup
 	kmaps []*linux.Map
 	kprog map[string]*linux.LoadedProg
+	mach  *skep.Machine
 	coll  *skep.Collection
 }
 
@@ -107,7 +110,7 @@ func cgroupPairWith(t *testing.T, groups int, maps []*image.Map, progs ...testpr
 		p.kprog[ip.Name] = kp
 	}
 	m, coll := setup(t, maps, progs...)
-	p.coll = coll
+	p.mach, p.coll = m, coll
 	var above *hook.Cgroup
 	for range groups {
 		above = hook.NewCgroup(m, above)
@@ -661,22 +664,132 @@ func TestCgroupOrderAgainstKernel(t *testing.T) {
 	const at = skep.AttachCGroupInet4Connect
 	to := netip.MustParseAddrPort("127.0.0.1:9")
 	attached := 0
-	modes := []uint32{0, hook.CgroupAllowOverride, hook.CgroupAllowMulti, hook.CgroupAllowMulti, hook.CgroupAllowMulti | hook.CgroupAllowOverride}
-	for step := range 400 {
-		group, i := random.IntN(3), random.IntN(len(names))
-		if random.IntN(5) < 2 {
-			p.detach(group, names[i:i+1], at)
-		} else {
-			flags := modes[random.IntN(len(modes))]
-			if random.IntN(3) == 0 {
-				flags |= hook.CgroupPreorder
-			}
+	modes := []uint32{0, hook.CgroupAllowOverride, hook.CgroupAllowMulti, hook.CgroupAllowMulti, hook.CgroupAllowMulti, hook.CgroupAllowMulti, hook.CgroupAllowMulti | hook.CgroupAllowOverride}
+	const replace, relLink = 1 << 2, 1 << 13
+	type pairedLink struct {
+		fd   int
+		ours *hook.CgroupLink
+	}
+	var links []pairedLink
+	ids := map[uint32]string{}
+	for name, kp := range p.kprog {
+		info, err := kp.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[info.ID] = name
+	}
+	for step := range 1000 {
+		group, i, j := random.IntN(3), random.IntN(len(names)), random.IntN(len(names))
+		name, other := names[i:i+1], names[j:j+1]
+		o := hook.CgroupOptions{Flags: modes[random.IntN(len(modes))]}
+		var kreplace, krel int
+		kflags := uint32(0)
+		for _, f := range []uint32{hook.CgroupPreorder, hook.CgroupBefore, hook.CgroupAfter} {
 			if random.IntN(4) == 0 {
-				flags |= hook.CgroupBefore
+				o.Flags |= f
 			}
-			if p.attach(group, names[i:i+1], at, flags) {
+		}
+		if random.IntN(8) == 0 {
+			o.Revision = uint64(random.IntN(20))
+		}
+		l := random.IntN(len(links) + 1)
+		var kerr, err error
+		switch op := random.IntN(12); {
+		case op < 3:
+			kerr = linux.ProgDetach(p.kprog[name].FD(), p.dirs[group], at)
+			err = p.ours[group].Detach(p.coll.Programs[name], at)
+		case op < 8:
+			link := op == 7 && len(links) < 6
+			if link {
+				o.Flags &^= hook.CgroupAllowMulti | hook.CgroupAllowOverride
+			}
+			switch random.IntN(4) {
+			case 0:
+				o.Program, krel = p.coll.Programs[other], p.kprog[other].FD()
+			case 1:
+				if l < len(links) {
+					o.Link, krel, kflags = links[l].ours, links[l].fd, relLink
+				}
+			case 2:
+				if !link {
+					o.Flags |= replace
+					if random.IntN(8) > 0 && o.Flags&hook.CgroupAllowMulti != 0 {
+						o.Replace, kreplace = p.coll.Programs[other], p.kprog[other].FD()
+					}
+				}
+			}
+			if o.Flags&replace != 0 && kreplace == 0 {
+				o.Flags &^= replace // Linux asks for a descriptor before anything else
+			}
+			attr := make([]byte, 48)
+			put := func(off int, v int) { binary.NativeEndian.PutUint32(attr[off:], uint32(v)) }
+			put(4, p.kprog[name].FD()) // target_fd, attach_bpf_fd
+			put(0, p.dirs[group])
+			put(8, int(at))
+			put(12, int(o.Flags|kflags))
+			if link {
+				put(0, p.kprog[name].FD()) // prog_fd, target_fd
+				put(4, p.dirs[group])
+				put(8, int(at))
+				put(16, krel)
+				binary.NativeEndian.PutUint64(attr[24:], o.Revision)
+				const linkCreate = 28
+				fd, _, e := unix.Syscall(unix.SYS_BPF, linkCreate, uintptr(unsafe.Pointer(&attr[0])), uintptr(len(attr)))
+				var made *hook.CgroupLink
+				kerr = errnoOf(e)
+				if made, err = p.ours[group].AttachLink(p.coll.Programs[name], at, o); err == nil && e == 0 {
+					links = append(links, pairedLink{int(fd), made})
+				}
+			} else {
+				put(16, kreplace)
+				put(20, krel)
+				binary.NativeEndian.PutUint64(attr[24:], o.Revision)
+				const progAttach = 8
+				_, _, e := unix.Syscall(unix.SYS_BPF, progAttach, uintptr(unsafe.Pointer(&attr[0])), uintptr(len(attr)))
+				kerr = errnoOf(e)
+				err = p.ours[group].AttachProgram(p.coll.Programs[name], at, o)
+			}
+			if err == nil {
 				attached++
 			}
+		case op < 10 && l < len(links):
+			kerr = unix.Close(links[l].fd)
+			err = links[l].ours.Close()
+			links = append(links[:l], links[l+1:]...)
+		case l < len(links):
+			attr := make([]byte, 16)
+			binary.NativeEndian.PutUint32(attr, uint32(links[l].fd))
+			binary.NativeEndian.PutUint32(attr[4:], uint32(p.kprog[name].FD()))
+			const linkUpdate = 29
+			_, _, e := unix.Syscall(unix.SYS_BPF, linkUpdate, uintptr(unsafe.Pointer(&attr[0])), uintptr(len(attr)))
+			kerr = errnoOf(e)
+			err = links[l].ours.Update(p.coll.Programs[name])
+		}
+		if number(err) != knumber(kerr) {
+			t.Fatalf("step %d: group %d, program %s, %+v: %v, kernel says %v", step, group, name, o, err, kerr)
+		}
+		q := p.ours[group].Query(at)
+		kq := make([]byte, 64)
+		progs := make([]uint32, 64)
+		binary.NativeEndian.PutUint32(kq, uint32(p.dirs[group]))
+		binary.NativeEndian.PutUint32(kq[4:], uint32(at))
+		binary.NativeEndian.PutUint64(kq[16:], uint64(uintptr(unsafe.Pointer(&progs[0]))))
+		binary.NativeEndian.PutUint32(kq[24:], uint32(len(progs)))
+		const progQuery = 16
+		if _, _, e := unix.Syscall(unix.SYS_BPF, progQuery, uintptr(unsafe.Pointer(&kq[0])), uintptr(len(kq))); e != 0 {
+			t.Fatal(e)
+		}
+		var in, kin []string
+		for _, p := range q.Programs {
+			in = append(in, p.Name())
+		}
+		for _, id := range progs[:binary.NativeEndian.Uint32(kq[24:])] {
+			kin = append(kin, ids[id])
+		}
+		kflags, revision := binary.NativeEndian.Uint32(kq[12:]), binary.NativeEndian.Uint64(kq[56:])
+		if !slices.Equal(in, kin) || q.Flags != kflags || q.Revision != revision {
+			t.Fatalf("step %d: %v flags %#x revision %d; the kernel has %v %#x %d", step, in, q.Flags, q.Revision, kin, kflags, revision)
 		}
 		fd, s, _ := p.sockets("udp4")
 		if _, err := s.Connect(to); err != nil || unix.Connect(fd, sockaddr(to)) != nil {
@@ -686,7 +799,10 @@ func TestCgroupOrderAgainstKernel(t *testing.T) {
 		unix.Close(fd)
 		s.Close()
 	}
-	if attached < 50 {
+	for _, l := range links {
+		unix.Close(l.fd)
+	}
+	if attached < 100 {
 		t.Errorf("only %d were attached", attached)
 	}
 }

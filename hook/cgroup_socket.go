@@ -21,7 +21,9 @@ type CgroupSocket struct {
 // Errors that the kernel finds without a program.
 const (
 	eNOENT       skep.Errno = 2
+	eBUSY        skep.Errno = 16
 	eINVAL       skep.Errno = 22
+	eNOLINK      skep.Errno = 67
 	eAFNOSUPPORT skep.Errno = 97
 	eNOTCONN     skep.Errno = 107
 	eNOTSUPP     skep.Errno = 524

@@ -410,3 +410,49 @@ func TestCgroupStorageAgainstKernel(t *testing.T) {
 		}
 	}
 }
+
+// TestCgroupRemoveAgainstKernel removes groups: not while others are below, and then nothing is left to attach to.
+func TestCgroupRemoveAgainstKernel(t *testing.T) {
+	const at = skep.AttachCGroupInetSockCreate
+	maps := append(slices.Clone(cgroupMaps), &image.Map{Name: "one", Type: catalog.MapCGroupStorage, KeySize: 8, ValueSize: 8})
+	p := cgroupPairWith(t, 1, maps, testprog.Prog{Name: "a", Type: catalog.ProgCGroupSock, Attach: at,
+		Text: "r1 = map_idx[1] ll\nr2 = 0\ncall get_local_storage\nr0 = 1\nexit"})
+	dir, err := os.Readlink(fmt.Sprint("/proc/self/fd/", p.dirs[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir+"/below", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Open(dir+"/below", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	p.dirs = append(p.dirs, fd)
+	p.ours = append(p.ours, hook.NewCgroup(p.mach, p.ours[0]))
+	same := func(what string, err, kerr error) {
+		t.Helper()
+		if number(err) != knumber(kerr) {
+			t.Errorf("%s: %v, kernel says %v", what, err, kerr)
+		}
+	}
+	values := func() (n int) {
+		key := binary.NativeEndian.AppendUint64(nil, p.ours[1].ID)
+		var b []byte
+		if p.coll.Maps["one"].Lookup(key, &b) == nil {
+			n++
+		}
+		return n
+	}
+	p.attach(1, "a", at, 0)
+	if values() != 1 {
+		t.Error("there is no storage")
+	}
+	same("removing the upper", p.ours[0].Remove(), unix.Rmdir(dir))
+	same("removing the lower", p.ours[1].Remove(), unix.Rmdir(dir+"/below"))
+	if p.attach(1, "a", at, 0) || values() != 0 {
+		t.Error("a group lives on")
+	}
+	p.attach(0, "a", at, 0)
+}

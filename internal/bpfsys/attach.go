@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/cgroup"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/run"
 )
@@ -40,7 +41,7 @@ func (c *call) progAttach() (int32, errno.Errno) {
 		return 0, errno.EINVAL
 	}
 	mprog := t == catalog.ProgSchedCls
-	if mprog && a.AttachFlags&^attachMprog != 0 || !mprog && a.AttachFlags&^cgroupAttach != 0 {
+	if mprog && a.AttachFlags&^attachMprog != 0 || !mprog && a.AttachFlags&^cgroup.ProgFlags != 0 {
 		return 0, errno.EINVAL
 	}
 	p, f, e := open[*run.Program](c, a.AttachBpfFd)

@@ -13,12 +13,6 @@ import (
 	"github.com/skep-bpf/skep/internal/sockrun"
 )
 
-// Flags that attaching a program, or a link, to a control group takes.
-const (
-	cgroupAttach = cgroup.Mode | cgroup.Preorder | attachMprog
-	cgroupLink   = attachMprog&^attachReplace | cgroup.Preorder
-)
-
 // cgroupPlace is the place of an attach type at a control group.
 func cgroupPlace(id uint64, attach catalog.AttachType) place {
 	return place{LinkCGroup, id, attach}
@@ -46,77 +40,30 @@ func (c *call) cgroup(fd int32) ([]uint64, errno.Errno) {
 func (h *hooks) cgroupChains(groups []uint64, attach catalog.AttachType) []cgroup.Chain[*entry] {
 	chains := make([]cgroup.Chain[*entry], len(groups))
 	for i, id := range groups {
+		chains[i].Revision = 1
 		if ch := h.at[cgroupPlace(id, attach)]; ch != nil {
-			chains[i] = cgroup.Chain[*entry]{Entries: ch.entries, Flags: ch.flags}
+			chains[i] = cgroup.Chain[*entry]{Entries: ch.entries, Flags: ch.flags, Revision: ch.revision}
 		}
 	}
 	return chains
 }
 
-// cgroupInsert finds where a program or link goes in a group's chain, and
-// whether it takes the place of what is there (__cgroup_bpf_attach). The caller holds h.mu.
-func (c *call) cgroupInsert(path []uint64, attach catalog.AttachType, p, old *run.Program, link bool, flags uint32, rel int32, revision uint64) (i int, replace bool, e errno.Errno) {
-	if e := cgroup.CheckFlags(flags, old != nil); e != 0 {
-		return 0, false, e
-	}
-	h := &c.s.hooks
-	ch := h.chainAt(cgroupPlace(path[0], attach))
-	if revision != 0 && revision != ch.revision {
-		return 0, false, errno.ESTALE
-	}
-	chains := h.cgroupChains(path, attach)
-	if replace, e := cgroup.Admit(chains[0], chains[1:], flags); e != 0 || replace {
-		return 0, replace, e
-	}
-	at := func(q *run.Program) int {
-		return slices.IndexFunc(ch.entries, func(ent *entry) bool { return ent.link == nil && ent.prog == q })
-	}
-	if !link && p != old && at(p) >= 0 {
-		return 0, false, errno.EINVAL // the same program twice
-	}
-	if old != nil {
-		if i := at(old); i >= 0 {
-			return i, true, 0
-		}
-		return 0, false, errno.ENOENT
-	}
-	i, e = c.cgroupAnchor(ch, p, link, flags, rel)
-	return i, false, e
-}
+// AttachFlags and Linked make entries those of chains of control groups.
+func (e *entry) AttachFlags() uint32 { return e.flags }
+func (e *entry) Linked() bool        { return e.link != nil }
 
-// cgroupAnchor follows insert_pl_to_hlist: before or after another program or
-// link, which has to be as early or late as the new one.
-func (c *call) cgroupAnchor(ch *chain, p *run.Program, link bool, flags uint32, rel int32) (int, errno.Errno) {
-	before, after := flags&attachBefore != 0, flags&attachAfter != 0
-	named := flags&(attachLink|attachID) != 0 || rel != 0
-	switch {
-	case named && (before == after || link != (flags&attachLink != 0)), // a link by a link, a program by a program
-		!named && before && after && len(ch.entries) != 0:
-		return 0, errno.EINVAL
-	case !named && before:
-		return 0, 0
-	case !named:
-		return len(ch.entries), 0
+// cgroupInsert finds where a program or link goes in a group's chain, and
+// whether it takes the place of what is there. The caller holds h.mu.
+func (c *call) cgroupInsert(path []uint64, attach catalog.AttachType, p, old *run.Program, link bool, flags uint32, rel int32, revision uint64) (i int, replace bool, e errno.Errno) {
+	w := cgroup.Wish[*entry]{Flags: flags, Link: link, Type: p.Info.Type, Revision: revision, Same: func(ent *entry) bool { return ent.prog == p }}
+	if old != nil {
+		w.Old = func(ent *entry) bool { return ent.prog == old }
 	}
-	match, typ, e := c.relative(flags, rel)
-	if e != 0 {
-		return 0, e
+	if flags&(cgroup.Link|cgroup.ID) != 0 || rel != 0 {
+		w.Relative = func() (func(*entry) bool, catalog.ProgType, errno.Errno) { return c.relative(flags, rel) }
 	}
-	if typ != p.Info.Type {
-		return 0, errno.EINVAL
-	}
-	i := slices.IndexFunc(ch.entries, func(ent *entry) bool {
-		return (ent.link != nil) == link && match(ent)
-	})
-	switch {
-	case i < 0:
-		return 0, errno.ENOENT
-	case (ch.entries[i].flags^flags)&cgroup.Preorder != 0:
-		return 0, errno.EINVAL
-	case after:
-		i++
-	}
-	return i, 0
+	chains := c.s.hooks.cgroupChains(path, attach)
+	return cgroup.Insert(chains[0], chains[1:], &w)
 }
 
 // cgroupProgAttach follows cgroup_bpf_prog_attach.
@@ -173,28 +120,26 @@ func (c *call) cgroupProgDetach(a *progAttach, t catalog.ProgType, attach catalo
 			p = nil
 		}
 	}
+	var match func(*entry) bool
+	if p != nil {
+		match = func(ent *entry) bool { return ent.prog == p }
+	}
 	h := &c.s.hooks
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	at := cgroupPlace(path[0], attach)
-	ch := h.chainAt(at)
-	switch {
-	case a.ExpectedRevision != 0 && a.ExpectedRevision != ch.revision:
-		return errno.ESTALE
-	case ch.flags&cgroup.Multi != 0 && p == nil:
-		return errno.EINVAL
+	own := h.cgroupChains(path[:1], attach)[0]
+	i, e := cgroup.Detach(own, match, a.ExpectedRevision)
+	if e != 0 {
+		return e
 	}
-	if !h.removeLocked(at, func(ent *entry) bool {
-		return ent.link == nil && (ch.flags&cgroup.Multi == 0 || ent.prog == p)
-	}) {
-		return errno.ENOENT
-	}
+	gone := own.Entries[i]
+	h.removeLocked(cgroupPlace(path[0], attach), func(ent *entry) bool { return ent == gone })
 	return 0
 }
 
 // linkCGroup follows cgroup_bpf_link_attach.
 func (c *call) linkCGroup(a *linkCreate, p *run.Program, attach catalog.AttachType) (int32, errno.Errno) {
-	if a.Flags&^cgroupLink != 0 {
+	if a.Flags&^cgroup.LinkFlags != 0 {
 		return 0, errno.EINVAL
 	}
 	path, e := c.cgroup(a.TargetFd)
@@ -277,7 +222,7 @@ func (c *call) queryCGroup(a *progQuery, attach catalog.AttachType) errno.Errno 
 
 // effective are the programs that run for a group, in order. The caller holds h.mu.
 func (h *hooks) effective(path []uint64, attach catalog.AttachType) []*entry {
-	return cgroup.Effective(h.cgroupChains(path, attach), func(ent *entry) uint32 { return ent.flags })
+	return cgroup.Effective(h.cgroupChains(path, attach))
 }
 
 // CgroupGone detaches what is attached to a control group that was removed
