@@ -128,3 +128,24 @@ func attached(progs []CgroupProgram) ([]sockrun.CgroupProg, error) {
 	}
 	return list, nil
 }
+
+// TCPOps is a TCP connection, or a request for one, whose programs of type [SockOps] are told what happens to it.
+type TCPOps = sockrun.SockOps
+
+// NewTCPOps begins with a socket.
+func NewTCPOps(s *Socket) *TCPOps { return sockrun.NewSockOps(s) }
+
+// TCPOpsCall is one thing that happens to a connection.
+type TCPOpsCall = sockrun.SockOpsCall
+
+// TCPOpsReply is what programs made of it.
+type TCPOpsReply = sockrun.SockOpsReply
+
+// SockOps runs programs of type sock_ops.
+func (c *CPU) SockOps(progs []CgroupProgram, o *TCPOps, call *TCPOpsCall) (TCPOpsReply, error) {
+	list, err := attached(progs)
+	if err != nil {
+		return TCPOpsReply{}, err
+	}
+	return o.Call(c.c, list, call)
+}

@@ -26,6 +26,7 @@ const (
 	SocketEstablished = socket.TCPEstablished
 	SocketClose       = socket.TCPClose
 	SocketListen      = socket.TCPListen
+	SocketNewSynRecv  = socket.TCPNewSynRecv // a request for a connection
 
 	ProtoTCP = socket.TCP
 	ProtoUDP = socket.UDP

@@ -103,6 +103,35 @@ type outgoing struct {
 
 // Put puts a connection into the map at a key.
 func (h *SockMap) Put(key any, conn net.Conn) (*SockConn, error) {
+	c, err := h.conn(conn)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.m.Put(key, c.sock); err != nil {
+		c.sock.Close()
+		return nil, fmt.Errorf("hook sockmap: %w", err)
+	}
+	go c.receive()
+	return c, nil
+}
+
+// Serve takes a connection that is in no map: enter, which is given its socket, puts it into one, or has
+// a program do so, as [SockOps] does (bpf_sock_hash_update). No byte is read before.
+func (h *SockMap) Serve(conn net.Conn, enter func(*skep.Socket) error) (*SockConn, error) {
+	c, err := h.conn(conn)
+	if err != nil {
+		return nil, err
+	}
+	if err := enter(c.sock); err != nil {
+		c.sock.Close()
+		return nil, err
+	}
+	go c.receive()
+	return c, nil
+}
+
+// conn gives a connection a socket.
+func (h *SockMap) conn(conn net.Conn) (*SockConn, error) {
 	spec, err := skep.SocketSpecOf(conn)
 	if err != nil {
 		return nil, fmt.Errorf("hook sockmap: %w", err)
@@ -113,11 +142,6 @@ func (h *SockMap) Put(key any, conn net.Conn) (*SockConn, error) {
 	if c.sock, err = h.mach.NewSocket(spec); err != nil {
 		return nil, fmt.Errorf("hook sockmap: %w", err)
 	}
-	if err := h.m.Put(key, c.sock); err != nil {
-		c.sock.Close()
-		return nil, fmt.Errorf("hook sockmap: %w", err)
-	}
-	go c.receive()
 	return c, nil
 }
 

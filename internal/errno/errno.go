@@ -35,6 +35,7 @@ const (
 	EDOM            Errno = 33
 	ERANGE          Errno = 34
 	EDEADLK         Errno = 35
+	ENOMSG          Errno = 42
 	ENAMETOOLONG    Errno = 36
 	ENOSYS          Errno = 38
 	ENOTEMPTY       Errno = 39
@@ -78,7 +79,7 @@ var words = map[Errno]struct{ name, text string }{
 	ENODEV: {"ENODEV", "no such device"}, EINVAL: {"EINVAL", "invalid argument"},
 	EMFILE: {"EMFILE", "too many open files"}, ENOSPC: {"ENOSPC", "no space left on device"},
 	EROFS: {"EROFS", "read-only file system"}, EDOM: {"EDOM", "numerical argument out of domain"},
-	ERANGE: {"ERANGE", "numerical result out of range"}, EDEADLK: {"EDEADLK", "resource deadlock avoided"},
+	ERANGE: {"ERANGE", "numerical result out of range"}, EDEADLK: {"EDEADLK", "resource deadlock avoided"}, ENOMSG: {"ENOMSG", "no message of desired type"},
 	ENAMETOOLONG: {"ENAMETOOLONG", "file name too long"}, ENOSYS: {"ENOSYS", "function not implemented"},
 	ENOTDIR: {"ENOTDIR", "not a directory"}, EISDIR: {"EISDIR", "is a directory"},
 	ENOTEMPTY: {"ENOTEMPTY", "directory not empty"},

@@ -67,6 +67,9 @@ type Env struct {
 	// Sysctl is what programs of type cgroup_sysctl look at.
 	Sysctl *Sysctl
 
+	// Ops is what happens to a connection, for programs of type sock_ops.
+	Ops *SockOps
+
 	// Printed is told of each line that the program has traced, ended by no zero byte; nil: nobody is.
 	Printed func(line []byte)
 

@@ -126,11 +126,13 @@ func getListenerSock(_ *Env, sk, _, _, _, _ uint64) uint64 {
 // sockOfAddr is where struct bpf_sock_addr names its socket.
 const sockOfAddr = 64
 
-// getSocketCookie takes the context of a packet or of a call with an address, or a socket.
+// getSocketCookie takes the context of a packet, of a call with an address or of a connection, or a socket.
 func getSocketCookie(e *Env, ctx, _, _, _, _ uint64) uint64 {
 	sk := ctx
 	if e.Prog.Type == catalog.ProgCGroupSockAddr {
 		sk = mem.Load64(ctx + sockOfAddr)
+	} else if e.Prog.Type == catalog.ProgSockOps {
+		sk = e.Ops.Socket.Addr()
 	} else if e.Pkt != nil && (ctx == e.Pkt.Addr() || ctx == 0) {
 		sk = e.Pkt.Sock
 	}

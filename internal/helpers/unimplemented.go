@@ -8,7 +8,6 @@ const (
 	whyStack   = "walks the stack of a traced task"
 	whyTask    = "hands out a task_struct, and there is no kernel that has one"
 	whyTraced  = "changes what a traced kernel function does, and none is traced here"
-	whySockOps = "serves sock_ops programs, which do not run here"
 	whySockOpt = "changes or reads options of a live TCP socket"
 	whyCGroup  = "needs a hierarchy of cgroups"
 	whyStorage = "takes a task, an inode or a control group, and there is no kernel that has one"
@@ -44,12 +43,6 @@ var Unimplemented = map[catalog.HelperID]string{
 	catalog.FnProbeWriteUser:       whyTraced,
 	catalog.FnOverrideReturn:       whyTraced,
 	catalog.FnBprmOptsSet:          whyTraced,
-	catalog.FnSockMapUpdate:        whySockOps,
-	catalog.FnSockHashUpdate:       whySockOps,
-	catalog.FnSockOpsCbFlagsSet:    whySockOps,
-	catalog.FnLoadHdrOpt:           whySockOps,
-	catalog.FnStoreHdrOpt:          whySockOps,
-	catalog.FnReserveHdrOpt:        whySockOps,
 	catalog.FnSetsockopt:           whySockOpt,
 	catalog.FnGetsockopt:           whySockOpt,
 	catalog.FnBind:                 whySockOpt,

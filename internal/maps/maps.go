@@ -154,6 +154,13 @@ type SocketMap interface {
 	Socket(key uint64) *socket.Socket
 }
 
+// SocketTaker is offered by sockmap and sockhash.
+type SocketTaker interface {
+	// Take puts a socket at the key, which lies at an address, whatever state it is in: programs that look
+	// after connections do so when they begin (bpf_sock_map_update).
+	Take(key uint64, s *socket.Socket, flags uint64) errno.Errno
+}
+
 // Prog is a program as maps hold it: in prog_array entries, and behind the
 // entries of devmap and cpumap.
 type Prog interface {

@@ -95,6 +95,11 @@ func (m *SockHash) ProgUpdate(_ int, key, value, flags uint64) uint64 {
 	return ret(m.updateSock(m, key, value, flags))
 }
 
+// Take is for programs of type sock_ops.
+func (m *SockHash) Take(key uint64, s *socket.Socket, flags uint64) errno.Errno {
+	return m.put(mem.Bytes(key, int(m.def.KeySize)), s, flags)
+}
+
 // ProgDelete follows sock_hash_delete_elem.
 func (m *SockHash) ProgDelete(_ int, key uint64) uint64 { return ret(m.delete(m.keyAt(key))) }
 

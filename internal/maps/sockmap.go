@@ -56,6 +56,11 @@ func (m *SockMap) ProgUpdate(_ int, key, value, flags uint64) uint64 {
 	return ret(m.updateSock(m, key, value, flags))
 }
 
+// Take is for programs of type sock_ops.
+func (m *SockMap) Take(key uint64, s *socket.Socket, flags uint64) errno.Errno {
+	return m.put(mem.Bytes(key, int(m.def.KeySize)), s, flags)
+}
+
 // ProgDelete follows sock_map_delete_elem.
 func (m *SockMap) ProgDelete(_ int, key uint64) uint64 { return ret(m.remove(mem.Load32(key))) }
 

@@ -187,6 +187,9 @@ func (c *CPU) Choose(ch *socket.Choice) { c.env.Choice = ch }
 // place is a run by hand, whose storages begin with zeroes.
 func (c *CPU) Enter(p maps.GroupPlace) { c.env.Enter(p) }
 
+// Happen has the next runs look at what happens to a connection; nil: they do not.
+func (c *CPU) Happen(o *helpers.SockOps) { c.env.Ops = o }
+
 // WriteTo has f take what programs write to the file that an iterator is read by, until it is told nil.
 func (c *CPU) WriteTo(f func([]byte)) { c.env.Seq = f }
 

@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
@@ -143,6 +144,28 @@ func (s *Socket) Update(to *Socket) {
 	s.State, s.Flags = to.State, to.Flags
 	s.SrcPort, s.SrcIP4, s.SrcIP6 = to.SrcPort, to.SrcIP4, to.SrcIP6
 	s.DstPort, s.DstIP4, s.DstIP6 = to.DstPort, to.DstIP4, to.DstIP6
+}
+
+// Local is the socket's own address.
+func (s *Socket) Local() netip.AddrPort {
+	return netip.AddrPortFrom(addrOf(s.Family, s.SrcIP4, s.SrcIP6), uint16(s.SrcPort))
+}
+
+// Remote is the address of the socket's peer.
+func (s *Socket) Remote() netip.AddrPort {
+	return netip.AddrPortFrom(addrOf(s.Family, s.DstIP4, s.DstIP6), htons(s.DstPort))
+}
+
+// addrOf is what Words makes words of.
+func addrOf(family, v4 uint32, v6 [4]uint32) netip.Addr {
+	if family == AFInet {
+		return netip.AddrFrom4([4]byte(binary.LittleEndian.AppendUint32(nil, v4)))
+	}
+	var b [16]byte
+	for i, w := range v6 {
+		binary.LittleEndian.PutUint32(b[4*i:], w)
+	}
+	return netip.AddrFrom16(b)
 }
 
 // SetLocal makes an address the socket's own.
