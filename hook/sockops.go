@@ -80,9 +80,9 @@ func (g *Cgroup) SockOps(s *skep.Socket) (*SockOps, error) {
 func (o *SockOps) Socket() *skep.Socket { return o.ops.Socket }
 
 // Flags are the callbacks that programs have asked for. A connection begins with its listener's.
-func (o *SockOps) Flags() uint32 { return o.ops.Flags }
+func (o *SockOps) Flags() uint32 { return o.ops.Socket.OpsFlags }
 
-func (o *SockOps) wants(flag uint32) bool { return o.ops.Flags&flag != 0 }
+func (o *SockOps) wants(flag uint32) bool { return o.ops.Socket.OpsFlags&flag != 0 }
 
 func (o *SockOps) call(c skep.TCPOpsCall) (r skep.TCPOpsReply, err error) {
 	progs := o.g.effective(skep.AttachCGroupSockOps)
@@ -179,7 +179,7 @@ func (o *SockOps) Request(from, to netip.AddrPort, syn []byte, keep bool) (*Sock
 	}
 	s.CGroupID = o.ops.Socket.CGroupID
 	req := &SockOps{g: o.g, ops: skep.NewTCPOps(s), syn: append([]byte(nil), c.Segment[:c.Seen]...)}
-	req.ops.Flags = o.ops.Flags
+	s.OpsFlags = o.ops.Socket.OpsFlags
 	st, err := req.start(func() {
 		if keep {
 			req.ops.Syn = req.syn
@@ -209,7 +209,7 @@ func (o *SockOps) Accept(s *skep.Socket, ack []byte, rtt ...uint32) (*SockOps, e
 	if err != nil {
 		return nil, err
 	}
-	conn.ops.Flags, conn.ops.Syn = o.ops.Flags, o.ops.Syn
+	s.OpsFlags, conn.ops.Syn = req.OpsFlags, o.ops.Syn
 	s.State, s.CGroupID = TCPSynRecv, o.g.ID
 	if len(rtt) == 2 {
 		if err := conn.RTT(rtt[0], rtt[1]); err != nil {

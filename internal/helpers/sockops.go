@@ -49,8 +49,6 @@ const (
 type SockOps struct {
 	Socket *socket.Socket
 	Op     uint32
-	// Flags are the callbacks that the connection's programs want (BPF_SOCK_OPS_*_CB_FLAG).
-	Flags uint32
 	// Remaining is how many bytes of header options may still be reserved, or written.
 	Remaining uint32
 	// Syn is the header of the segment that began the connection, if it was kept; else nil.
@@ -59,21 +57,19 @@ type SockOps struct {
 
 // Offsets in struct bpf_sock_ops.
 const (
-	OpsFlags            = 84
+	OpsCwnd, OpsFlags   = 76, 84
+	OpsSsthresh         = 96
 	OpsData, OpsDataEnd = 192, 200
 )
-
-// opsAllFlags is BPF_SOCK_OPS_ALL_CB_FLAGS.
-const opsAllFlags = 0x7f
 
 // setFlags keeps the flags there are, and returns the others.
 func (o *SockOps) setFlags(ctx uint64, flags uint32) uint64 {
 	if !o.Socket.Full() {
 		return errno.EINVAL.Ret()
 	}
-	o.Flags = flags & opsAllFlags
-	mem.Store32(ctx+OpsFlags, o.Flags)
-	return uint64(int64(int32(flags &^ opsAllFlags)))
+	o.Socket.OpsFlags = flags & socket.AllOpsFlags
+	mem.Store32(ctx+OpsFlags, o.Socket.OpsFlags)
+	return uint64(int64(int32(flags &^ socket.AllOpsFlags)))
 }
 
 func (o *SockOps) reserve(n uint32, flags uint64) errno.Errno {

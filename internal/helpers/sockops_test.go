@@ -88,6 +88,32 @@ func TestSockOps(t *testing.T) {
 		want(t, "sock_map_update", e.do(catalog.FnSockMapUpdate, ctx, sm.Def().Ptr, put(0, 0, 0, 0), 0), ret)
 		want(t, "sock_hash_update", e.do(catalog.FnSockHashUpdate, ctx, sh.Def().Ptr, put(5, 0, 0, 0), 0), ret)
 	}
+	const solTCP, nodelay, cwnd, syn = 6, 1, 1001, 1005
+	get := func(what string, name, n, ret uint64, value uint32) {
+		t.Helper()
+		put(0xff, 0xff, 0xff, 0xff)
+		want(t, what, e.do(catalog.FnGetsockopt, ctx, solTCP, name, opt, n), ret)
+		want(t, what+": value", uint64(mem.Load32(opt)), uint64(value))
+	}
+	want(t, "setsockopt", e.do(catalog.FnSetsockopt, ctx, solTCP, nodelay, put(9, 0, 0, 0), 4), 0)
+	get("getsockopt", nodelay, 4, 0, 1)
+	get("getsockopt of three bytes", nodelay, 3, inval, 0xff000000)
+	want(t, "setsockopt of what there is not", e.do(catalog.FnSetsockopt, ctx, solTCP, 9999, opt, 4), inval)
+	want(t, "the initial window", e.do(catalog.FnSetsockopt, ctx, solTCP, cwnd, put(7, 0, 0, 0), 4), 0)
+	want(t, "the context's window", uint64(mem.Load32(ctx+OpsCwnd)), 7)
+	want(t, "flags as an option", e.do(catalog.FnSetsockopt, ctx, solTCP, 1008, put(3, 0, 0, 0), 4), 0)
+	want(t, "the context's flags", uint64(mem.Load32(ctx+OpsFlags)), 3)
+	o.Syn = []byte{1, 2, 3, 4, 5, 6}
+	get("the SYN", syn, 6, 6, 0x04030201)
+	get("the SYN in less room", syn, 4, nospc, 0x04030201)
+	get("headers before the SYN", syn+1, 6, errno.ENOENT.Ret(), 0xffffffff)
+	e.Prog = &Prog{Type: catalog.ProgCGroupSockopt}
+	want(t, "setsockopt of a socket", e.do(catalog.FnSetsockopt, s.Addr(), solTCP, nodelay, put(0, 0, 0, 0), 4), 0)
+	want(t, "getsockopt of a socket", e.do(catalog.FnGetsockopt, s.Addr(), solTCP, nodelay, opt, 4), 0)
+	told := newScratch(t, socket.SockSize) // a socket of a network that is only told of
+	want(t, "setsockopt of another", e.do(catalog.FnSetsockopt, told.Addr(), solTCP, nodelay, opt, 4), inval)
+	want(t, "getsockopt of another", e.do(catalog.FnGetsockopt, told.Addr(), solTCP, nodelay, opt, 4), inval)
+	e.Prog = &Prog{Type: catalog.ProgSockOps}
 	s.State = socket.TCPTimeWait
 	want(t, "flags of no full socket", e.do(catalog.FnSockOpsCbFlagsSet, ctx, 1), inval)
 }

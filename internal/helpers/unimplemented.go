@@ -8,7 +8,7 @@ const (
 	whyStack   = "walks the stack of a traced task"
 	whyTask    = "hands out a task_struct, and there is no kernel that has one"
 	whyTraced  = "changes what a traced kernel function does, and none is traced here"
-	whySockOpt = "changes or reads options of a live TCP socket"
+	whySockOpt = "acts on a live socket"
 	whyCGroup  = "needs a hierarchy of cgroups"
 	whyStorage = "takes a task, an inode or a control group, and there is no kernel that has one"
 	whyLWT     = "encapsulates in the kernel's routing code"
@@ -43,8 +43,6 @@ var Unimplemented = map[catalog.HelperID]string{
 	catalog.FnProbeWriteUser:       whyTraced,
 	catalog.FnOverrideReturn:       whyTraced,
 	catalog.FnBprmOptsSet:          whyTraced,
-	catalog.FnSetsockopt:           whySockOpt,
-	catalog.FnGetsockopt:           whySockOpt,
 	catalog.FnBind:                 whySockOpt,
 	catalog.FnTcpSendAck:           whySockOpt,
 	catalog.FnSKBAncestorCGroupID:  whyCGroup,

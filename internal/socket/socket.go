@@ -72,6 +72,8 @@ type Socket struct {
 	*Sock // what programs see; the owner may change it between runs
 	// Conn is what Spec.Conn was.
 	Conn any
+	// OpsFlags are the callbacks that programs of type sock_ops want (BPF_SOCK_OPS_*_CB_FLAG).
+	OpsFlags uint32
 
 	block *mem.Block
 	table *Table
@@ -83,6 +85,9 @@ type Socket struct {
 	// (sk_user_data): a reuseport_sockarray, or the psock of sockmaps.
 	user  any
 	group *Group
+
+	options    map[optionKey]int32 // that were set
+	congestion string              // "": as it was
 }
 
 // hold is what to do at Close, or at Unhash already.

@@ -44,8 +44,8 @@ const (
 	opsOp, opsArgs, opsFamily                    = 0, 4, 20
 	opsRemote4, opsLocal4, opsRemote6, opsLocal6 = 24, 28, 32, 48
 	opsRemotePort, opsLocalPort, opsFull         = 64, 68, 72
-	opsCwnd, opsSRTT, opsState, opsRTTMin        = 76, 80, 88, 92
-	opsSsthresh, opsTxHash, opsReceived, opsSk   = 96, 164, 168, 184
+	opsSRTT, opsState, opsRTTMin                 = 80, 88, 92
+	opsTxHash, opsReceived, opsSk                = 164, 168, 184
 	opsLen, opsTCPFlags                          = 208, 212
 )
 
@@ -74,7 +74,7 @@ func (o *SockOps) Call(c *run.CPU, progs []CgroupProg, call *SockOpsCall) (SockO
 	if s.Full() {
 		mem.Store32(ctx+opsFull, 1)
 		mem.Store64(ctx+opsSk, s.Addr())
-		mem.Store32(ctx+helpers.OpsFlags, o.Flags)
+		mem.Store32(ctx+helpers.OpsFlags, s.OpsFlags)
 		o.showTCP(ctx)
 	}
 	var pkt *packet.Packet
@@ -116,14 +116,14 @@ func (o *SockOps) showTCP(ctx uint64) {
 	if t == nil {
 		return
 	}
-	mem.Store32(ctx+opsCwnd, t.SndCwnd)
+	mem.Store32(ctx+helpers.OpsCwnd, t.SndCwnd)
 	mem.Store32(ctx+opsSRTT, t.SRTTUs)
 	mem.Store32(ctx+opsRTTMin, t.RTTMin)
 	for i, v := range [...]uint32{
 		t.SndSsthresh, t.RcvNxt, t.SndNxt, t.SndUna, t.MSSCache, t.ECNFlags, t.RateDelivered, t.RateIntervalUs, t.PacketsOut, t.RetransOut,
 		t.TotalRetrans, t.SegsIn, t.DataSegsIn, t.SegsOut, t.DataSegsOut, t.LostOut, t.SackedOut,
 	} {
-		mem.Store32(ctx+opsSsthresh+uint64(4*i), v)
+		mem.Store32(ctx+helpers.OpsSsthresh+uint64(4*i), v)
 	}
 	mem.Store64(ctx+opsReceived, t.BytesReceived)
 	mem.Store64(ctx+opsReceived+8, t.BytesAcked)
