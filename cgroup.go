@@ -17,11 +17,14 @@ func (p CgroupProgram) place() maps.GroupPlace {
 	return maps.GroupPlace{Group: p.Group, Attach: uint32(p.At)}
 }
 
-// NewCgroup numbers a control group: the machine's first is 1, the root.
-func (m *Machine) NewCgroup() uint64 { return m.m.NewGroup() }
+// NewCgroup numbers a control group below another, or, with 0, a root: the machine's first is 1.
+func (m *Machine) NewCgroup(parent uint64) uint64 { return m.m.NewGroup(parent) }
 
 // CgroupGone takes away what maps keep for a control group that is no more.
-func (m *Machine) CgroupGone(group uint64) { sockrun.CgroupGone(m.m, group) }
+func (m *Machine) CgroupGone(group uint64) {
+	m.m.GroupGone(group)
+	sockrun.CgroupGone(m.m, group)
+}
 
 // MakeStorages makes the values that maps of the program keep for where it is about to
 // be attached. They stay when it is detached, as in Linux.

@@ -28,9 +28,11 @@ type Cgroup struct {
 
 // NewCgroup makes a group without programs below parent, or a root if that is nil.
 func NewCgroup(m *skep.Machine, parent *Cgroup) *Cgroup {
-	g := &Cgroup{mach: m, parent: parent, ID: m.NewCgroup(), mu: &sync.RWMutex{}, at: map[skep.AttachType]cgroupChain{}}
-	if parent != nil {
-		g.mu = parent.mu
+	g := &Cgroup{mach: m, parent: parent, mu: &sync.RWMutex{}, at: map[skep.AttachType]cgroupChain{}}
+	if parent == nil {
+		g.ID = m.NewCgroup(0)
+	} else {
+		g.ID, g.mu = m.NewCgroup(parent.ID), parent.mu
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		parent.below++

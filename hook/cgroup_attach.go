@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/skep-bpf/skep"
-	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/cgroup"
 )
 
@@ -92,12 +91,12 @@ func (g *Cgroup) attach(ent *cgroupEntry, allowed uint32, o CgroupOptions) error
 	}
 	switch {
 	case o.Program != nil:
-		w.Relative = func() (func(*cgroupEntry) bool, catalog.ProgType, skep.Errno) {
+		w.Relative = func() (func(*cgroupEntry) bool, skep.ProgramType, skep.Errno) {
 			return func(x *cgroupEntry) bool { return x.Program == o.Program }, o.Program.Type(), 0
 		}
 	case o.Link != nil:
 		w.Flags |= cgroup.Link
-		w.Relative = func() (func(*cgroupEntry) bool, catalog.ProgType, skep.Errno) {
+		w.Relative = func() (func(*cgroupEntry) bool, skep.ProgramType, skep.Errno) {
 			return func(x *cgroupEntry) bool { return x.link == o.Link }, o.Link.ent.Program.Type(), 0
 		}
 	}

@@ -57,9 +57,14 @@ none:
 r0 = 1
 exit`},
 		testprog.Prog{Name: "group", Type: catalog.ProgCGroupSKB, Attach: skep.AttachCGroupInetIngress, Text: `
+r6 = r1
 call skb_cgroup_id
-if r0 == 2 goto yes
-r0 = 0
+if r0 != 2 goto no
+r1 = r6
+r2 = 0
+call skb_ancestor_cgroup_id
+if r0 == 1 goto yes
+no: r0 = 0
 exit
 yes: r0 = 1
 exit`})

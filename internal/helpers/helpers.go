@@ -144,6 +144,8 @@ type Host interface {
 	Trace(cpu int, prog *Prog, line []byte)
 	// Socket returns the socket whose Sock lies at addr, or nil for one that is only told of.
 	Socket(addr uint64) *socket.Socket
+	// GroupAbove returns the control group that one is below, 0 for a root; not ok for one that is only told of.
+	GroupAbove(group uint64) (parent uint64, ok bool)
 	// Net answers questions about the network around the packet: routes, neighbours, devices, sockets.
 	Net() packet.Net
 	// Timers starts and stops bpf_timer callbacks.

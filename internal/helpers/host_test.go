@@ -22,6 +22,7 @@ type testHost struct {
 	offset   uint64 // of the clock, ns
 	sockets  socket.Table
 	objects  maps.Objects
+	groups   map[uint64]uint64
 }
 
 func newTestHost(t *testing.T) *testHost {
@@ -66,8 +67,14 @@ func (h *testHost) CPUs() int                         { return 2 }
 func (h *testHost) Trace(_ int, _ *Prog, line []byte) { h.lines = append(h.lines, string(line)) }
 func (h *testHost) Socket(addr uint64) *socket.Socket { return h.sockets.At(addr) }
 func (h *testHost) Net() packet.Net                   { return h.net }
-func (h *testHost) Timers() Timers                    { return h.timers }
-func (h *testHost) Process() *Process                 { return &h.process }
+
+func (h *testHost) GroupAbove(group uint64) (uint64, bool) {
+	above, ok := h.groups[group]
+	return above, ok
+}
+
+func (h *testHost) Timers() Timers    { return h.timers }
+func (h *testHost) Process() *Process { return &h.process }
 
 // newScratch returns off-heap memory for a test.
 func newScratch(t *testing.T, n int) *mem.Block {

@@ -31,7 +31,12 @@ var sockFuncs = map[catalog.HelperID]Func{
 	catalog.FnSKBCGroupID:      skbCGroupID,
 	catalog.FnSkCGroupID:       func(_ *Env, sk, _, _, _, _ uint64) uint64 { return socket.At(sk).CGroupID },
 	catalog.FnSKBUnderCGroup:   skbUnderCGroup,
-	catalog.FnGetRouteRealm:    func(e *Env, _, _, _, _, _ uint64) uint64 { return uint64(e.Pkt.Realm) },
+
+	catalog.FnSkAncestorCGroupID: func(e *Env, sk, level, _, _, _ uint64) uint64 {
+		return e.groupAtLevel(socket.At(sk).CGroupID, int32(level))
+	},
+	catalog.FnSKBAncestorCGroupID: skbAncestorCGroupID,
+	catalog.FnGetRouteRealm:       func(e *Env, _, _, _, _, _ uint64) uint64 { return uint64(e.Pkt.Realm) },
 }
 
 // sock returns the packet's socket if it has a full one, else nil.
@@ -178,17 +183,55 @@ func skbCGroupID(e *Env, _, _, _, _, _ uint64) uint64 {
 // rootCGroup is the number of the control group above all others.
 const rootCGroup = 1
 
-// skbUnderCGroup looks at a cgroup_array. Of a socket's group it is known only that the root is above it.
+// groupAtLevel returns the group at a level above another, or that itself, counted from the root, which
+// is 0. Of a group that is only told of it is known only that the root is above it.
+func (e *Env) groupAtLevel(group uint64, level int32) uint64 {
+	depth := int32(0)
+	for g := group; ; depth++ {
+		above, ok := e.Host.GroupAbove(g)
+		switch {
+		case !ok && level == 0 && group != 0:
+			return rootCGroup
+		case !ok:
+			return 0
+		}
+		if above == 0 {
+			break
+		}
+		g = above
+	}
+	if level < 0 || level > depth {
+		return 0
+	}
+	for ; depth > level; depth-- {
+		group, _ = e.Host.GroupAbove(group)
+	}
+	return group
+}
+
+func skbAncestorCGroupID(e *Env, _, level, _, _, _ uint64) uint64 {
+	if s := e.sock(); s != nil {
+		return e.groupAtLevel(s.CGroupID, int32(level))
+	}
+	return 0
+}
+
+// skbUnderCGroup looks at a cgroup_array.
 func skbUnderCGroup(e *Env, _, m, index, _, _ uint64) uint64 {
 	s := e.sock()
 	if s == nil {
 		return errno.ENOENT.Ret()
 	}
 	group, no := e.groupAt(m, index)
-	switch {
-	case no != 0:
+	if no != 0 {
 		return no.Ret()
-	case group == s.CGroupID, group == rootCGroup:
+	}
+	for g, ok := s.CGroupID, true; ok && g != 0; g, ok = e.Host.GroupAbove(g) {
+		if g == group {
+			return 1
+		}
+	}
+	if group == rootCGroup {
 		return 1
 	}
 	return 0

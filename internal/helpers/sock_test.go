@@ -58,6 +58,21 @@ func TestSocketOfPacket(t *testing.T) {
 		}
 		want(t, fmt.Sprint("skb_under_cgroup ", group), e.do(catalog.FnSKBUnderCGroup, 0, a, 0), under)
 	}
+	h.groups = map[uint64]uint64{1: 0, 50: 1, 99: 50, 7: 0}
+	for group, under := range map[uint32]uint64{99: 1, 98: 0, 50: 1, 1: 1, 7: 0} {
+		if err := groups.Update([]byte{0, 0, 0, 0}, binary.NativeEndian.AppendUint32(nil, group), 0); err != nil {
+			t.Fatal(err)
+		}
+		want(t, fmt.Sprint("skb_under_cgroup of those above: ", group), e.do(catalog.FnSKBUnderCGroup, 0, a, 0), under)
+	}
+	for level, id := range map[int32]uint64{-1: 0, 0: 1, 1: 50, 2: 99, 3: 0} {
+		want(t, fmt.Sprint("sk_ancestor_cgroup_id ", level), e.do(catalog.FnSkAncestorCGroupID, e.Pkt.Sock, uint64(uint32(level))), id)
+		want(t, fmt.Sprint("skb_ancestor_cgroup_id ", level), e.do(catalog.FnSKBAncestorCGroupID, 0, uint64(uint32(level))), id)
+	}
+	set(&socket.Sock{State: socket.TCPClose, CGroupID: 98})
+	want(t, "the root above a group that is told of", e.do(catalog.FnSKBAncestorCGroupID, 0, 0), 1)
+	want(t, "what else is above it", e.do(catalog.FnSKBAncestorCGroupID, 0, 1), 0)
 	set(nil)
+	want(t, "skb_ancestor_cgroup_id without socket", e.do(catalog.FnSKBAncestorCGroupID, 0, 0), 0)
 	want(t, "skb_under_cgroup without socket", e.do(catalog.FnSKBUnderCGroup, 0, a, 1), errno.ENOENT.Ret())
 }

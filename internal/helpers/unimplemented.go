@@ -9,7 +9,6 @@ const (
 	whyTask    = "hands out a task_struct, and there is no kernel that has one"
 	whyTraced  = "changes what a traced kernel function does, and none is traced here"
 	whySockOpt = "acts on a live socket"
-	whyCGroup  = "needs a hierarchy of cgroups"
 	whyStorage = "takes a task, an inode or a control group, and there is no kernel that has one"
 	whyLWT     = "encapsulates in the kernel's routing code"
 	whyInfra   = "serves infrared decoders"
@@ -45,8 +44,6 @@ var Unimplemented = map[catalog.HelperID]string{
 	catalog.FnBprmOptsSet:          whyTraced,
 	catalog.FnBind:                 whySockOpt,
 	catalog.FnTcpSendAck:           whySockOpt,
-	catalog.FnSKBAncestorCGroupID:  whyCGroup,
-	catalog.FnSkAncestorCGroupID:   whyCGroup,
 	catalog.FnInodeStorageGet:      whyStorage,
 	catalog.FnInodeStorageDelete:   whyStorage,
 	catalog.FnTaskStorageGet:       whyStorage,

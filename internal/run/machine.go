@@ -92,7 +92,7 @@ type Machine struct {
 	stats  atomic.Bool
 	// cookies of sockets, where the network draws none
 	cookies atomic.Uint64
-	groups  atomic.Uint64 // control groups that were numbered
+	groups  groups
 
 	secrets struct { // what Secret draws
 		sync.Mutex

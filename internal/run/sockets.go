@@ -27,6 +27,3 @@ func (m *Machine) NewSocket(spec socket.Spec) (*socket.Socket, error) {
 	}
 	return s, nil
 }
-
-// NewGroup numbers a control group; the first is 1, the root.
-func (m *Machine) NewGroup() uint64 { return m.groups.Add(1) }
