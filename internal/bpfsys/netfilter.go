@@ -2,20 +2,11 @@ package bpfsys
 
 import (
 	"encoding/binary"
-	"math"
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/run"
 	"github.com/skep-bpf/skep/internal/testrun"
-)
-
-// Of netfilter's hooks (uapi/linux/netfilter.h).
-const (
-	nfIPv4, nfIPv6 = 2, 10
-	nfHooks        = 5    // of each protocol
-	nfDefrag       = 1    // BPF_F_NETFILTER_IP_DEFRAG
-	nfDefragPrio   = -400 // NF_IP_PRI_CONNTRACK_DEFRAG
 )
 
 // linkNetfilter follows bpf_nf_link_attach: one program at a hook and priority.
@@ -24,15 +15,8 @@ func (c *call) linkNetfilter(a *linkCreate, p *run.Program) (int32, errno.Errno)
 		return 0, errno.EINVAL
 	}
 	pf, hook, prio, flags := u32at(a.Extra[:], 0), u32at(a.Extra[:], 4), int32(u32at(a.Extra[:], 8)), u32at(a.Extra[:], 12)
-	switch {
-	case pf != nfIPv4 && pf != nfIPv6:
-		return 0, errno.EAFNOSUPPORT
-	case hook >= nfHooks:
-		return 0, errno.EPROTO
-	case flags&^nfDefrag != 0:
-		return 0, errno.EOPNOTSUPP
-	case prio == math.MinInt32, prio == math.MaxInt32, flags != 0 && prio <= nfDefragPrio:
-		return 0, errno.ERANGE
+	if e := catalog.CheckNetfilter(pf, hook, prio, flags); e != 0 {
+		return 0, e
 	}
 	l := &Link{typ: LinkNetfilter, attach: catalog.AttachNetfilter, flags: flags,
 		at: place{LinkNetfilter, uint64(pf)<<40 | uint64(hook)<<32 | uint64(uint32(prio)), catalog.AttachNetfilter}}

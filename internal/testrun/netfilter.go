@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/packet"
 	"github.com/skep-bpf/skep/internal/run"
@@ -20,13 +21,8 @@ type NFHookState struct {
 // NFHookStateSize is the size of NFHookState in bytes.
 const NFHookStateSize = 48
 
-// Of netfilter (uapi/linux/netfilter.h).
-const (
-	nfIPv4     = 2
-	nfIPv6     = 10
-	nfLocalOut = 3
-	loopback   = 1 // index of the device of test runs
-)
+// loopback is the index of the device of test runs.
+const loopback = 1
 
 // Lengths of headers without options, and of the longest packet a run takes, in bytes.
 const (
@@ -44,14 +40,14 @@ func runNetfilter(c *run.CPU, p *run.Program, in *Input) (out Output, err error)
 	if len(in.Data) < ipLen || len(in.Data) > maxSKB {
 		return out, fmt.Errorf("packet of %d bytes, %d to %d are taken: %w", len(in.Data), ipLen, maxSKB, errno.EINVAL)
 	}
-	at := run.HookState{PF: nfIPv4, Hook: nfLocalOut}
+	at := run.HookState{PF: catalog.NFProtoIPv4, Hook: catalog.NFLocalOut}
 	if in.Ctx != nil || in.CtxOut {
 		if at, err = hookState(in.Ctx); err != nil {
 			return out, err
 		}
 	}
 	pkt := c.Packet()
-	if at.Hook == nfLocalOut {
+	if at.Hook == catalog.NFLocalOut {
 		err = loadLocal(pkt, in, at.PF)
 	} else {
 		err = loadArrived(pkt, in, at.PF)
@@ -78,8 +74,8 @@ func hookState(ctx []byte) (at run.HookState, err error) {
 	switch {
 	case s.In|s.Out|s.SK|s.Net|s.OKFn != 0:
 		return at, fmt.Errorf("context: nf_hook_state has a field set besides hook and pf: %w", errno.EINVAL)
-	case s.PF != nfIPv4 && s.PF != nfIPv6:
-		return at, fmt.Errorf("context: pf %d is neither NFPROTO_IPV4 (%d) nor NFPROTO_IPV6 (%d): %w", s.PF, nfIPv4, nfIPv6, errno.EINVAL)
+	case s.PF != catalog.NFProtoIPv4 && s.PF != catalog.NFProtoIPv6:
+		return at, fmt.Errorf("context: pf %d is neither NFPROTO_IPV4 (%d) nor NFPROTO_IPV6 (%d): %w", s.PF, catalog.NFProtoIPv4, catalog.NFProtoIPv6, errno.EINVAL)
 	}
 	return run.HookState{Hook: s.Hook, PF: s.PF, Out: loopback}, nil
 }
@@ -87,7 +83,7 @@ func hookState(ctx []byte) (at run.HookState, err error) {
 // loadLocal sets up a packet that begins here: no device has seen it, and nobody noted where its headers are.
 func loadLocal(pkt *packet.Packet, in *Input, pf uint8) error {
 	proto := uint16(packet.EtherIPv4)
-	if pf == nfIPv6 {
+	if pf == catalog.NFProtoIPv6 {
 		proto = packet.EtherIPv6
 	}
 	if err := pkt.SetLocal(in.Data, proto, in.Linear); err != nil {
@@ -105,11 +101,11 @@ func loadArrived(pkt *packet.Packet, in *Input, pf uint8) error {
 	if err := pkt.SetSKB(in.Data, packet.SKBOptions{Linear: in.Linear, Live: true}); err != nil {
 		return err
 	}
-	want := uint8(nfIPv4)
+	want := uint8(catalog.NFProtoIPv4)
 	switch {
 	case pkt.IsProtocol(packet.EtherIPv4):
 	case pkt.IsProtocol(packet.EtherIPv6):
-		want = nfIPv6
+		want = catalog.NFProtoIPv6
 		if len(in.Data) < ethLen+ip6Len {
 			return fmt.Errorf("packet of %d bytes is shorter than its headers: %w", len(in.Data), errno.EINVAL)
 		}
