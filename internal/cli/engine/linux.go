@@ -147,7 +147,7 @@ func (c *linuxCollection) Load(p *image.Program) (Program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("program %s: %w", p.Name, err)
 	}
-	done := &linuxProgram{LoadedProg: k, xdp: p.Type == catalog.ProgXDP, opts: &c.opts}
+	done := &linuxProgram{LoadedProg: k, xdp: p.Type == catalog.ProgXDP, netfilter: p.Type == catalog.ProgNetfilter, opts: &c.opts}
 	c.progs[p] = done
 	return done, c.fillSlots()
 }
@@ -275,8 +275,8 @@ func (c *linuxCollection) Close() error {
 // linuxProgram is a program in the kernel.
 type linuxProgram struct {
 	*linux.LoadedProg
-	xdp  bool
-	opts *Options
+	xdp, netfilter bool
+	opts           *Options
 }
 
 // Offsets in struct xdp_md, and its size.
@@ -284,6 +284,12 @@ const (
 	mdData    = 0
 	mdDataEnd = 4
 	mdSize    = 24
+)
+
+// Offset of pf in struct nf_hook_state, whose hook stays 0, PRE_ROUTING, and its size.
+const (
+	nfStatePF   = 1
+	nfStateSize = 48
 )
 
 // Bulk has nothing: a test run takes one packet.
@@ -295,6 +301,14 @@ func (p *linuxProgram) Run(packet []byte, _ time.Time) (Result, error) {
 		in.Ctx = make([]byte, mdSize)
 		binary.NativeEndian.PutUint32(in.Ctx[mdDataEnd:], uint32(len(packet)))
 	}
+	if p.netfilter {
+		family := netfilterFamily(packet)
+		if family == 0 {
+			return Result{}, fmt.Errorf("%w: it is no IP packet", ErrNotRun)
+		}
+		in.Ctx, in.NoDataOut = make([]byte, nfStateSize), true
+		in.Ctx[nfStatePF] = family
+	}
 	out, err := p.TestRun(in)
 	switch {
 	case errors.Is(err, errno.EINVAL), errors.Is(err, errno.E2BIG), errors.Is(err, errno.ENOMEM):
@@ -304,7 +318,7 @@ func (p *linuxProgram) Run(packet []byte, _ time.Time) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if in.Ctx != nil && len(out.Ctx) == mdSize {
+	if in.Ctx != nil && p.xdp && len(out.Ctx) == mdSize {
 		out.Data = out.Data[min(uint64(binary.NativeEndian.Uint32(out.Ctx[mdData:])), uint64(len(out.Data))):]
 	}
 	return Result{Ret: out.Ret, Data: out.Data, Took: out.Duration}, nil

@@ -237,7 +237,12 @@ func (p *skepProgram) Run(packet []byte, at time.Time) (Result, error) {
 	before := p.p.RunTime()
 	repeat := max(p.c.opts.Repeat, 1)
 	for range repeat {
-		if res.Ret, err = cpu.Run(p.p); err != nil {
+		if p.p.Type() == catalog.ProgNetfilter {
+			res.Ret, err = cpu.RunNetfilter(p.p, skep.HookState{Hook: catalog.NFPreRouting, PF: netfilterFamily(packet), Out: 1})
+		} else {
+			res.Ret, err = cpu.Run(p.p)
+		}
+		if err != nil {
 			return Result{}, err
 		}
 	}
@@ -249,7 +254,7 @@ func (p *skepProgram) Run(packet []byte, at time.Time) (Result, error) {
 
 func (p *skepProgram) Bulk(n int) (Bulk, error) {
 	o := &p.c.opts
-	if o.Clock == PacketClock || o.Repeat > 1 || o.Checked {
+	if o.Clock == PacketClock || o.Repeat > 1 || o.Checked || p.p.Type() == catalog.ProgNetfilter {
 		return nil, nil
 	}
 	b, err := p.c.m.NewBatch(n)
@@ -296,6 +301,11 @@ func (p *skepProgram) set(pkt *skep.Packet, data []byte) error {
 		err = pkt.SetSKB(data, skep.SKBOptions{L2: true, OwnSock: true})
 	case catalog.ProgSocketFilter:
 		err = pkt.SetSKB(data, skep.SKBOptions{L2: p.c.opts.LinkHeader, OwnSock: true})
+	case catalog.ProgNetfilter:
+		if netfilterFamily(data) == 0 {
+			return fmt.Errorf("%w: it is no IP packet", ErrNotRun)
+		}
+		err = pkt.SetSKB(data, skep.SKBOptions{})
 	default:
 		err = pkt.SetSKB(data, skep.SKBOptions{OwnSock: true})
 	}
@@ -303,6 +313,18 @@ func (p *skepProgram) set(pkt *skep.Packet, data []byte) error {
 		return fmt.Errorf("%w: %w", ErrNotRun, err)
 	}
 	return err
+}
+
+// netfilterFamily is the family of the hook of netfilter at which a test run has a frame, PRE_ROUTING; 0: it passes none.
+func netfilterFamily(frame []byte) uint8 {
+	const eth, ipv4, ipv6 = 14, 20, 40
+	switch {
+	case len(frame) >= eth+ipv4 && frame[12] == 0x08 && frame[13] == 0x00:
+		return catalog.NFProtoIPv4
+	case len(frame) >= eth+ipv6 && frame[12] == 0x86 && frame[13] == 0xdd:
+		return catalog.NFProtoIPv6
+	}
+	return 0
 }
 
 // skepMap is a map in the machine.

@@ -53,7 +53,8 @@ captures (pcap or pcapng, also packed with gzip or zstd; - is standard input).
 Prints for each verdict packets, bytes and share, then what the maps hold, what
 the program traced and how long it took.
 
-Programs of type xdp, sched_cls, sched_act, socket_filter and cgroup_skb run.
+Programs of type xdp, sched_cls, sched_act, socket_filter, cgroup_skb and netfilter run,
+those of netfilter on IP packets that are at PRE_ROUTING.
 Without --pcap the program runs on one packet of 64 zero bytes.
 
 Maps are filled before the run with --set 'map[key]=value', constants set with
@@ -133,7 +134,7 @@ func prepare(s *ui.Streams, o *Options) (_ *work, err error) {
 	}
 	w := &work{o: o, s: s, img: img, verdicts: verdictsOf(prog.Type, o.LinkHeader), total: newTotals(o, prog)}
 	if w.verdicts == nil {
-		return nil, fmt.Errorf("%s: program %s is of type %v, which runs on no packets: xdp, sched_cls, sched_act, socket_filter and cgroup_skb do", o.Object, prog.Name, prog.Type)
+		return nil, fmt.Errorf("%s: program %s is of type %v, which runs on no packets: xdp, sched_cls, sched_act, socket_filter, cgroup_skb and netfilter do", o.Object, prog.Name, prog.Type)
 	}
 	if err := ui.NotInput("--out", o.Out, o.Pcaps); err != nil {
 		return nil, err
@@ -275,6 +276,8 @@ func verdictsOf(t catalog.ProgType, linkHeader bool) func(ret uint32, size int) 
 		return filterVerdict(ethernetHeader)
 	case catalog.ProgCGroupSKB:
 		return cgroupVerdict
+	case catalog.ProgNetfilter:
+		return netfilterVerdict
 	}
 	return nil
 }

@@ -82,5 +82,15 @@ func cgroupVerdict(ret uint32, size int) verdict {
 	return v
 }
 
+// netfilterVerdict reads the result of a netfilter program.
+func netfilterVerdict(ret uint32, size int) verdict {
+	if ret == 0 {
+		return dropped("NF_DROP", 0)
+	}
+	v := passed("NF_ACCEPT", 1)
+	v.keep = size
+	return v
+}
+
 // notRun counts the packets an engine refused to run at all.
 var notRun = taken("not run", math.MaxInt64)

@@ -32,6 +32,8 @@ func TestVerdicts(t *testing.T) {
 		{cgroupVerdict, 1, 60, "allowed", true, 60},
 		{cgroupVerdict, 2, 60, "denied", false, 0},
 		{cgroupVerdict, 3, 60, "allowed", true, 60},
+		{netfilterVerdict, 0, 60, "NF_DROP", false, 0},
+		{netfilterVerdict, 1, 60, "NF_ACCEPT", true, 60},
 	} {
 		v := c.of(uint32(c.ret), c.size)
 		if v.name != c.name || v.pass != c.pass || v.keep != c.keep {
