@@ -52,7 +52,11 @@ type Map struct {
 
 func newMap(mp maps.Map, mach *Machine) *Map {
 	def := mp.Def()
-	return &Map{m: mp, mach: mach, keys: marshal.View{Size: int(def.KeySize)}, values: marshal.View{Size: mp.ValueSize(), Raw: def.PerCPU()}}
+	m := &Map{m: mp, mach: mach, keys: marshal.View{Size: int(def.KeySize)}, values: marshal.View{Size: mp.ValueSize()}}
+	if def.PerCPU() {
+		m.values.CPUs, m.values.Each = m.CPUs(), int(def.ValueSize)
+	}
+	return m
 }
 
 // view returns the memory of a key and a value. It is what makes operations

@@ -135,9 +135,55 @@ func TestView(t *testing.T) {
 				t.Errorf("Room(%T) for %d: %v, want %v", tc.v, tc.size, ok, tc.room)
 			}
 		}
-		if raw := (View{Size: tc.size, Raw: true}); tc.size == 4 || tc.size == 8 {
-			if _, ok := raw.Bytes(tc.v); ok {
-				t.Errorf("a raw view took %T", tc.v)
+		if each := (View{Size: 8 * tc.size, CPUs: tc.size, Each: 8}); tc.size == 4 || tc.size == 8 {
+			if _, ok := each.Bytes(tc.v); ok {
+				t.Errorf("a view of values of all CPUs took %T", tc.v)
+			}
+		}
+	}
+}
+
+// Values of all CPUs are viewed where their elements lie as the map has them, and else turned.
+func TestViewPerCPU(t *testing.T) {
+	type pair struct{ A, B uint32 }
+	type hole struct {
+		A uint32
+		B uint64
+	}
+	for _, tc := range []struct {
+		v          any
+		each       int
+		read, room bool
+	}{
+		{[]uint64{1, 2, 3}, 8, true, true},
+		{&[]uint64{1, 2, 3}, 8, false, true}, // to be read, a slice is wanted
+		{[]pair{{1, 2}, {3, 4}, {5, 6}}, 8, true, true},
+		{&[]pair{{1, 2}, {3, 4}, {5, 6}}, 8, false, true},
+		{make([]byte, 24), 8, true, true},
+		{[]uint64{1, 2}, 8, false, false}, // the rest is zero
+		{&[]uint64{1, 2}, 8, false, false},
+		{&[]uint64{}, 8, false, false},
+		{new([]uint64), 8, false, false},
+		{[]uint64(nil), 8, false, false},
+		{(*[]uint64)(nil), 8, false, false},
+		{[]uint64{1, 2, 3, 4}, 8, false, false},
+		{[]uint64{1, 2, 3}, 4, false, false}, // wrong, though the rounded size is theirs
+		{[]uint32{1, 2, 3}, 4, false, false}, // each has padding behind it
+		{[]hole{{}, {}, {}}, 16, false, false},
+		{[]*uint64{nil, nil, nil}, 8, false, false},
+		{uint64(1), 8, false, false},
+	} {
+		w := View{Size: 3 * ((tc.each + 7) &^ 7), CPUs: 3, Each: tc.each}
+		for range 2 {
+			got, ok := w.Bytes(tc.v)
+			if ok != tc.read {
+				t.Errorf("Bytes(%T of %d): %v, want %v", tc.v, tc.each, ok, tc.read)
+			}
+			if want, err := AppendPerCPU(nil, tc.v, tc.each, 3); ok && (err != nil || !bytes.Equal(got, want)) {
+				t.Errorf("Bytes(%#v) = %x, want %x, %v", tc.v, got, want, err)
+			}
+			if b, ok := w.Room(tc.v); ok != tc.room || ok && len(b) != w.Size {
+				t.Errorf("Room(%T of %d): %v and %d bytes, want %v", tc.v, tc.each, ok, len(b), tc.room)
 			}
 		}
 	}

@@ -15,9 +15,11 @@ import (
 // It is sound because a value in an interface is never written, those who write go by
 // [View.Room], and the bytes are used only while the caller's value is alive.
 type View struct {
-	Size int  // of the bytes wanted
-	Raw  bool // only of byte slices: other Go values need turning
-	last atomic.Pointer[form]
+	Size int // of the bytes wanted
+	// CPUs is, where there is a value for each CPU, how many those are, and Each the bytes of one, which Size has
+	// rounded up to 8. They are a byte slice, or one of as many elements where there is no padding. 0: it is one value.
+	CPUs, Each int
+	last       atomic.Pointer[form]
 }
 
 // form is what there is to know of a type.
@@ -36,6 +38,8 @@ const (
 	pointer                 // a pointer to one
 	slice                   // []byte
 	text                    // string
+	slices                  // a slice of anything else, with elem
+	toSlice                 // a pointer to one
 )
 
 // iface is how an any lies in memory.
@@ -57,7 +61,9 @@ func (w *View) Bytes(v any) (b []byte, ok bool) {
 		return b, len(b) == w.Size
 	case text:
 		s := *(*string)(i.data)
-		return unsafe.Slice(unsafe.StringData(s), len(s)), len(s) == w.Size && !w.Raw
+		return unsafe.Slice(unsafe.StringData(s), len(s)), len(s) == w.Size && w.CPUs == 0
+	case slices:
+		return w.each(i.data, f)
 	}
 	return nil, false
 }
@@ -75,13 +81,27 @@ func (w *View) Room(v any) (b []byte, ok bool) {
 	case slice:
 		b = *(*[]byte)(i.data)
 		return b, len(b) == w.Size
+	case slices, toSlice:
+		return w.each(i.data, f)
 	}
 	return nil, false
 }
 
+// each returns the memory of a slice's elements, if there is one for each CPU and nothing between them.
+func (w *View) each(p unsafe.Pointer, f *form) ([]byte, bool) {
+	if p == nil || w.CPUs == 0 || f.elem != uintptr(w.Each) || w.Each*w.CPUs != w.Size {
+		return nil, false
+	}
+	s := *(*[]byte)(p) // its length counts elements
+	if len(s) != w.CPUs {
+		return nil, false
+	}
+	return unsafe.Slice(unsafe.SliceData(s), w.Size), true
+}
+
 // at returns the memory of a value of the form, if that is of the size wanted.
 func (w *View) at(p unsafe.Pointer, f *form) ([]byte, bool) {
-	if p == nil || f.size != uintptr(w.Size) || w.Raw {
+	if p == nil || f.size != uintptr(w.Size) || w.CPUs != 0 {
 		return nil, false
 	}
 	return unsafe.Slice((*byte)(p), w.Size), true
@@ -136,15 +156,27 @@ func (f *form) classify(v any) {
 	t := reflect.TypeOf(v)
 	switch {
 	case t.Kind() == reflect.Slice:
-		e := t.Elem()
-		if plain(e) && !marshals(e) && !marshals(reflect.PointerTo(e)) {
-			f.elem = e.Size()
+		if f.elem = elemOf(t); f.elem != 0 {
+			f.kind = slices
+		}
+	case t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Slice && !marshals(t.Elem()):
+		if f.elem = elemOf(t.Elem()); f.elem != 0 {
+			f.kind = toSlice
 		}
 	case t.Kind() == reflect.Pointer && plain(t.Elem()):
 		f.kind, f.size = pointer, t.Elem().Size()
 	case plain(t):
 		f.kind, f.size = value, t.Size()
 	}
+}
+
+// elemOf is the size of a slice's elements, if their memory is taken as it is; else 0.
+func elemOf(t reflect.Type) uintptr {
+	e := t.Elem()
+	if !plain(e) || marshals(e) || marshals(reflect.PointerTo(e)) {
+		return 0
+	}
+	return e.Size()
 }
 
 var (
