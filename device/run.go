@@ -158,6 +158,7 @@ type origin uint8
 
 const (
 	redirected origin = iota // past native XDP, through generic
+	injected                 // the same, and no driver counts it
 	cabled                   // from the other end of a pair: through XDP
 	past                     // past XDP: it comes from another CPU's
 )
@@ -328,7 +329,7 @@ func (w *worker) deliver(d *Device, queue int, del *hook.Delivery, meta *hook.Me
 		w.stack(d, f, meta)
 		w.done(f)
 	case hook.ToDevice:
-		if to := w.net.Device(del.Ifindex); to != nil {
+		if to := w.net.Device(del.Ifindex); to != nil && (to == d || to.takes(len(del.Packet))) {
 			w.put(to, del.Packet, &hook.Meta{}) // a frame has none
 			return
 		}
@@ -341,6 +342,12 @@ func (w *worker) deliver(d *Device, queue int, del *hook.Delivery, meta *hook.Me
 		w.socket(d, queue, del)
 	}
 }
+
+// takes reports whether XDP can send a frame of n bytes out of the device: a tag more than its MTU (xdp_ok_fwd_dev).
+func (d *Device) takes(n int) bool { return n <= int(d.MTU())+ethernetHeader+vlanTag }
+
+// vlanTag is the length of a VLAN tag, in bytes.
+const vlanTag = 4
 
 // copied returns a copy of a frame, in a buffer of the worker.
 func (w *worker) copied(f []byte) []byte {
@@ -686,14 +693,16 @@ func (w *worker) drain() {
 		for i := range waiting {
 			p := &waiting[i]
 			w.hops = p.hops
-			count(&w.counted(p.d).rxPackets, 1)
-			count(&w.counted(p.d).rxBytes, len(p.frame))
+			if p.from != injected {
+				count(&w.counted(p.d).rxPackets, 1)
+				count(&w.counted(p.d).rxBytes, len(p.frame))
+			}
 			if p.at != (place{}) {
 				w.placed(p.d, 0, p.frame, &p.meta, p.at)
 				continue
 			}
 			x := p.d.xdp.Load()
-			if x != nil && (p.from == cabled || p.from == redirected && x.mode == Generic) {
+			if x != nil && (p.from == cabled || p.from != past && x.mode == Generic) {
 				w.frame(p.d, 0, p.frame, &p.meta)
 			} else {
 				w.stack(p.d, p.frame, &p.meta)

@@ -22,17 +22,30 @@ func (n *Network) NewSender(cpu int, who any) *Sender {
 	return &Sender{n, newWorker(n, cpu%n.mach.CPUs()), who}
 }
 
+// begin has Stop wait until active is done with. It fails in a network that does not run.
+func (n *Network) begin() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.running {
+		n.active.Add(1)
+	}
+	return n.running
+}
+
+// ending reports whether Stop waits.
+func (n *Network) ending() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return !n.running
+}
+
 // Send sends a frame, past the egress hook and those who watch if bypass (PACKET_QDISC_BYPASS). It reports
 // whether the device took it.
 func (s *Sender) Send(d *Device, frame []byte, meta hook.Meta, bypass bool) (bool, error) {
 	n, w := s.net, s.w
-	n.mu.Lock()
-	if !n.running {
-		n.mu.Unlock()
+	if !n.begin() {
 		return false, ErrNotRunning
 	}
-	n.active.Add(1) // Stop waits
-	n.mu.Unlock()
 	defer n.active.Done()
 	if err := w.enter(); err != nil {
 		return false, err

@@ -55,7 +55,9 @@ type Meta struct {
 	// InPlace, if not 0, has XDP change the packet where it lies: off-heap, with so many bytes
 	// free before it, and those of its capacity behind it.
 	InPlace int
-	Mark    uint32
+	// Metadata is how many of the first bytes XDP is given are metadata, in front of the packet.
+	Metadata int
+	Mark     uint32
 	// Priority and the rest concern programs over socket buffers.
 	Priority  uint32
 	TCClassID uint32 // class set before, as tc programs read it

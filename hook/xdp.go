@@ -39,6 +39,9 @@ type XDPOptions struct {
 	// XDP_ABORTED or a value that is no action, or a devmap entry's own did anything but pass or drop; then the
 	// device is the entry's.
 	Exception func(ifindex uint32, prog *skep.Program, action XDPAction)
+	// Live says that the frames are those of a test run, in no driver: XDP_TX is a redirect to the device they came
+	// from, and what is no action drops them without an event (xdp_test_run_batch).
+	Live bool
 }
 
 // XDP is a device's receive hook (native mode, one queue). It holds a virtual
@@ -84,7 +87,7 @@ func (x *XDP) Close() {
 // it is reused by the next run.
 func (x *XDP) Run(data []byte, meta Meta) (action XDPAction, deliveries []Delivery, err error) {
 	x.out = x.out[:0]
-	if err := x.cpu.Packet().SetXDP(data, skep.XDPOptions{RxIfindex: meta.Ifindex, RxQueue: meta.RxQueue, InPlace: meta.InPlace}); err != nil {
+	if err := x.cpu.Packet().SetXDP(data, skep.XDPOptions{RxIfindex: meta.Ifindex, RxQueue: meta.RxQueue, InPlace: meta.InPlace, Meta: meta.Metadata}); err != nil {
 		return 0, nil, err
 	}
 	r0, err := x.cpu.Run(x.prog)
@@ -102,12 +105,17 @@ func (x *XDP) act(action XDPAction) error {
 	case XDPPass:
 		x.deliver(Delivery{To: ToStack})
 	case XDPTx:
+		if x.opts.Live {
+			return x.redirect(skep.Redirect{Kind: skep.RedirectIfindex, Ifindex: pkt.RxIfindex})
+		}
 		x.deliver(Delivery{To: ToDevice, Ifindex: pkt.RxIfindex})
 	case XDPRedirect:
 		return x.redirect(x.cpu.Redirect())
 	case XDPDrop:
 	default:
-		return x.exception(pkt.RxIfindex, x.prog, action)
+		if !x.opts.Live {
+			return x.exception(pkt.RxIfindex, x.prog, action)
+		}
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ import (
 	"testing"
 
 	"github.com/skep-bpf/skep/internal/bpfsys"
+	"github.com/skep-bpf/skep/internal/rtnl"
 	"github.com/skep-bpf/skep/internal/serve"
 )
 
@@ -44,11 +45,12 @@ func serveTests() int {
 		return skip(err)
 	}
 	trace := serve.NewTracePipe()
-	sys, done, err := serve.NewSystem(serve.MachineOptions{Trace: trace}, os.Stderr)
+	devices, sys, done, err := rtnl.NewSystem(serve.MachineOptions{Trace: trace}, nil, os.Stderr)
 	if err != nil {
 		return skip(err)
 	}
 	defer done()
+	devices.LoopbackUp()
 	code, err := serve.Exec(&serve.Options{
 		System: sys, Trace: trace, Caps: bpfsys.AllCaps,
 		Args:  append([]string{"/proc/self/exe"}, os.Args[1:]...), // wherever it lies

@@ -1,10 +1,13 @@
 package bpfsys
 
 import (
+	"time"
+
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/run"
+	"github.com/skep-bpf/skep/internal/testrun"
 )
 
 // Devices run what is attached to a machine's network devices.
@@ -16,6 +19,15 @@ type Devices interface {
 	// Netkit says whether a device is the primary one of a netkit pair: ENXIO if it is
 	// of no such pair, EACCES if it is the peer.
 	Netkit(ifindex uint32) errno.Errno
+	// RunLive runs an XDP program on frames that a device receives, and does with them what it says. It returns the
+	// mean time of a run.
+	RunLive(p *run.Program, r *LiveRun) (time.Duration, errno.Errno)
+}
+
+// LiveRun is a test run whose frames are live; Repeat 0 is one frame.
+type LiveRun struct {
+	testrun.Live
+	Repeat, Batch uint32
 }
 
 // carryOut has the devices run what a place's chain holds now. The caller holds h.mu.

@@ -1,6 +1,7 @@
 package bpfsys
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"math"
@@ -12,9 +13,6 @@ import (
 	"github.com/skep-bpf/skep/internal/run"
 	"github.com/skep-bpf/skep/internal/testrun"
 )
-
-// testFlagXDPLive is BPF_F_TEST_XDP_LIVE_FRAMES: the packets really leave.
-const testFlagXDPLive = 1 << 1
 
 // outSlack is how much longer than its input a packet can come out, in bytes.
 const outSlack = 64 << 10
@@ -59,9 +57,11 @@ func (c *call) progTestRun() (int32, errno.Errno) {
 func (c *call) runPacket(a *testRun, p *run.Program) errno.Errno {
 	isXDP := p.Info.Type == catalog.ProgXDP
 	if isXDP {
-		if a.Flags&testFlagXDPLive != 0 {
-			c.s.unserved("", "BPF_F_TEST_XDP_LIVE_FRAMES")
+		if p.Info.Attach == catalog.AttachXDPDevMap || p.Info.Attach == catalog.AttachXDPCPUMap {
 			return errno.EINVAL
+		}
+		if a.Flags&testrun.LiveFrames != 0 {
+			return c.runLive(a, p)
 		}
 		if a.Flags != 0 || a.BatchSize != 0 {
 			return errno.EINVAL
@@ -111,6 +111,54 @@ func (c *call) runPacket(a *testRun, p *run.Program) errno.Errno {
 		return numberOf(err)
 	}
 	return c.finishRun(a, &in, &out)
+}
+
+// Frames of a batch of a live run: if nothing is said (NAPI_POLL_WEIGHT), and at most.
+const (
+	liveBatch    = 64
+	maxLiveBatch = 256
+)
+
+// runLive runs an XDP program on frames that go where it sends them (bpf_test_run_xdp_live). What comes back are
+// the frames as they went in.
+func (c *call) runLive(a *testRun, p *run.Program) (e errno.Errno) {
+	if a.Flags != testrun.LiveFrames {
+		return errno.EINVAL
+	}
+	if a.BatchSize > maxLiveBatch {
+		return errno.E2BIG
+	}
+	if c.s.o.Devices == nil {
+		c.s.unserved("skep exec, whose machines have devices", "BPF_F_TEST_XDP_LIVE_FRAMES")
+		return errno.EINVAL
+	}
+	ctx, e := c.readContext(a, xdpSize)
+	if e != 0 {
+		return e
+	}
+	if (a.CtxIn != 0 || a.CtxOut != 0) && (a.DataOut != 0 || a.CtxOut != 0) {
+		return errno.EINVAL
+	}
+	l, err := testrun.LiveOf(int(a.DataSizeIn), ctx)
+	if err != nil {
+		return numberOf(err)
+	}
+	if l.Data, e = c.read(a.DataIn, int(a.DataSizeIn)); e != 0 {
+		return e
+	}
+	l.Ifindex = max(l.Ifindex, 1)
+	dev := c.s.m.Net().Device(l.Ifindex)
+	switch {
+	case dev == nil:
+		return errno.ENODEV
+	case l.Queue >= max(dev.RxQueues, 1):
+		return errno.EINVAL
+	}
+	took, e := c.s.o.Devices.RunLive(p, &LiveRun{Live: l, Repeat: a.Repeat, Batch: cmp.Or(a.BatchSize, liveBatch)})
+	if e != 0 {
+		return e
+	}
+	return c.finishRun(a, &testrun.Input{DataOut: l.Data}, &testrun.Output{DataLen: len(l.Data), Duration: took})
 }
 
 // readContext follows bpf_ctx_init for a context of size bytes: nil if there is none, E2BIG if more is not zero.

@@ -27,12 +27,8 @@ func served(t *testing.T) *bpfsys.System {
 	t.Helper()
 	oracle.Need(t, "interception of system calls", serve.Available())
 	trace := serve.NewTracePipe()
-	devices := rtnl.New(trace)
-	sys, done, err := serve.NewSystem(serve.MachineOptions{Net: devices.Net, Devices: devices, Trace: trace}, os.Stderr)
+	devices, sys, done, err := rtnl.NewSystem(serve.MachineOptions{Trace: trace}, nil, os.Stderr)
 	if err != nil {
-		t.Fatal(err)
-	}
-	if err := devices.Begin(sys, false); err != nil {
 		t.Fatal(err)
 	}
 	verbs := devices.Verbs()
@@ -50,10 +46,9 @@ func served(t *testing.T) *bpfsys.System {
 	t.Setenv(serve.MachineEnv, path)
 	t.Cleanup(func() {
 		close(stop)
-		if err := errors.Join(<-ended, devices.End()); err != nil {
+		if err := errors.Join(<-ended, done()); err != nil {
 			t.Error(err)
 		}
-		done()
 	})
 	return sys
 }

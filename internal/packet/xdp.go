@@ -31,6 +31,11 @@ const (
 	XDPLinear = XDPRoom - xdpTailroom
 )
 
+// MetaFits reports whether a packet can begin with n bytes of metadata.
+func MetaFits(n int) bool {
+	return n >= 0 && n%4 == 0 && n <= min(maxMeta, XDPHeadroom-xdpFrameHdr)
+}
+
 // XDPOptions shape an XDP packet.
 type XDPOptions struct {
 	RxIfindex uint32 // 0: the loopback device, 1
@@ -44,7 +49,7 @@ type XDPOptions struct {
 	FrameSize int
 	// InPlace, if not 0, says that the data are not to be copied: they lie off-heap, with so
 	// many bytes of headroom before them, and the rest of their capacity behind them. There is
-	// then neither metadata nor a paged part.
+	// then no paged part.
 	InPlace int
 }
 
@@ -70,7 +75,7 @@ func (p *Packet) SetXDP(data []byte, o XDPOptions) error {
 	}
 	linear = min(linear, maxLinear)
 	switch {
-	case o.Meta < 0 || o.Meta > maxMeta || o.Meta%4 != 0 || o.Meta > XDPHeadroom-xdpFrameHdr:
+	case !MetaFits(o.Meta):
 		return &SizeError{"XDP metadata", o.Meta, XDPHeadroom - xdpFrameHdr}
 	case o.Linear < 0 || o.Linear > len(data) || linear < o.Meta:
 		return &SizeError{"XDP linear part", o.Linear, len(data)}
@@ -100,17 +105,17 @@ func (p *Packet) SetXDP(data []byte, o XDPOptions) error {
 //
 //	│ headroom │ data │ capacity of data, the last bytes of which a driver keeps │
 func (p *Packet) setInPlace(data []byte, o XDPOptions) error {
-	if len(data) < ethLen {
-		return &SizeError{"XDP packet shorter than its Ethernet header", len(data), ethLen}
+	if n := len(data) - o.Meta; n < ethLen {
+		return &SizeError{"XDP packet shorter than its Ethernet header", n, ethLen}
 	}
 	if err := p.reset(KindXDP, 0, 0, 0); err != nil {
 		return err
 	}
-	p.Data = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(data))))
-	p.HardStart = p.Data - uint64(o.InPlace)
-	p.DataMeta, p.DataEnd = p.Data, p.Data+uint64(len(data))
+	p.DataMeta = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(data))))
+	p.HardStart = p.DataMeta - uint64(o.InPlace)
+	p.Data, p.DataEnd = p.DataMeta+uint64(o.Meta), p.DataMeta+uint64(len(data))
 	p.End = p.DataEnd
-	p.HardEnd = p.Data + uint64(cap(data)) - xdpTailroom
+	p.HardEnd = p.DataMeta + uint64(cap(data)) - xdpTailroom
 	p.RxIfindex, p.RxQueue, p.TxIfindex = max(o.RxIfindex, 1), o.RxQueue, o.TxIfindex
 	return nil
 }

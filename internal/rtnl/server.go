@@ -277,6 +277,25 @@ func (s *Server) Attach(ifindex uint32, at catalog.AttachType, flags uint32, pro
 	return 0
 }
 
+// RunLive has a device receive the frames of a live test run (bpfsys.Devices).
+func (s *Server) RunLive(p *run.Program, r *bpfsys.LiveRun) (time.Duration, errno.Errno) {
+	d := s.net.Device(r.Ifindex)
+	if d == nil {
+		return 0, errno.ENODEV
+	}
+	p.Acquire()
+	prog := s.hold(p)
+	defer s.release(prog)
+	took, err := d.RunLive(prog.handle, device.LiveRun{Data: r.Data, Meta: r.Meta, Repeat: r.Repeat, Batch: r.Batch})
+	if err != nil {
+		if errors.Is(err, device.ErrLiveRun) {
+			return 0, errno.EINVAL
+		}
+		return 0, errno.ENOMEM
+	}
+	return took, 0
+}
+
 // about is a program as listings show it.
 func about(p *run.Program, link uint32) Prog {
 	return Prog{ID: p.ID(), Name: p.Info.Name, Tag: hex.EncodeToString(p.About.Tag[:]), JITed: p.Native() != nil,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/bpfsys"
 	"github.com/skep-bpf/skep/internal/cli/ui"
+	"github.com/skep-bpf/skep/internal/rtnl"
 	"github.com/skep-bpf/skep/internal/serve"
 )
 
@@ -35,8 +36,9 @@ kernel with BPF is needed. /sys/fs/bpf is an empty BPF file system of their own.
 
 The program is taken to have all capabilities that BPF asks for. What skep
 cannot serve fails as on a kernel without it, and one line on standard error says
-so. Attached programs run by BPF_PROG_TEST_RUN only. Needs Linux 5.19 or later on
-amd64 or arm64.
+so. The machine has a loopback device of its own, on which live frames of
+BPF_PROG_TEST_RUN pass; devices that something else comes to are those of a
+machine that skep serve keeps. Needs Linux 5.19 or later on amd64 or arm64.
 
 Programs that insist on being root are content with --root: they run in a user
 namespace of their own, in which their user is number 0 and has no more rights to
@@ -82,11 +84,12 @@ func execute(s *ui.Streams, o *Options) error {
 		return end(code, err)
 	}
 	options.Trace = serve.NewTracePipe()
-	sys, done, err := serve.NewSystem(serve.MachineOptions{Checked: o.Checked, Sysctl: o.Sysctl, Trace: options.Trace}, s.Err)
+	devices, sys, done, err := rtnl.NewSystem(serve.MachineOptions{Checked: o.Checked, Sysctl: o.Sysctl, Trace: options.Trace}, nil, s.Err)
 	if err != nil {
 		return ui.WithCode(err, serve.NotBegun)
 	}
 	defer done()
+	devices.LoopbackUp()
 	options.System = sys
 	code, err := serve.Exec(&options)
 	return end(code, err)

@@ -75,14 +75,9 @@ func execute(s *ui.Streams, o *Options) error {
 		caps = 0
 	}
 	trace := serve.NewTracePipe()
-	devices := rtnl.New(trace)
-	devices.Say = func(line string) { fmt.Fprintf(s.Err, "skep serve: %s\n", ui.OneLine(line)) }
-	sys, done, err := serve.NewSystem(serve.MachineOptions{Checked: o.Checked, Sysctl: o.Sysctl, Net: devices.Net, Devices: devices, Trace: trace}, s.Err)
+	say := func(line string) { fmt.Fprintf(s.Err, "skep serve: %s\n", ui.OneLine(line)) }
+	devices, sys, done, err := rtnl.NewSystem(serve.MachineOptions{Checked: o.Checked, Sysctl: o.Sysctl, Trace: trace}, say, s.Err)
 	if err != nil {
-		return err
-	}
-	defer done()
-	if err := devices.Begin(sys, o.Checked); err != nil {
 		return err
 	}
 	verbs := devices.Verbs()
@@ -98,7 +93,7 @@ func execute(s *ui.Streams, o *Options) error {
 	err = serve.Listen(&serve.ListenOptions{System: sys, Path: o.Path, Caps: caps, Verbs: verbs, Trace: trace, Stop: stop, Ready: func() {
 		fmt.Fprintf(s.Err, "skep serve: programs join by skep exec --machine %s\n", o.Path)
 	}})
-	err = errors.Join(err, devices.End())
+	err = errors.Join(err, done())
 	if errors.Is(err, syscall.EINVAL) {
 		return fmt.Errorf("%s: a socket's path has at most 107 bytes", o.Path)
 	}
