@@ -48,31 +48,49 @@ func (p *Pools) Any(queue int) bool { return p.queues[queue].Load() != nil }
 type queue struct {
 	*Ring
 	kind           RingKind
-	block          *mem.Block
+	memory         []byte
+	release        func()
 	invalid, empty atomic.Uint64
 }
 
 // maxRing is the largest ring there is memory for, in descriptors.
 const maxRing = 1 << 22
 
+// RingMemory returns zeroed memory of so many bytes for a ring, page aligned, and what gives it back.
+type RingMemory func(k RingKind, size int) (memory []byte, release func(), err error)
+
+// ownMemory is that of rings that nobody else maps.
+func ownMemory(_ RingKind, size int) ([]byte, func(), error) {
+	b, err := mem.Alloc(size)
+	if err != nil {
+		return nil, nil, err
+	}
+	return b.Bytes(), b.Free, nil
+}
+
 // newQueue follows xsk_init_queue.
-func newQueue(k RingKind, entries uint32) (*queue, errno.Errno) {
+func newQueue(k RingKind, entries uint32, from RingMemory) (*queue, errno.Errno) {
 	if entries == 0 || entries&(entries-1) != 0 {
 		return nil, errno.EINVAL
 	}
 	if entries > maxRing {
 		return nil, errno.ENOMEM
 	}
-	b, err := mem.Alloc(ringSize(offsets, k, entries))
+	b, release, err := from(k, ringSize(offsets, k, entries))
 	if err != nil {
 		return nil, errno.ENOMEM
 	}
-	return &queue{Ring: newRing(b.Bytes(), offsets, entries), kind: k, block: b}, 0
+	return &queue{Ring: newRing(b, offsets, entries), kind: k, memory: b, release: release}, 0
+}
+
+// pending looks at the positions that both sides see.
+func (q *queue) pending() bool {
+	return q != nil && atomic.LoadUint32(q.producer) != atomic.LoadUint32(q.consumer)
 }
 
 func (q *queue) free() {
 	if q != nil {
-		q.block.Free()
+		q.release()
 	}
 }
 

@@ -53,9 +53,9 @@ func (s *Socket) receives(p *Pool, dev Netdev, queue uint32) errno.Errno {
 // in the chunk is left out.
 func (p *Pool) fillIn(addr uint64, meta, packet []byte) {
 	at := addr + uint64(p.umem.Headroom+Headroom)
-	copy(p.umem.bytes[at:], packet)
+	p.umem.put(at, packet)
 	if len(meta) <= Headroom {
-		copy(p.umem.bytes[at-uint64(len(meta)):], meta)
+		p.umem.put(at-uint64(len(meta)), meta)
 	}
 }
 
@@ -104,5 +104,8 @@ func (s *Socket) Flush() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
+	}
+	if s.Told != nil {
+		s.Told()
 	}
 }

@@ -38,6 +38,10 @@ type Socket struct {
 
 	rxDropped, rxFull atomic.Uint64
 
+	rings RingMemory
+	// Told, if set before the socket is bound, is called whenever the user has been shown what was received.
+	Told func()
+
 	entries map[entry]struct{} // of maps that hold it, under mapMu
 	mapMu   sync.Mutex
 	closed  bool // under mapMu
@@ -56,7 +60,7 @@ type entry struct {
 
 // NewSocket is socket(AF_XDP). The table gives it the descriptor that maps know it by.
 func NewSocket(table *Sockets) *Socket {
-	s := &Socket{entries: map[entry]struct{}{}, wake: make(chan struct{}, 1), wait: observe.NewWaiter()}
+	s := &Socket{rings: ownMemory, entries: map[entry]struct{}{}, wake: make(chan struct{}, 1), wait: observe.NewWaiter()}
 	s.fd = table.Add(s)
 	s.forget = func() { table.Remove(s.fd) }
 	return s
@@ -113,10 +117,44 @@ func (s *Socket) Register(area *Area, r Reg) error {
 	if s.state.Load() != ready || s.umem != nil {
 		return errno.EBUSY
 	}
-	u, e := newUMEM(area, r)
+	u, e := newUMEM(uint64(len(area.Bytes())), r)
+	if e != 0 {
+		return e
+	}
+	area.hold()
+	u.area, u.bytes = area, area.Bytes()
 	s.umem = u
-	return ret(e)
+	return nil
 }
+
+// RegisterMemory is Register of memory that another process holds: open opens it, once everything else about it is right, and it is
+// closed with what the UMEM is part of. There is no zero-copy mode with it.
+func (s *Socket) RegisterMemory(size uint64, r Reg, open func() (Memory, errno.Errno)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state.Load() != ready || s.umem != nil {
+		return errno.EBUSY
+	}
+	u, e := newUMEM(size, r)
+	if e != 0 {
+		return e
+	}
+	if u.remote, e = open(); e != 0 {
+		return e
+	}
+	s.umem = u
+	return nil
+}
+
+// HasUMEM reports whether the socket takes no UMEM any more.
+func (s *Socket) HasUMEM() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.Load() != ready || s.umem != nil
+}
+
+// KeepRingsIn has rings that are made from now on lie in memory of the caller's.
+func (s *Socket) KeepRingsIn(m RingMemory) { s.rings = m }
 
 // MakeRing makes one of the socket's rings, before it is bound.
 func (s *Socket) MakeRing(k RingKind, entries uint32) error {
@@ -129,7 +167,7 @@ func (s *Socket) MakeRing(k RingKind, entries uint32) error {
 	if *at != nil {
 		return errno.EINVAL
 	}
-	q, e := newQueue(k, entries)
+	q, e := newQueue(k, entries, s.rings)
 	if e != 0 {
 		return e
 	}
@@ -160,7 +198,7 @@ func (s *Socket) MapRing(k RingKind) (*Ring, error) {
 	if q == nil {
 		return nil, errno.EINVAL
 	}
-	return newRing(q.block.Bytes(), offsets, q.Size()), nil
+	return newRing(q.memory, offsets, q.Size()), nil
 }
 
 // Offsets says where the parts of rings lie.
@@ -265,7 +303,7 @@ func (s *Socket) newPool(dev Netdev, queue uint32, flags uint16) (*Pool, errno.E
 	}
 	zeroCopy := false
 	if flags&Copy == 0 {
-		if zeroCopy = dev.PlacesFrames() && flags&UseSG == 0; !zeroCopy && flags&ZeroCopy != 0 {
+		if zeroCopy = dev.PlacesFrames() && flags&UseSG == 0 && s.umem.remote == nil; !zeroCopy && flags&ZeroCopy != 0 {
 			return nil, errno.EOPNOTSUPP
 		}
 	}
@@ -303,6 +341,23 @@ func (s *Socket) Options() (uint32, error) {
 		return OptionZeroCopy, nil
 	}
 	return 0, nil
+}
+
+// RingEnd is how much memory there is to map of a ring, in bytes from its start; EINVAL if there is no such ring
+// (xsk_mmap).
+func (s *Socket) RingEnd(k RingKind) (int, errno.Errno) {
+	r, err := s.MapRing(k)
+	if e, ok := err.(errno.Errno); ok {
+		return 0, e
+	}
+	return (ringSize(offsets, k, r.Size()) + pageSize - 1) &^ (pageSize - 1), 0
+}
+
+// Pending reports whether something is in the rx ring, and in the tx ring, that has not been taken out.
+func (s *Socket) Pending() (rx, tx bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.Load() == bound && s.rx.pending(), s.state.Load() == bound && s.tx.pending()
 }
 
 // Wait waits for packets.

@@ -19,6 +19,7 @@ type batch struct {
 	upTo   [txBatch]uint32 // position in the tx ring behind each packet
 	ends   [txBatch]int
 	joined [txBatch][]byte // where packets of several descriptors are put together
+	copied [txBatch][]byte // and those of another process's memory
 	addrs  []uint64        // of all descriptors taken
 	whole  int             // of addrs: those of packets that are sent or dropped
 
@@ -35,11 +36,10 @@ type batch struct {
 func (s *Socket) Send() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if e := s.check(); e != 0 {
+		return e
+	}
 	switch {
-	case s.state.Load() != bound:
-		return errno.ENXIO
-	case !s.dev.Up():
-		return errno.ENETDOWN
 	case s.tx == nil:
 		return errno.ENOBUFS
 	case s.queue.Load() >= uint32(s.dev.Queues()):
@@ -116,9 +116,12 @@ func (s *Socket) collect(p *Pool) errno.Errno {
 			s.drop(parts)
 			b.draining = true
 		case more:
-			b.part = append(b.part, p.umem.at(d)...)
+			b.part = append(b.part, p.umem.at(d, b.copied[b.n][:0])...)
 		default:
-			packet := p.umem.at(d)
+			packet := p.umem.at(d, b.copied[b.n][:0])
+			if p.umem.remote != nil {
+				b.copied[b.n] = packet
+			}
 			if len(b.part) > 0 {
 				b.joined[b.n] = append(append(b.joined[b.n][:0], b.part...), packet...)
 				packet, b.part = b.joined[b.n], b.part[:0]
@@ -146,16 +149,31 @@ func (p *Pool) reserve() bool {
 	return ok
 }
 
-// Recv tells the device that the fill ring is no longer empty, which devices here notice by themselves.
-func (s *Socket) Recv() error {
+// Sends is why nothing can be sent or received (xsk_check_common).
+func (s *Socket) Sends() errno.Errno {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.check()
+}
+
+func (s *Socket) check() errno.Errno {
 	switch {
 	case s.state.Load() != bound:
 		return errno.ENXIO
 	case !s.dev.Up():
 		return errno.ENETDOWN
-	case s.rx == nil:
+	}
+	return 0
+}
+
+// Recv tells the device that the fill ring is no longer empty, which devices here notice by themselves.
+func (s *Socket) Recv() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.check(); e != 0 {
+		return e
+	}
+	if s.rx == nil {
 		return errno.ENOBUFS
 	}
 	return nil

@@ -2,6 +2,7 @@ package afxdp
 
 import (
 	"math"
+	"slices"
 	"sync/atomic"
 
 	"github.com/skep-bpf/skep/internal/errno"
@@ -41,10 +42,20 @@ func (a *Area) Close() {
 
 func (a *Area) hold() { a.refs.Add(1) }
 
+// Memory is a UMEM's that another process holds: packets are copied into it and out of it. Methods report
+// whether all of it was there.
+type Memory interface {
+	Size() uint64
+	Read(off uint64, b []byte) bool
+	Write(off uint64, b []byte) bool
+	Close()
+}
+
 // umem is a registered area (struct xdp_umem).
 type umem struct {
-	area  *Area
-	bytes []byte
+	area   *Area
+	bytes  []byte
+	remote Memory // instead of both; nil: it is an area
 	Reg
 	zeroCopy bool
 	sg       bool         // sockets take packets of several descriptors
@@ -60,8 +71,7 @@ const (
 )
 
 // newUMEM follows xdp_umem_reg.
-func newUMEM(area *Area, r Reg) (*umem, errno.Errno) {
-	size := uint64(len(area.Bytes()))
+func newUMEM(size uint64, r Reg) (*umem, errno.Errno) {
 	unaligned := r.Flags&Unaligned != 0
 	switch {
 	case r.ChunkSize < minChunk || r.ChunkSize > pageSize,
@@ -76,15 +86,19 @@ func newUMEM(area *Area, r Reg) (*umem, errno.Errno) {
 	if r.Flags&txMetaLen == 0 {
 		r.TxMetadataLen = 0
 	}
-	area.hold()
-	u := &umem{area: area, bytes: area.Bytes(), Reg: r}
+	u := &umem{Reg: r}
 	u.refs.Store(1)
 	return u, 0
 }
 
 func (u *umem) unaligned() bool { return u.Flags&Unaligned != 0 }
 
-func (u *umem) size() uint64 { return uint64(len(u.bytes)) }
+func (u *umem) size() uint64 {
+	if u.remote != nil {
+		return u.remote.Size()
+	}
+	return uint64(len(u.bytes))
+}
 
 // frameSize is how much of a packet goes into a chunk.
 func (u *umem) frameSize() uint32 { return u.ChunkSize - u.Headroom - Headroom }
@@ -118,17 +132,39 @@ func (u *umem) valid(d Desc) bool {
 	return addr&uint64(u.ChunkSize-1)+n+meta <= uint64(u.ChunkSize) && addr < u.size()
 }
 
-// at returns the bytes of a valid descriptor.
-func (u *umem) at(d Desc) []byte {
+// at returns the bytes of a valid descriptor: where they lie, or copied to the end of buf. What another process does
+// not have any more is zero.
+func (u *umem) at(d Desc, buf []byte) []byte {
 	addr := d.Addr
 	if u.unaligned() {
 		addr = d.Start()
 	}
-	return u.bytes[addr:][:d.Len:d.Len]
+	if u.remote == nil {
+		return u.bytes[addr:][:d.Len:d.Len]
+	}
+	n := len(buf)
+	buf = slices.Grow(buf, int(d.Len))[:n+int(d.Len)]
+	if !u.remote.Read(addr, buf[n:]) {
+		clear(buf[n:])
+	}
+	return buf[n:]
+}
+
+// put copies bytes to an address.
+func (u *umem) put(addr uint64, b []byte) {
+	if u.remote == nil {
+		copy(u.bytes[addr:], b)
+	} else if len(b) > 0 {
+		u.remote.Write(addr, b)
+	}
 }
 
 func (u *umem) release() {
-	if u.refs.Add(-1) == 0 {
+	switch {
+	case u.refs.Add(-1) != 0:
+	case u.remote != nil:
+		u.remote.Close()
+	default:
 		u.area.Close()
 	}
 }

@@ -125,6 +125,8 @@ func (f *File) Kind() string {
 		return "bpf_iter"
 	case *PerfEvent:
 		return "[perf_event]"
+	case *XSK:
+		return "socket"
 	}
 	return "bpf-stats"
 }

@@ -3,6 +3,7 @@ package bpfsys
 import (
 	"time"
 
+	"github.com/skep-bpf/skep/internal/afxdp"
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/maps"
@@ -22,6 +23,8 @@ type Devices interface {
 	// RunLive runs an XDP program on frames that a device receives, and does with them what it says. It returns the
 	// mean time of a run.
 	RunLive(p *run.Program, r *LiveRun) (time.Duration, errno.Errno)
+	// Netdev is a device as AF_XDP sockets are bound to it; nil: there is none.
+	Netdev(ifindex uint32) afxdp.Netdev
 }
 
 // LiveRun is a test run whose frames are live; Repeat 0 is one frame.

@@ -269,6 +269,9 @@ func (c *call) toIDs(def *catalog.MapDef, v []byte) (done func()) {
 	case catalog.HoldsSockets:
 		c.toSocket(v)
 		return done
+	case catalog.HoldsXSKs:
+		c.toXSK(v)
+		return done
 	case catalog.HoldsCGroups:
 		c.toObject(catalog.OwnersCGroups, v)
 		return done

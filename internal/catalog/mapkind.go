@@ -81,6 +81,7 @@ const (
 	HoldsNothing MapHolds = iota
 	HoldsProgs
 	HoldsMaps
+	HoldsXSKs       // AF_XDP sockets
 	HoldsSockets    // sockets, also in values of 8 bytes; lookups give cookies
 	HoldsCGroups    // control groups, by their directories
 	HoldsProgBehind // a program, in bytes 4 to 7 where the value has them (bpf_devmap_val, bpf_cpumap_val)

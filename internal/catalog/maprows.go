@@ -141,7 +141,7 @@ var mapRows = [...]MapKind{
 		KeySize: fourOnly, ValueSize: fourOnly, MaxEntries: anySize,
 		Flags: FlagNUMANode | FlagRdonly | FlagWronly,
 		Ops:   opsFD, Traits: Inner | CheckedLate, Helpers: []HelperID{FnRedirectMap, FnMapLookupElem},
-		Needs: NeedsNet, Types: NoTypes,
+		Needs: NeedsNet, Holds: HoldsXSKs, Types: NoTypes,
 	},
 	MapSockHash: {
 		Type: MapSockHash, Name: "sockhash", Since: "4.18", Doc: "Sockets to redirect streams and messages to, by key.",

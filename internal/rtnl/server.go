@@ -13,6 +13,7 @@ import (
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/device"
 	"github.com/skep-bpf/skep/hook"
+	"github.com/skep-bpf/skep/internal/afxdp"
 	"github.com/skep-bpf/skep/internal/bpfsys"
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
@@ -294,6 +295,16 @@ func (s *Server) RunLive(p *run.Program, r *bpfsys.LiveRun) (time.Duration, errn
 		return 0, errno.ENOMEM
 	}
 	return took, 0
+}
+
+// Netdev is a device for AF_XDP sockets (bpfsys.Devices).
+func (s *Server) Netdev(ifindex uint32) afxdp.Netdev {
+	d := s.net.Device(ifindex)
+	if d == nil {
+		return nil
+	}
+	dev, _ := unwrap.Netdev(d)
+	return dev
 }
 
 // about is a program as listings show it.

@@ -148,7 +148,7 @@ func New(o Options) (*Machine, error) {
 	hashSeed := rand.New(rand.NewPCG(o.Seed, 0))
 	var seedLock sync.Mutex
 	if o.XSK == nil {
-		o.XSK = m.XSKs.Get
+		o.XSK = m.xskByFD
 	}
 	m.config = maps.Config{
 		CPUs: o.CPUs, Epoch: m.Epoch, XSK: o.XSK, Share: o.Share,
@@ -260,6 +260,19 @@ func (m *Machine) progByFD(fd uint32) (maps.Prog, error) {
 
 // NoSocket stands in a value for a descriptor of something that is no socket.
 const NoSocket uint32 = 1<<31 - 1
+
+// OtherSocket stands in a value for a socket that is not of AF_XDP, where one of these is to be.
+const OtherSocket = NoSocket - 1
+
+func (m *Machine) xskByFD(fd uint32) (maps.Socket, error) {
+	switch fd {
+	case NoSocket:
+		return nil, errno.ENOTSOCK
+	case OtherSocket:
+		return nil, errno.EOPNOTSUPP
+	}
+	return m.XSKs.Get(fd)
+}
 
 func (m *Machine) sockByFD(fd uint32) (*socket.Socket, error) {
 	if s := m.Sockets.Get(fd); s != nil {

@@ -40,6 +40,12 @@ func (c *client) epollCtl(n *notif) answer {
 		if event, err = c.s.eventOf(o, o.OnWake); err == nil {
 			ready = o.Woken()
 		}
+	case *bpfsys.XSK:
+		if x, f := c.xsk(n.Args[2]); x != nil && n.Args[1] == unix.EPOLL_CTL_ADD {
+			c.turn(x, f, n.Args[2], x.fifo)
+			f.Put()
+		}
+		return pass
 	default:
 		return pass
 	}

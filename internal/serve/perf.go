@@ -48,6 +48,10 @@ func (c *client) event(fd uint64) (*bpfsys.PerfEvent, *bpfsys.File) {
 
 // mmap makes a perf event's buffer where it is mapped; the mapping itself is then the kernel's to make.
 func (c *client) mmap(n *notif) answer {
+	if x, f := c.xsk(n.Args[4]); x != nil {
+		defer f.Put()
+		return c.xskMmap(x, f, n)
+	}
 	e, f := c.event(n.Args[4])
 	if e == nil {
 		return pass

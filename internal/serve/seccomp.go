@@ -69,6 +69,7 @@ func filter() []unix.SockFilter {
 	const (
 		load = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
 		jeq  = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
+		jge  = unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K
 		ret  = unix.BPF_RET | unix.BPF_K
 
 		nrAt, archAt, argsAt = 0, 4, 16
@@ -87,8 +88,12 @@ func filter() []unix.SockFilter {
 		// Arguments are read as their low words: those asked about are ints.
 		prog = append(prog, unix.SockFilter{Code: jeq, Jf: uint8(2*len(w.on) + 2), K: w.nr})
 		for i, c := range w.on {
+			test := uint16(jeq)
+			if c.least {
+				test = jge
+			}
 			prog = append(prog, unix.SockFilter{Code: load, K: argsAt + 8*c.arg},
-				unix.SockFilter{Code: jeq, Jf: uint8(2*(len(w.on)-i-1) + 1), K: c.value})
+				unix.SockFilter{Code: test, Jf: uint8(2*(len(w.on)-i-1) + 1), K: c.value})
 		}
 		prog = append(prog, unix.SockFilter{Code: ret, K: retNotif}, unix.SockFilter{Code: load, K: nrAt})
 	}

@@ -37,6 +37,8 @@ type server struct {
 
 	dropped threadCaps
 
+	xsks xsks
+
 	mu     sync.Mutex
 	events map[any]int // eventfd of each ring buffer, by map or perf event, that is polled
 }
@@ -168,7 +170,7 @@ func newServer(sys *bpfsys.System, trace *TracePipe) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{sys: sys, trace: trace, ended: make(chan struct{}), store: st, root: root, cg: cg, byNr: map[int32]watch{}, events: map[any]int{}, traced: tracepoints{ids: map[string]uint64{}}}
+	s := &server{sys: sys, trace: trace, ended: make(chan struct{}), store: st, root: root, cg: cg, byNr: map[int32]watch{}, events: map[any]int{}, xsks: xsks{all: map[*bpfsys.XSK]*xsk{}}, traced: tracepoints{ids: map[string]uint64{}}}
 	for _, w := range watched {
 		s.byNr[int32(w.nr)] = w
 	}
@@ -295,8 +297,8 @@ func (c *client) answer(n *notif) answer {
 	return pass
 }
 
-// setsockopt says of options by which a program is put to use that the kernel does not know what skep does.
-func (c *client) setsockopt(n *notif) answer {
+// otherOption says of options by which a program is put to use that the kernel does not know what skep does.
+func (c *client) otherOption(n *notif) answer {
 	if option := uint32(n.Args[2]); uint32(n.Args[1]) != unix.SOL_SOCKET || option != soAttachBPF && option != soAttachReuseportBPF {
 		return c.netlink(int(int32(n.Args[0])))
 	}

@@ -31,19 +31,23 @@ type store struct {
 	buf     [16 << 10]byte
 
 	mu      sync.Mutex
-	byIno   map[uint64]*handed
+	byIno   map[fileID]*handed
 	byWD    map[int32]*handed
 	closing map[int32]func()  // what is to be done when other files are closed, by their watch
 	names   map[uint64]*named // pinned, by the inode of the file that stands for it
-	dev     uint64            // of memory files
 }
+
+// fileID tells files apart.
+type fileID struct{ dev, ino uint64 }
+
+func fileIDOf(s *unix.Stat_t) fileID { return fileID{s.Dev, s.Ino} }
 
 // handed is one memory file.
 type handed struct {
-	ino    uint64
+	ino    fileID
 	wd     int32
 	file   *bpfsys.File
-	shared *os.File // of a map's or perf buffer's memory, which several descriptors may refer to; else nil
+	shared *os.File // of a map's or perf buffer's memory, or of an AF_XDP socket: several descriptors may refer to it; else nil
 }
 
 // named is a pinned object.
@@ -59,21 +63,26 @@ func newStore() (*store, error) {
 		return nil, fmt.Errorf("inotify: %w", err)
 	}
 	return &store{inotify: os.NewFile(uintptr(wfd), "inotify"), wfd: wfd,
-		byIno: map[uint64]*handed{}, byWD: map[int32]*handed{}, closing: map[int32]func(){}, names: map[uint64]*named{}}, nil
+		byIno: map[fileID]*handed{}, byWD: map[int32]*handed{}, closing: map[int32]func(){}, names: map[uint64]*named{}}, nil
 }
 
 // make returns a descriptor for the server to give away, of a file that stands
 // for f and takes over its reference.
 func (st *store) make(f *bpfsys.File) (int, errno.Errno) {
-	h := &handed{file: f}
 	switch m := f.Object().(type) {
 	case *bpfsys.PerfEvent:
-		h.shared = m.File()
+		return st.makeOf(f, m.File())
 	case bpfsys.Map:
 		if mm, ok := m.Map.(maps.Mapped); ok { // a view with restricted access is not
-			h.shared = mm.File()
+			return st.makeOf(f, mm.File())
 		}
 	}
+	return st.makeOf(f, nil)
+}
+
+// makeOf is make of a file that there is already, if it is not nil.
+func (st *store) makeOf(f *bpfsys.File, shared *os.File) (int, errno.Errno) {
+	h := &handed{file: f, shared: shared}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	fd, e := st.open(h)
@@ -130,7 +139,7 @@ func (st *store) open(h *handed) (int, errno.Errno) {
 	}
 	var s unix.Stat_t
 	unix.Fstat(fd, &s)
-	h.ino, st.dev = s.Ino, s.Dev
+	h.ino = fileIDOf(&s)
 	return fd, 0
 }
 
@@ -147,8 +156,8 @@ func number(err error) errno.Errno {
 func (st *store) find(s *unix.Stat_t) *bpfsys.File {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	h := st.byIno[s.Ino]
-	if h == nil || s.Dev != st.dev || !h.file.Get() {
+	h := st.byIno[fileIDOf(s)]
+	if h == nil || !h.file.Get() {
 		return nil
 	}
 	return h.file

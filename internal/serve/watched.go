@@ -15,8 +15,11 @@ type watch struct {
 	do func(*client, *notif) answer
 }
 
-// condition is one on the low word of an argument.
-type condition struct{ arg, value uint32 }
+// condition is one on the low word of an argument: that it is a value, or at least that.
+type condition struct {
+	arg, value uint32
+	least      bool
+}
 
 // answer is how a call ends: with a value or an error, or as the kernel answers it.
 type answer struct {
@@ -46,16 +49,17 @@ func init() { // the functions refer to the rows
 		{nr: unix.SYS_READLINKAT, do: func(c *client, n *notif) answer { return c.readlink(n, 1) }},
 		{nr: unix.SYS_CAPGET, do: (*client).capget},
 		{nr: unix.SYS_CAPSET, do: (*client).capset},
-		{nr: unix.SYS_SETSOCKOPT, on: []condition{{1, unix.SOL_SOCKET}, {2, soAttachBPF}}, do: (*client).setsockopt},
-		{nr: unix.SYS_SETSOCKOPT, on: []condition{{1, unix.SOL_NETLINK}, {2, unix.NETLINK_EXT_ACK}}, do: (*client).setsockopt},
-		{nr: unix.SYS_SETSOCKOPT, on: []condition{{1, unix.SOL_SOCKET}, {2, unix.SO_SNDTIMEO}}, do: (*client).setsockopt},
-		{nr: unix.SYS_SETSOCKOPT, on: []condition{{1, unix.SOL_SOCKET}, {2, soAttachReuseportBPF}}, do: (*client).setsockopt},
+		{nr: unix.SYS_SETSOCKOPT, on: []condition{{arg: 1, value: unix.SOL_SOCKET}, {arg: 2, value: soAttachBPF}}, do: (*client).setsockopt},
+		{nr: unix.SYS_SETSOCKOPT, on: []condition{{arg: 1, value: unix.SOL_NETLINK}, {arg: 2, value: unix.NETLINK_EXT_ACK}}, do: (*client).setsockopt},
+		{nr: unix.SYS_SETSOCKOPT, on: []condition{{arg: 1, value: unix.SOL_SOCKET}, {arg: 2, value: unix.SO_SNDTIMEO}}, do: (*client).setsockopt},
+		{nr: unix.SYS_SETSOCKOPT, on: []condition{{arg: 1, value: unix.SOL_SOCKET}, {arg: 2, value: soAttachReuseportBPF}}, do: (*client).setsockopt},
 		{nr: unix.SYS_PERF_EVENT_OPEN, do: (*client).perfEventOpen},
-		{nr: unix.SYS_MMAP, on: []condition{{3, unix.MAP_SHARED}}, do: (*client).mmap},
+		{nr: unix.SYS_MMAP, on: []condition{{arg: 3, value: unix.MAP_SHARED}}, do: (*client).mmap},
 	}, olderCalls...)
 	for _, req := range []uint32{bpfsys.PerfEnable, bpfsys.PerfDisable, bpfsys.PerfReset, bpfsys.PerfSetBPF, bpfsys.PerfPauseOutput, bpfsys.PerfQueryBPF} {
-		watched = append(watched, watch{nr: unix.SYS_IOCTL, on: []condition{{1, req}}, do: (*client).perfIoctl})
+		watched = append(watched, watch{nr: unix.SYS_IOCTL, on: []condition{{arg: 1, value: req}}, do: (*client).perfIoctl})
 	}
+	watched = append(watched, xskCalls()...)
 	for _, row := range pathRows {
 		watched = append(watched, watch{nr: row.nr, do: func(c *client, n *notif) answer { return c.pathCall(&row, n) }})
 	}
