@@ -44,6 +44,7 @@ var details = map[uint32]func(*shower) error{
 	5:  func(w *shower) error { w.line(); w.field("netns_ino", w.u32(0)); w.attachType(4); return nil },
 	6:  func(w *shower) error { w.line(); w.device(0); return nil },
 	9:  func(w *shower) error { w.line(); w.field("map_id", w.u32(0)); return nil },
+	10: (*shower).netfilter,
 	11: func(w *shower) error { w.line(); w.device(0); w.attachType(4); return nil },
 	13: func(w *shower) error { w.line(); w.device(0); w.attachType(4); return nil },
 	14: func(w *shower) error { w.line(); w.field("map_id", w.u32(0)); w.attachType(4); return nil },
@@ -109,6 +110,38 @@ func (w *shower) rawTracepoint() error {
 		w.J.Field("tp_name", w.Name)
 	} else {
 		w.Printf("\n\ttp '%s'  ", ui.Printable(w.Name))
+	}
+	return nil
+}
+
+// netfilterHooks are bpftool's names of the hooks.
+var netfilterHooks = [...]string{"prerouting", "input", "forward", "output", "postrouting"}
+
+func (w *shower) netfilter() error {
+	pf, hook, prio, flags := w.u32(0), w.u32(4), int32(w.u32(8)), w.u32(12)
+	if w.J != nil {
+		w.J.Field("pf", pf)
+		w.J.Field("hook", hook)
+		w.J.Field("prio", prio)
+		w.J.Field("flags", flags)
+		return nil
+	}
+	switch pf {
+	case catalog.NFProtoIPv4:
+		w.Printf("\n\tip")
+	case catalog.NFProtoIPv6:
+		w.Printf("\n\tip6")
+	default:
+		w.Printf("\n\tpf: %d", pf)
+	}
+	if hook < uint32(len(netfilterHooks)) {
+		w.Printf(" %s", netfilterHooks[hook])
+	} else {
+		w.Printf(", hook %d,", hook)
+	}
+	w.Printf(" prio %d", prio)
+	if flags != 0 {
+		w.Printf(" flags %#x", flags)
 	}
 	return nil
 }
