@@ -319,3 +319,66 @@ func connected() (near, far net.Conn) {
 	}
 	return near, far
 }
+
+// FuzzSockOpsSegment hands segments of any bytes to a connection whose program tries all helpers.
+func FuzzSockOpsSegment(f *testing.F) {
+	f.Add(segmentOf(0x12, 2, 4, 5, 180), []byte{253, 4, 0xeb, 0x9f})
+	f.Add(segmentOf(0x10, 1, 77, 3, 0), []byte{77, 2})
+	f.Add(segmentOf(0x10, 254, 4, 0xf9, 0x89), []byte{1, 2})
+	f.Add([]byte{12: 0xf0, 60: 1}, []byte{0})
+	helpers := ""
+	for _, call := range []string{"reserve_hdr_opt", "store_hdr_opt", "load_hdr_opt"} {
+		args := "r2 = r10\nr2 += -8\nr3 = 8\nr4 = 0\n"
+		if call == "reserve_hdr_opt" {
+			args = "r2 = 8\nr3 = 0\n"
+		}
+		helpers += "r1 = *(u32 *)(r6 + 24)\nr2 = *(u32 *)(r6 + 28)\n*(u32 *)(r10 - 8) = r1\n*(u32 *)(r10 - 4) = r2\nr1 = r6\n" + args + "call " + call + "\n"
+	}
+	img := testprog.Image(f, nil, sockOps("all", "r6 = r1\nr2 = 127\ncall sock_ops_cb_flags_set\n"+helpers+"r0 = 1\nexit"))
+	m, err := skep.NewMachine(&skep.MachineOptions{CPUs: 1, Checked: engine.Checked, JIT: engine.JIT})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { m.Close() })
+	coll, err := m.LoadCollection(img)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(coll.Close)
+	g := hook.NewCgroup(m, nil)
+	if err := g.Attach(coll.Programs["all"], skep.AttachCGroupSockOps, 0); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, segment, option []byte) {
+		var addrs [8]byte // the option that programs store lies in the addresses
+		copy(addrs[:], option)
+		s, err := m.NewSocket(skep.SocketSpec{Protocol: skep.ProtoTCP, State: skep.SocketClose,
+			Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte(addrs[:4])), 1), Local: netip.AddrPortFrom(netip.AddrFrom4([4]byte(addrs[4:])), 2)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		o, err := g.SockOps(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := o.Listen(); err != nil {
+			t.Fatal(err)
+		}
+		s.State = hook.TCPEstablished
+		out, _, err := o.Send(segment)
+		if (err == nil) != (o.Received(segment) == nil) {
+			t.Errorf("%x is sent: %v, but not received", segment, err)
+		}
+		if err == nil {
+			if err := o.Received(out); err != nil || len(out) < len(segment) {
+				t.Errorf("%x became %x: %v", segment, out, err)
+			}
+		}
+		if req, _, err := o.Request(netip.MustParseAddrPort("10.0.0.1:1"), netip.MustParseAddrPort("10.0.0.2:2"), segment, true); err == nil {
+			if conn, err := req.Accept(nil, segment); err == nil {
+				conn.Socket().Close()
+			}
+		}
+	})
+}
