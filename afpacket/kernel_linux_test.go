@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 	"unsafe"
@@ -20,6 +19,7 @@ import (
 	"github.com/skep-bpf/skep/afpacket"
 	"github.com/skep-bpf/skep/classic"
 	"github.com/skep-bpf/skep/internal/oracle"
+	"github.com/skep-bpf/skep/internal/oracle/netns"
 	"github.com/skep-bpf/skep/isa"
 )
 
@@ -39,12 +39,7 @@ func swap16(v uint16) uint16 { return v<<8 | v>>8 }
 // inNamespace runs f on a thread with a network namespace of its own and a pair of devices.
 func inNamespace(t *testing.T, f func(w *kernelWorld)) {
 	t.Helper()
-	ip := oracle.Tool(t, "ip")
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread ends with its namespace
-		oracle.Need(t, "a network namespace", unix.Unshare(unix.CLONE_NEWNET))
+	netns.In(t, func() {
 		var one unix.CPUSet // one backlog: packets come in the order they are sent
 		if err := unix.SchedGetaffinity(0, &one); err == nil {
 			for cpu := 0; ; cpu++ {
@@ -62,15 +57,7 @@ func inNamespace(t *testing.T, f func(w *kernelWorld)) {
 		if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Error(err)
 		}
-		for _, line := range []string{
-			"link add name a address " + macA + " type veth peer name b address " + macB,
-			"link set dev a up", "link set dev b up",
-		} {
-			if out, err := exec.Command(ip, strings.Fields(line)...).CombinedOutput(); err != nil {
-				t.Errorf("ip %s: %v %s", line, err, out)
-				return
-			}
-		}
+		netns.IP(t, "link add name a address "+macA+" type veth peer name b address "+macB, "link set dev a up", "link set dev b up")
 		w := &kernelWorld{t: t, index: map[string]int{}, sentinel: map[string]int{}, attached: map[string]link.Link{}}
 		defer w.close()
 		var err error
@@ -99,8 +86,7 @@ func inNamespace(t *testing.T, f func(w *kernelWorld)) {
 		w.settle("a")
 		w.settle("b")
 		f(w)
-	}()
-	<-done
+	})
 }
 
 func (w *kernelWorld) close() {

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -22,6 +20,7 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/linux"
 	"github.com/skep-bpf/skep/internal/oracle"
+	"github.com/skep-bpf/skep/internal/oracle/cgroupfs"
 	"github.com/skep-bpf/skep/internal/testprog"
 )
 
@@ -47,50 +46,16 @@ func cgroupPairWith(t *testing.T, groups int, maps []*image.Map, progs ...testpr
 	t.Helper()
 	oracle.Need(t, "bpf(2)", linux.Available())
 	p := &pair{t: t, kprog: map[string]*linux.LoadedProg{}}
-	var root, own string
-	mounts, _ := os.ReadFile("/proc/mounts")
-	for line := range strings.Lines(string(mounts)) {
-		if f := strings.Fields(line); len(f) > 2 && f[2] == "cgroup2" {
-			root = f[1]
-			break
-		}
-	}
-	self, _ := os.ReadFile("/proc/self/cgroup")
-	for line := range strings.Lines(string(self)) {
-		if path, ok := strings.CutPrefix(line, "0::"); ok {
-			own = filepath.Join(root, strings.TrimSpace(path))
-		}
-	}
-	var err error
-	if root == "" || own == "" {
-		err = os.ErrNotExist
-	}
-	oracle.Need(t, "a mounted cgroup2 file system", err)
-	dir, err := os.MkdirTemp(root, "skep-hook-")
-	oracle.Need(t, "control groups that can be made", err)
-	for i := range groups {
-		if i > 0 {
-			if dir = filepath.Join(dir, "sub"); os.Mkdir(dir, 0o755) != nil {
-				t.Fatal(dir)
-			}
-		}
+	dirs := cgroupfs.Nested(t, groups)
+	for _, dir := range dirs {
 		fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		made := dir
-		t.Cleanup(func() { unix.Close(fd); os.Remove(made) })
+		t.Cleanup(func() { unix.Close(fd) })
 		p.dirs = append(p.dirs, fd)
 	}
-	join := func(dir string) error {
-		return os.WriteFile(filepath.Join(dir, "cgroup.procs"), fmt.Append(nil, os.Getpid()), 0)
-	}
-	oracle.Need(t, "a control group that can be joined", join(dir))
-	t.Cleanup(func() {
-		if err := join(own); err != nil {
-			t.Error(err)
-		}
-	})
+	cgroupfs.Join(t, dirs[groups-1])
 
 	img := testprog.Image(t, maps, progs...)
 	for _, m := range img.Maps {

@@ -6,9 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"unsafe"
 
@@ -17,44 +14,17 @@ import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/cgroup"
 	"github.com/skep-bpf/skep/internal/errno"
-	"github.com/skep-bpf/skep/internal/oracle"
+	"github.com/skep-bpf/skep/internal/oracle/cgroupfs"
 )
 
 // cgroupDirs makes three control groups, one below the other, and opens them.
 func cgroupDirs(t *testing.T) (fds [cgroups]int32) {
-	var root string
-	mounts, _ := os.ReadFile("/proc/mounts")
-	for line := range strings.Lines(string(mounts)) {
-		if f := strings.Fields(line); len(f) > 2 && f[2] == "cgroup2" {
-			root = f[1]
-			break
-		}
-	}
-	var err error
-	if root == "" {
-		err = os.ErrNotExist
-	}
-	oracle.Need(t, "a mounted cgroup2 file system", err)
-	dir, err := os.MkdirTemp(root, "skep-test-")
-	oracle.Need(t, "control groups that can be made", err)
-	for i := range fds {
-		if i > 0 {
-			dir = filepath.Join(dir, "sub")
-			if err := os.Mkdir(dir, 0o755); err != nil {
-				t.Fatal(err)
-			}
-		}
+	for i, dir := range cgroupfs.Nested(t, len(fds)) {
 		fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		made := dir // the loop goes on to the next
-		t.Cleanup(func() {
-			unix.Close(fd)
-			if err := os.Remove(made); err != nil {
-				t.Error(err)
-			}
-		})
+		t.Cleanup(func() { unix.Close(fd) })
 		fds[i] = int32(fd)
 	}
 	return fds

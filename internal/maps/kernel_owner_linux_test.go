@@ -6,8 +6,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf/btf"
@@ -17,7 +15,7 @@ import (
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/linux"
 	"github.com/skep-bpf/skep/internal/maps"
-	"github.com/skep-bpf/skep/internal/oracle"
+	"github.com/skep-bpf/skep/internal/oracle/cgroupfs"
 	"github.com/skep-bpf/skep/isa"
 )
 
@@ -60,30 +58,6 @@ func openAt(t *testing.T, path string) int {
 	return fd
 }
 
-// newGroups makes n control groups and returns their directories.
-func newGroups(t *testing.T, n int) (dirs []string) {
-	t.Helper()
-	mounts := must(os.ReadFile("/proc/self/mounts"))
-	root := ""
-	for line := range strings.Lines(string(mounts)) {
-		if f := strings.Fields(line); f[2] == "cgroup2" {
-			root = f[1]
-			break
-		}
-	}
-	err := os.ErrNotExist
-	for i := range n {
-		dir := filepath.Join(root, fmt.Sprintf("skep-test-%d-%d", os.Getpid(), i))
-		if root != "" {
-			err = os.Mkdir(dir, 0o755)
-		}
-		oracle.Need(t, "a control group of the test's own", err)
-		t.Cleanup(func() { os.Remove(dir) })
-		dirs = append(dirs, dir)
-	}
-	return dirs
-}
-
 // TestOwnersAgainstKernel keeps values with tasks and control groups.
 func TestOwnersAgainstKernel(t *testing.T) {
 	child := exec.Command("cat")
@@ -102,7 +76,7 @@ func TestOwnersAgainstKernel(t *testing.T) {
 		tasks = append(tasks, fd)
 	}
 	ended.Wait()
-	groups := newGroups(t, 3)
+	groups := []string{cgroupfs.New(t), cgroupfs.New(t), cgroupfs.New(t)}
 	null := openAt(t, "/dev/null")
 	keys := map[catalog.MapType][]int{
 		catalog.MapTaskStorage: append(tasks, null, 1<<20, -1),
@@ -227,7 +201,7 @@ func TestCGroupArrayAgainstKernel(t *testing.T) {
 	var table maps.Objects
 	cfg := config(t)
 	cfg.Object = ownersOf(&table)
-	groups := newGroups(t, 2)
+	groups := []string{cgroupfs.New(t), cgroupfs.New(t)}
 	d := def(catalog.MapCGroupArray, 4, 4, 3, 0)
 	ours := must(maps.New(cfg, d))
 	defer ours.Close()
@@ -260,7 +234,7 @@ func TestCGroupArrayAgainstKernel(t *testing.T) {
 
 // TestCGroupStorageAgainstKernel attaches a program that has storages to a control group.
 func TestCGroupStorageAgainstKernel(t *testing.T) {
-	group := openAt(t, newGroups(t, 1)[0])
+	group := openAt(t, cgroupfs.New(t))
 	const attach = 1 // BPF_CGROUP_INET_EGRESS
 	for _, keySize := range []uint32{8, 16} {
 		for _, typ := range []catalog.MapType{catalog.MapCGroupStorage, catalog.MapPerCPUCGroupStorage} {

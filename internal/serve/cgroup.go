@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/skep-bpf/skep/internal/cgroup"
 )
 
 // cgroups is what clients see of the control groups: those of the system, and
@@ -24,18 +26,8 @@ type cgroups struct {
 }
 
 func newCgroups(root string) (cgroups, error) {
-	mounts, err := os.ReadFile("/proc/self/mounts")
-	if err != nil {
-		return cgroups{}, err
-	}
-	g := cgroups{root: root}
-	for line := range strings.Lines(string(mounts)) {
-		if f := strings.Fields(line); len(f) > 2 && f[2] == "cgroup2" {
-			g.mount = f[1]
-			break
-		}
-	}
-	return g, os.Mkdir(root, 0o700)
+	mount, _ := cgroup.Mount()
+	return cgroups{mount: mount, root: root}, os.Mkdir(root, 0o700)
 }
 
 // real maps a client's path to the server's directory, if what it names, or is to be made, is there.
