@@ -10,7 +10,6 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/image"
-	"github.com/skep-bpf/skep/internal/bpfsys"
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/loadprog"
 	"github.com/skep-bpf/skep/internal/maps"
@@ -311,28 +310,13 @@ func (l *loader) typeMap(im *image.Map, def *catalog.MapDef) {
 
 // about is what is told of a program.
 func (l *loader) about(ip *image.Program, vp *verifier.Program) run.About {
-	about := run.About{Tag: tag(vp.Insns)}
+	about := run.About{Tag: isa.TagOf(vp.Insns)}
 	if l.types != nil && len(ip.Funcs) > 0 {
 		l.types.Acquire()
 		about.BTF, about.Freed = l.types.ID(), l.types.Close
 		about.FuncInfo, about.LineInfo = ip.FuncInfoRecords(l.img.ByteOrder), ip.LineInfoRecords(l.img.ByteOrder)
 	}
 	return about
-}
-
-// tag is the program's as bpf(2) would reckon it, where maps are named by descriptors.
-func tag(insns []isa.Instruction) [8]byte {
-	insns = slices.Clone(insns)
-	for i := range insns {
-		switch ins := &insns[i]; {
-		case !ins.IsLoadImm64():
-		case ins.Src == isa.PseudoMapIdx:
-			ins.Src = isa.PseudoMapFD
-		case ins.Src == isa.PseudoMapIdxValue:
-			ins.Src = isa.PseudoMapValue
-		}
-	}
-	return bpfsys.Tag(insns)
 }
 
 // mapsOf returns the maps a program refers to, each once.

@@ -1,11 +1,13 @@
 package bpfsys
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"slices"
 	"unsafe"
 
 	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/run"
 	"github.com/skep-bpf/skep/internal/verifier"
 	"github.com/skep-bpf/skep/isa"
@@ -130,14 +132,11 @@ func (c *call) mapInfo(a *objInfo, m Map) errno.Errno {
 		return e
 	}
 	d := m.Def()
-	if info.HashSize != 0 || info.Hash != 0 {
-		if info.Hash == 0 || info.HashSize != 32 {
-			return errno.EINVAL
-		}
-		c.s.unserved("", "the hash of map %q", d.Name)
-		return errno.EINVAL
+	if e := c.mapHash(m, info); e != 0 {
+		return e
 	}
 	*info = mapInfo{
+		Hash: info.Hash, HashSize: info.HashSize,
 		Type: uint32(d.Type), Id: d.ID, KeySize: d.KeySize, ValueSize: d.ValueSize,
 		MaxEntries: d.MaxEntries, MapFlags: d.Flags, MapExtra: d.Extra,
 	}
@@ -149,6 +148,22 @@ func (c *call) mapInfo(a *objInfo, m Map) errno.Errno {
 		info.BtfVmlinuxValueTypeId, info.BtfVmlinuxId = uint32(d.Ops.ValueID), c.s.kernelBTF().id
 	}
 	return putInfo(c, a, info, n)
+}
+
+// mapHash writes the hash of a frozen array's values where it is asked for; other types have none (map_get_hash).
+func (c *call) mapHash(m Map, info *mapInfo) errno.Errno {
+	if info.Hash == 0 && info.HashSize == 0 {
+		return 0
+	}
+	array, ok := maps.Unwrap(m.Map).(*maps.Array)
+	switch {
+	case !ok, info.Hash == 0, info.HashSize != sha256.Size:
+		return errno.EINVAL
+	case !m.Frozen():
+		return errno.EPERM
+	}
+	hash := sha256.Sum256(array.Memory())
+	return c.write(info.Hash, hash[:])
 }
 
 // btfInfo follows btf_get_info_by_fd.

@@ -115,8 +115,16 @@ func (d *side) must(t *testing.T, name string, cmd Cmd, a []byte) int32 {
 		log := d.mem[atLog:]
 		t.Fatalf("%s: %s %s: %v\n%s", d.name, cmd, name, e, log[:bytes.IndexByte(log, 0)])
 	}
-	d.made[name] = fd
+	if makesFD[cmd] {
+		d.made[name] = fd
+	}
 	return fd
+}
+
+// drop closes what must made, before the test ends.
+func (d *side) drop(name string) {
+	d.close(d.made[name])
+	delete(d.made, name)
 }
 
 // smallBTF is types: 1 int (4 bytes), 2 struct s { int a; }, 3 func f.

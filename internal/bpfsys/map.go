@@ -1,6 +1,7 @@
 package bpfsys
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 
@@ -79,9 +80,9 @@ func (c *call) mapCreate() (int32, errno.Errno) {
 	if e := c.mapBTF(a, row, &def); e != 0 {
 		return 0, e
 	}
-	if a.ExclProgHash != 0 || a.ExclProgHashSize != 0 {
+	if e := c.exclusive(a, &def); e != 0 {
 		def.BTF.Drop()
-		return 0, errno.EINVAL
+		return 0, e
 	}
 	m, err := c.s.m.NewMap(def)
 	if err != nil {
@@ -89,6 +90,21 @@ func (c *call) mapCreate() (int32, errno.Errno) {
 		return 0, numberOf(err)
 	}
 	return c.install(Map{m, c.s.m})
+}
+
+// exclusive reads the hash of the program that the map is for.
+func (c *call) exclusive(a *mapCreate, def *catalog.MapDef) errno.Errno {
+	switch {
+	case a.ExclProgHash == 0 && a.ExclProgHashSize == 0:
+		return 0
+	case a.ExclProgHash == 0 || a.ExclProgHashSize != sha256.Size:
+		return errno.EINVAL
+	}
+	hash, e := c.read(a.ExclProgHash, sha256.Size)
+	if e == 0 {
+		def.Exclusive = (*[sha256.Size]byte)(hash)
+	}
+	return e
 }
 
 // checkMap checks sizes and flags by the map's type.

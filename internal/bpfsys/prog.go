@@ -1,10 +1,10 @@
 package bpfsys
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -204,9 +204,8 @@ func (l *loading) fdArray() errno.Errno {
 		l.held = append(l.held, f)
 		switch o := f.object.(type) {
 		case Map:
-			if e := l.use(o); e != 0 {
-				return e
-			}
+			l.use(o)
+			l.vp.Bound = append(l.vp.Bound, o.Def())
 		case *BTF:
 		default:
 			return errno.EINVAL
@@ -216,18 +215,10 @@ func (l *loading) fdArray() errno.Errno {
 }
 
 // use notes a map the program refers to.
-func (l *loading) use(m Map) errno.Errno {
-	inner := maps.Unwrap(m.Map)
-	for _, u := range l.used {
-		if u == inner {
-			return 0
-		}
+func (l *loading) use(m Map) {
+	if inner := maps.Unwrap(m.Map); !slices.Contains(l.used, inner) {
+		l.used = append(l.used, inner)
 	}
-	if len(l.used) >= 64 { // MAX_USED_MAPS
-		return errno.E2BIG
-	}
-	l.used = append(l.used, inner)
-	return 0
 }
 
 // mapByFD resolves a descriptor in the code, the same one always to the same map.
@@ -345,7 +336,8 @@ func (l *loading) finish(log *userLog, text string, most int, e errno.Errno) err
 // about is what the program remembers of this load. It takes references to its types
 // and to the program it attaches to.
 func (l *loading) about() run.About {
-	about := run.About{UID: l.who.UID, Tag: Tag(l.vp.Insns)}
+	digest := isa.Digest(l.vp.Insns)
+	about := run.About{UID: l.who.UID, Tag: [8]byte(digest[:])}
 	if l.types != nil {
 		l.types.Acquire()
 		about.BTF = l.types.id
@@ -363,23 +355,6 @@ func (l *loading) about() run.About {
 		about.Freed = types.Close
 	}
 	return about
-}
-
-// Tag follows bpf_prog_calc_tag: a hash of the code without the maps' descriptors.
-func Tag(insns []isa.Instruction) (tag [8]byte) {
-	code := append([]isa.Instruction(nil), insns...)
-	for i := 0; i < len(code); i++ {
-		if code[i].IsLoadImm64() && i+1 < len(code) {
-			switch code[i].Src {
-			case isa.PseudoMapFD, isa.PseudoMapValue:
-				code[i].Imm, code[i+1].Imm = 0, 0
-			}
-			i++
-		}
-	}
-	sum := sha256.Sum256(isa.Encode(code, binary.NativeEndian))
-	copy(tag[:], sum[:])
-	return tag
 }
 
 // attachName turns the type a program attaches to into the name its section

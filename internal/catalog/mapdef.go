@@ -18,6 +18,7 @@ type MapDef struct {
 	Special    []SpecialField // special fields of Value, by offset
 	Inner      *MapDef        // template of map-in-map types
 	Ops        *OpsDef        // of struct_ops maps
+	Exclusive  *[32]byte      // hash of the only program that may have the map (excl_prog_hash); nil: any
 
 	// ID is the map's id in its Machine. Ptr is the address of its header, the
 	// value a program's map register holds; ValueBase is the address of value 0

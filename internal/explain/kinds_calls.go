@@ -52,7 +52,7 @@ var callKinds = []*Kind{
 	},
 	{
 		ID: "map-type", Title: "This is not for maps of that type",
-		Requires: "Each helper works on some map types only; programs of some types, and sleepable ones, may use some only.",
+		Requires: "Each helper works on some map types only; programs of some types, and sleepable ones, may use some only, and an exclusive map is one program's.",
 		How:      "bpf_map_lookup_elem on a ring buffer, bpf_redirect_map with a hash, bpf_tail_call with an array, a lock in a map of a tracing program.",
 		Fix:      "Change the map's type, or use the helper for it.",
 		Reasons: []string{
@@ -61,6 +61,7 @@ var callKinds = []*Kind{
 			"tracing progs cannot use bpf_{list_head,rb_root} yet", "socket filter progs cannot use bpf_spin_lock yet",
 			"tracing progs cannot use bpf_spin_lock yet", "tracing progs cannot use bpf_timer yet", "tracing progs cannot use bpf_wq yet",
 			"Sleepable programs can only use array, hash, ringbuf and local storage maps",
+			"program's hash doesn't match map's excl_prog_hash",
 		},
 	},
 	{

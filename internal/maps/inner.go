@@ -14,6 +14,9 @@ func checkInner(def *catalog.MapDef) errno.Errno {
 	if row := catalog.MapKindByType(def.Inner.Type); row == nil || row.Traits&catalog.Inner == 0 {
 		return errno.ENOTSUPP
 	}
+	if def.Inner.Exclusive != nil {
+		return errno.ENOTSUPP
+	}
 	return 0
 }
 
@@ -27,6 +30,10 @@ func (c *core) resolveInner(value []byte) (Map, errno.Errno) {
 		return nil, asErrno(err)
 	}
 	m = Unwrap(m)
+	if m.Def().Exclusive != nil {
+		m.Close()
+		return nil, errno.ENOTSUPP
+	}
 	if !metaEqual(c.def.Inner, m.Def()) {
 		m.Close()
 		return nil, errno.EINVAL

@@ -243,6 +243,7 @@ func (e *env) verify() *Error {
 	}
 	stages := []func() *Error{
 		e.loadFacts,
+		e.useBound,
 		e.findSubprogs,
 		e.checkSubprogs,
 		e.checkFuncInfo,

@@ -3,6 +3,7 @@ package verifier
 import (
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/isa"
 )
 
 // checkMapHelper refuses helpers on maps they are not for (check_map_func_compatibility).
@@ -18,6 +19,9 @@ func (e *env) checkMapHelper(m *catalog.MapDef, id catalog.HelperID) *Error {
 
 // checkMapUse refuses maps that programs of this type cannot have (check_map_prog_compatibility).
 func (e *env) checkMapUse(m *catalog.MapDef) *Error {
+	if m.Exclusive != nil && *m.Exclusive != isa.Digest(e.p.Insns) {
+		return e.refuse(errno.EACCES, "program's hash doesn't match map's excl_prog_hash")
+	}
 	tracing := e.facts.kind.Flags&catalog.Tracing != 0
 	has := func(k catalog.SpecialKind) bool { return findSpecial(m.Special, k) != nil }
 	if tracing && (has(catalog.SpecialListHead) || has(catalog.SpecialRBRoot)) {

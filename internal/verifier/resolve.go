@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
@@ -55,6 +56,46 @@ func (e *env) resolveLoads() *Error {
 	return nil
 }
 
+// useBound takes the maps that the program is bound to (process_fd_array).
+func (e *env) useBound() *Error {
+	for _, m := range e.p.Bound {
+		if err := e.useMap(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// useMap notes a map of the program's (__add_used_map).
+func (e *env) useMap(m *catalog.MapDef) *Error {
+	if slices.Contains(e.usedMaps, m) {
+		return nil
+	}
+	if len(e.usedMaps) >= maxUsedMaps {
+		return e.refuse(errno.E2BIG, "The total number of maps per program has reached the limit of %d", maxUsedMaps)
+	}
+	if err := e.checkMapUse(m); err != nil {
+		return err
+	}
+	e.usedMaps = append(e.usedMaps, m)
+	if m.Inner != nil {
+		if e.inner == nil {
+			e.inner = make(map[*catalog.MapDef]bool)
+		}
+		e.inner[m.Inner] = true
+	}
+	if m.Type == catalog.MapArena {
+		switch {
+		case e.arena != nil:
+			return e.refuse(errno.EBUSY, "Only one arena per program")
+		case !e.priv:
+			return e.refuse(errno.EPERM, "CAP_BPF and CAP_PERFMON are required to use arena")
+		}
+		e.arena = m
+	}
+	return nil
+}
+
 func (e *env) resolveMap(i int) *Error {
 	ins := e.insns[i]
 	byIdx := ins.Src == isa.PseudoMapIdx || ins.Src == isa.PseudoMapIdxValue
@@ -72,24 +113,8 @@ func (e *env) resolveMap(i int) *Error {
 	if m == nil {
 		return e.refuse(errno.EBADF, "fd %d is not pointing to valid bpf_map", ins.Imm)
 	}
-	known := false
-	for _, u := range e.usedMaps {
-		known = known || u == m
-	}
-	if !known {
-		if len(e.usedMaps) >= maxUsedMaps {
-			return e.refuse(errno.E2BIG, "The total number of maps per program has reached the limit of %d", maxUsedMaps)
-		}
-		if err := e.checkMapUse(m); err != nil {
-			return err
-		}
-		e.usedMaps = append(e.usedMaps, m)
-		if m.Inner != nil {
-			if e.inner == nil {
-				e.inner = make(map[*catalog.MapDef]bool)
-			}
-			e.inner[m.Inner] = true
-		}
+	if err := e.useMap(m); err != nil {
+		return err
 	}
 	a := &e.aux[i]
 	a.m = m
@@ -108,15 +133,6 @@ func (e *env) resolveMap(i int) *Error {
 			return e.refuse(errno.EINVAL, "invalid access to map value pointer, value_size=%d off=%d", m.ValueSize, off)
 		}
 		a.mapOff = off
-	}
-	if m.Type == catalog.MapArena && !known {
-		switch {
-		case e.arena != nil:
-			return e.refuse(errno.EBUSY, "Only one arena per program")
-		case !e.priv:
-			return e.refuse(errno.EPERM, "CAP_BPF and CAP_PERFMON are required to use arena")
-		}
-		e.arena = m
 	}
 	return nil
 }

@@ -25,6 +25,9 @@ type Program struct {
 	MapByFD  func(fd int32) *catalog.MapDef
 	MapByIdx func(idx int32) *catalog.MapDef
 
+	// Bound are maps that the program keeps whether it names them or not (fd_array_cnt).
+	Bound []*catalog.MapDef
+
 	// ModuleByIdx resolves the Off of calls of kernel functions that are a module's
 	// (fd_array): nil, or nil for idx: no module's types are there.
 	ModuleByIdx func(idx int16) *Module
