@@ -35,6 +35,9 @@ type CollectionOptions struct {
 	// LogLevel has the verifier's bits: 1 states at branches, 2 at every
 	// instruction, 4 figures. A refusal carries its log at level 1 in any case.
 	LogLevel uint32
+	// Optional are the names of those to make of the maps that are made only when asked for
+	// (sections "?.struct_ops", "?.struct_ops.link").
+	Optional []string
 	// Maps replaces maps of the image by existing ones, by name. They stay the
 	// caller's to close.
 	Maps map[string]*Map
@@ -126,6 +129,11 @@ func (l *loader) load() error {
 			return fmt.Errorf("no program %s in %s", name, l.img.Name)
 		}
 	}
+	for _, name := range l.opts.Optional {
+		if !slices.ContainsFunc(l.img.Maps, func(im *image.Map) bool { return im.Name == name && im.Optional }) {
+			return fmt.Errorf("no optional map %s in %s", name, l.img.Name)
+		}
+	}
 	if l.types = l.m.m.Types(l.img.RawBTF); l.types != nil {
 		defer l.types.Close()
 	}
@@ -148,7 +156,11 @@ func (l *loader) load() error {
 		l.coll.Programs[ip.Name] = p
 	}
 	for _, im := range l.img.Maps {
-		if err := l.fillPrograms(im); err != nil {
+		fill := l.fillPrograms
+		if im.Kind == image.KindStructOps {
+			fill = l.implement
+		}
+		if err := fill(im); err != nil {
 			return fmt.Errorf("map %s: %w", im.Name, err)
 		}
 	}
@@ -175,6 +187,11 @@ func (l *loader) wanted(ip *image.Program) bool {
 	if l.opts.Programs != nil {
 		return slices.Contains(l.opts.Programs, ip.Name)
 	}
+	if ip.Type == catalog.ProgStructOps { // libbpf: bpf_object_adjust_struct_ops_autoload
+		if used, made := l.implements(ip); used {
+			return made
+		}
+	}
 	return !ip.Optional
 }
 
@@ -185,14 +202,16 @@ func (l *loader) createMap(im *image.Map) error {
 		l.maps = append(l.maps, maps.Unwrap(given.m))
 		return nil
 	}
-	if im.Optional {
+	if im.Optional && !slices.Contains(l.opts.Optional, im.Name) {
 		l.maps = append(l.maps, nil)
 		return nil
 	}
-	if im.Type == catalog.MapStructOps { // whose type is the kernel's, and whose programs come after it
-		return &maps.UnsupportedError{Type: im.Type}
-	}
 	def := im.Def(l.m.CPUs())
+	if im.Type == catalog.MapStructOps { // whose type is the kernel's, and whose programs come after it
+		if err := l.structure(im, def); err != nil {
+			return err
+		}
+	}
 	if def.Name == "" { // made by hand
 		def.Name = kernelName(im.Name)
 	}
@@ -211,7 +230,7 @@ func (l *loader) createMap(im *image.Map) error {
 	l.maps = append(l.maps, maps.Unwrap(mp))
 	if a, ok := mp.(*maps.Arena); ok {
 		copy(a.Pages(0, uint64(len(im.Data))), im.Data)
-	} else if im.Data != nil && im.Kind != image.KindDefined {
+	} else if im.Data != nil && im.Kind != image.KindDefined && im.Kind != image.KindStructOps {
 		if err := mp.Update(make([]byte, 4), im.Data, catalog.UpdateAny); err != nil {
 			return fmt.Errorf("initial content: %w", err)
 		}
@@ -280,6 +299,7 @@ func (l *loader) loadProgram(ip *image.Program) (*Program, error) {
 	}
 	vp := l.verifierProgram(ip)
 	about := l.about(ip, vp)
+	l.member(vp, &about)
 	p, res, err := l.m.m.Load(vp, run.LoadOptions{
 		Verifier: verifier.Options{
 			LogLevel: l.opts.LogLevel, Unprivileged: l.m.opts.Unprivileged, States: l.m.opts.Checked,
@@ -301,6 +321,11 @@ func (l *loader) loadProgram(ip *image.Program) (*Program, error) {
 // typeMap says which types a map has, where it may have some.
 func (l *loader) typeMap(im *image.Map, def *catalog.MapDef) {
 	row := catalog.MapKindByType(def.Type)
+	if def.Ops != nil && l.types != nil {
+		l.types.Acquire()
+		def.BTF = &catalog.MapBTF{ID: l.types.ID(), Release: l.types.Close}
+		return
+	}
 	if l.types == nil || im.ValueID == 0 || row == nil || row.Types.Allow(def) != 0 {
 		return
 	}

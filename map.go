@@ -47,6 +47,9 @@ type Map struct {
 	mach *Machine
 	done atomic.Bool // closed
 
+	// initial is, of a struct_ops map that is registered by being set, what it is set to.
+	initial []byte
+
 	keys, values marshal.View // Go values whose memory is taken as it is
 }
 

@@ -16,6 +16,7 @@ package image
 
 import (
 	"encoding/binary"
+	"strings"
 
 	"github.com/cilium/ebpf/btf"
 
@@ -232,6 +233,22 @@ type Slot struct {
 type StructOps struct {
 	Type    *btf.Struct
 	Members []StructOpsMember
+}
+
+// Name is the name of the kernel's structure: the type's, without a flavor ("___v2").
+func (s *StructOps) Name() string {
+	name, _, _ := strings.Cut(s.Type.Name, "___")
+	return name
+}
+
+// Program returns the program that the member at an offset of the object's layout points to, or nil.
+func (s *StructOps) Program(off uint32) *Program {
+	for _, m := range s.Members {
+		if m.Off == off {
+			return m.Prog
+		}
+	}
+	return nil
 }
 
 // StructOpsMember is one member of a struct_ops value that points to a program.

@@ -109,7 +109,7 @@ func (l *linker) linkOp(s *structOpsValue, off uint32, sym *symbol, programs map
 			member = m
 		}
 	}
-	if member == nil || !isFuncPtr(member.Type) {
+	if member == nil || !catalog.IsFunc(member.Type) {
 		return at(s.sec.Name, s.m.Name, ErrBadReloc, "no function pointer at byte %d", off)
 	}
 	var prog *Program
@@ -122,21 +122,11 @@ func (l *linker) linkOp(s *structOpsValue, off uint32, sym *symbol, programs map
 	if prog.Type != catalog.ProgStructOps {
 		return at(s.sec.Name, s.m.Name, ErrBadReloc, "member %s: program %s is not of type struct_ops", member.Name, prog.Name)
 	}
-	name, _, _ := strings.Cut(s.m.StructOps.Type.Name, "___") // a flavor of the kernel's
-	to := name + ":" + member.Name
+	to := s.m.StructOps.Name() + ":" + member.Name
 	if prog.AttachTo != "" && prog.AttachTo != to {
 		return at(s.sec.Name, s.m.Name, ErrBadReloc, "member %s: program %s already implements %s", member.Name, prog.Name, prog.AttachTo)
 	}
 	prog.AttachTo = to
 	s.m.StructOps.Members = append(s.m.StructOps.Members, StructOpsMember{member.Name, off, prog})
 	return nil
-}
-
-func isFuncPtr(t btf.Type) bool {
-	p, ok := btf.UnderlyingType(t).(*btf.Pointer)
-	if !ok {
-		return false
-	}
-	_, ok = btf.UnderlyingType(p.Target).(*btf.FuncProto)
-	return ok
 }

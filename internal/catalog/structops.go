@@ -212,10 +212,10 @@ func OpsNamed(spec *btf.Spec, name string) *OpsDef {
 	if err != nil {
 		return nil
 	}
-	return FindOps(spec, id)
+	return opsOf(spec, value, id)
 }
 
-// FindOps returns the structure whose map's value has the type id; nil: the kernel has no such one.
+// FindOps returns the structure with a row whose map's value has the type id; nil: the kernel has no such one.
 func FindOps(spec *btf.Spec, id btf.TypeID) *OpsDef {
 	t, err := spec.TypeByID(id)
 	if err != nil {
@@ -225,12 +225,19 @@ func FindOps(spec *btf.Spec, id btf.TypeID) *OpsDef {
 	if !ok {
 		return nil
 	}
+	if d := opsOf(spec, value, id); d != nil && d.Row.Since != "" {
+		return d
+	}
+	return nil
+}
+
+// opsOf is the structure within a map's value.
+func opsOf(spec *btf.Spec, value *btf.Struct, id btf.TypeID) *OpsDef {
 	name, ok := strings.CutPrefix(value.Name, opsValue)
-	i := slices.IndexFunc(structOpsRows[:], func(r StructOps) bool { return r.Name == name })
-	if !ok || i < 0 {
+	if !ok {
 		return nil
 	}
-	d := &OpsDef{Row: &structOpsRows[i], Value: value, ValueID: id}
+	d := &OpsDef{Row: StructOpsByName(name), Value: value, ValueID: id}
 	for _, m := range value.Members {
 		if s, ok := m.Type.(*btf.Struct); ok && s.Name == name {
 			d.Struct, d.Data = s, m.Offset.Bytes()
@@ -239,6 +246,7 @@ func FindOps(spec *btf.Spec, id btf.TypeID) *OpsDef {
 	if d.Struct == nil {
 		return nil
 	}
+	var err error
 	if d.StructID, err = spec.TypeID(d.Struct); err != nil {
 		return nil
 	}

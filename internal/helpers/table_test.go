@@ -1,9 +1,11 @@
 package helpers
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -49,11 +51,16 @@ func TestLookupOutOfRange(t *testing.T) {
 // Every kernel function bound has a row; rows without one are refused when a
 // program that calls them is loaded.
 func TestKfuncsHaveRows(t *testing.T) {
-	for name := range KfuncTable {
+	for _, name := range kfuncNames() {
 		if catalog.KfuncByName(name) == nil {
 			t.Errorf("%s has no row", name)
 		}
 	}
+}
+
+// kfuncNames are those of all that are bound.
+func kfuncNames() []string {
+	return append(slices.Collect(maps.Keys(KfuncTable)), slices.Collect(maps.Keys(TypedKfuncs))...)
 }
 
 // Every helper that is bound is named by a test of this package.
@@ -76,7 +83,7 @@ func TestEveryHelperIsTested(t *testing.T) {
 			t.Errorf("no test calls catalog.%s", name)
 		}
 	}
-	for name := range KfuncTable {
+	for _, name := range kfuncNames() {
 		if !strings.Contains(tests.String(), `"`+name+`"`) {
 			t.Errorf("no test calls %s", name)
 		}

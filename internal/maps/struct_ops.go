@@ -113,6 +113,29 @@ func (m *StructOps) Prog(member string) Prog {
 	return m.progs[member]
 }
 
+// Take returns the program of a member with a reference for the caller, or nil.
+func (m *StructOps) Take(member string) Prog {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.progs[member]
+	if p != nil {
+		p.Acquire()
+	}
+	return p
+}
+
+// Members are the names of those that programs implement, in the structure's order.
+func (m *StructOps) Members() (names []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, f := range m.def.Ops.Struct.Members {
+		if m.progs[f.Name] != nil {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
 // Name is what the structure is registered as, where its kind has names.
 func (m *StructOps) Name() string {
 	at, ok := m.field(m.def.Ops.Row.NameField)

@@ -155,6 +155,9 @@ func (p *Program) bindKfunc(slot int, ins isa.Instruction) error {
 		}
 	}
 	f := helpers.KfuncTable[name]
+	if typed := helpers.TypedKfuncs[name]; typed != nil {
+		f = typed(p.Rewritten.Source.KernelBTF)
+	}
 	if f == nil && name != throwName {
 		return &UnsupportedError{slot, name, "is not among the kernel functions skep has"}
 	}

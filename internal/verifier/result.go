@@ -9,6 +9,7 @@ func (e *env) result() *Result {
 		Insns:  make([]InsnFacts, len(e.insns)),
 		Stats:  e.figures(),
 		Visits: e.visits,
+		Void:   e.returnsVoid(),
 	}
 	once := e.runOnce()
 	for i := range e.aux {

@@ -16,9 +16,8 @@ type opsMember struct {
 	row    *catalog.StructOps
 	name   string
 	writes []opsWrite
-	// Of the arguments, by number: may be NULL; comes with a reference.
-	nullable, owned uint16
-	refs            [funcArgs]uint32 // ids of those references while the program runs
+	args   catalog.OpsArgs
+	refs   [funcArgs]uint32 // ids of the references that come with arguments, while the program runs
 }
 
 // opsWrite is a field that may be stored into: in t, from start to end.
@@ -58,7 +57,7 @@ func (e *env) findMember() *Error {
 		return e.refuse(errno.EINVAL, "attach to invalid member idx %d of struct %s", idx, name)
 	}
 	m := &ms[idx]
-	proto := funcPtr(m.Type)
+	proto := catalog.FuncOf(m.Type)
 	if proto == nil {
 		return e.refuse(errno.EINVAL, "attach to invalid member %s(@idx %d) of struct %s", m.Name, idx, name)
 	}
@@ -73,37 +72,26 @@ func (e *env) findMember() *Error {
 	e.target = &target{name: m.Name, hook: m.Name, proto: proto, named: proto, trusted: true}
 	clear(e.facts.helpers) // each structure has its own
 	e.readStub(proto)
-	if e.ops.owned != 0 && slices.ContainsFunc(e.subs, func(s subprog) bool { return s.hasTail }) {
+	if e.ops.args.Owned != 0 && slices.ContainsFunc(e.subs, func(s subprog) bool { return s.hasTail }) {
 		return e.refuse(errno.EINVAL, "program with __ref argument cannot tail call")
 	}
 	return e.findWrites()
 }
 
-// funcPtr returns the prototype behind a pointer to a function, or nil.
-func funcPtr(t btf.Type) *btf.FuncProto {
-	p, ok := btf.UnderlyingType(t).(*btf.Pointer)
-	if !ok {
-		return nil
-	}
-	proto, _ := btf.UnderlyingType(p.Target).(*btf.FuncProto)
-	return proto
-}
-
 // readStub reads from the kernel's function for the member what the names of
-// its arguments say (prepare_arg_info).
+// its arguments say.
 func (e *env) readStub(proto *btf.FuncProto) {
-	stub := e.kernelProto(e.ops.row.StubOf(e.ops.name))
-	if stub == nil || len(stub.Params) != len(proto.Params) {
+	args, found := e.ops.row.Args(e.p.KernelBTF, e.ops.name, proto)
+	if !found {
 		return
 	}
+	e.ops.args = args
 	special := make([]string, len(proto.Params))
-	for i, p := range stub.Params {
+	for i := range special {
 		switch {
-		case strings.HasSuffix(p.Name, "__nullable"):
-			e.ops.nullable |= 1 << i
+		case args.Nullable>>i&1 != 0:
 			special[i] = "nt"
-		case strings.HasSuffix(p.Name, "__ref"):
-			e.ops.owned |= 1 << i
+		case args.Owned>>i&1 != 0:
 			special[i] = "t"
 		}
 	}
@@ -184,7 +172,7 @@ func (e *env) storeOps(a access, r *reg, off int) *Error {
 // acquireArgs takes the references that come with the arguments.
 func (e *env) acquireArgs() {
 	for i := range e.ops.refs {
-		if e.ops.owned>>i&1 != 0 {
+		if e.ops.args.Owned>>i&1 != 0 {
 			e.ops.refs[i] = e.newID()
 			e.st.refs = append(e.st.refs, ref{kind: refPtr, id: e.ops.refs[i]})
 		}

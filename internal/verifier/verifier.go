@@ -112,7 +112,9 @@ type Result struct {
 	Insns []InsnFacts
 	// Subprogs lists the functions by first slot; element 0 is the main program.
 	Subprogs []Subprog
-	States   *States // nil unless asked for
+	// Void: nobody looks at R0 when the program ends, which may leave nothing there.
+	Void   bool
+	States *States // nil unless asked for
 	// Visits counts for each slot how often it was processed on all paths; nil unless asked for.
 	Visits []uint32
 	Trace  *Trace // nil unless asked for

@@ -1,0 +1,167 @@
+package skep_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/skep-bpf/skep"
+	"github.com/skep-bpf/skep/internal/errno"
+)
+
+// congestion loads the example's congestion controls.
+func congestion(t *testing.T) (*skep.Machine, *skep.Collection) {
+	t.Helper()
+	m := machine(t, skep.MachineOptions{})
+	if _, err := m.NewKernelStruct("tcp_sock"); err != nil {
+		t.Skipf("not run: %v", err)
+	}
+	img, err := m.LoadImageFile("examples/congestion/congestion.o")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, load(t, m, img)
+}
+
+// Members are called with a tcp_sock of the caller's, which they read and write by the kernel's layout.
+func TestOpsAreCalled(t *testing.T) {
+	m, coll := congestion(t)
+	ops, err := coll.Maps["aimd"].Ops()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprintln(ops.Structure(), ops.Name(), ops.Members()); got != "tcp_congestion_ops skep_aimd [ssthresh cong_avoid pkts_acked undo_cwnd init release]\n" {
+		t.Errorf("it is %s", got)
+	}
+	sk, err := m.NewKernelStruct("tcp_sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sk.Close()
+	call := func(member string, args ...any) uint64 {
+		t.Helper()
+		v, err := ops.Call(member, append([]any{sk}, args...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	set := func(path string, v uint64) {
+		t.Helper()
+		if err := sk.Set(path, v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(path string, v uint64) {
+		t.Helper()
+		if got, err := sk.Get(path); err != nil || got != v {
+			t.Errorf("%s is %d, %v; want %d", path, got, err, v)
+		}
+	}
+	call("init")
+	set("snd_cwnd", 10)
+	set("snd_ssthresh", 14)
+	set("snd_cwnd_clamp", 100)
+	call("cong_avoid", uint32(0), 3)
+	want("snd_cwnd", 13)
+	call("cong_avoid", 0, 3) // one to the threshold, two of congestion avoidance
+	want("snd_cwnd", 14)
+	want("snd_cwnd_cnt", 2)
+	call("cong_avoid", 0, 40)
+	want("snd_cwnd", 17)
+	want("snd_cwnd_cnt", 0)
+	if got := call("ssthresh"); got != 11 {
+		t.Errorf("the threshold after a loss is %d, want 7/10 of 17", got)
+	}
+	set("snd_cwnd", 5)
+	if got := call("undo_cwnd"); got != 17 {
+		t.Errorf("undone, the window is %d, want 17", got)
+	}
+	sample, err := m.NewKernelStruct("ack_sample")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sample.Close()
+	sample.Set("rtt_us", 1234)
+	call("pkts_acked", sample)
+	if priv := sk.Bytes("inet_conn.icsk_ca_priv"); priv[4] != 1234&0xff || priv[5] != 1234>>8 || priv[6] != 0 {
+		t.Errorf("the state is %x, want a round trip of 1234 us", priv[:8])
+	}
+	var n uint32
+	if err := coll.Maps[".bss"].Lookup(uint32(0), &n); err != nil || n != 1 {
+		t.Errorf("%d connections, %v; want 1", n, err)
+	}
+	call("release")
+	if coll.Maps[".bss"].Lookup(uint32(0), &n); n != 0 {
+		t.Errorf("%d connections after release", n)
+	}
+	for what, args := range map[string][]any{
+		"ssthresh":   {},
+		"cong_avoid": {sk, 1},
+		"undo_cwnd":  {nil},
+		"init":       {5},
+		"release":    {sample},
+		"pkts_acked": {sk, sk},
+		"set_state":  {sk, 1},
+		"flags":      {},
+		"nothing":    {sk},
+	} {
+		if v, err := ops.Call(what, args...); err == nil {
+			t.Errorf("%s of %v: %d", what, args, v)
+		}
+	}
+}
+
+// Implementations are registered by links, one of a name at a time, and exchanged.
+func TestOpsAreRegistered(t *testing.T) {
+	m, coll := congestion(t)
+	img, err := m.LoadImageFile("examples/congestion/congestion.o")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := load(t, m, img)
+	ops := func(c *skep.Collection, name string) *skep.Ops {
+		o, err := c.Maps[name].Ops()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	aimd, dctcp, next := ops(coll, "aimd"), ops(coll, "dctcp"), ops(again, "aimd")
+	link, err := aimd.Attach()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := next.Attach(); !errors.Is(err, errno.EEXIST) {
+		t.Errorf("another of the name: %v", err)
+	}
+	other, err := dctcp.Attach()
+	if err != nil {
+		t.Error(err)
+	}
+	defer other.Close()
+	if err := link.Update(dctcp); !errors.Is(err, errno.EINVAL) {
+		t.Errorf("update by one of another name: %v", err)
+	}
+	if err := link.Update(next); err != nil {
+		t.Error(err)
+	}
+	if got := m.Registered("tcp_congestion_ops"); fmt.Sprint(got) != "[skep_dctcp skep_aimd]" {
+		t.Errorf("registered: %v", got)
+	}
+	if _, err := aimd.Attach(); !errors.Is(err, errno.EEXIST) {
+		t.Errorf("the old while the new is registered: %v", err)
+	}
+	link.Close()
+	if err := link.Update(aimd); !errors.Is(err, skep.ErrClosed) {
+		t.Errorf("update of a closed link: %v", err)
+	}
+	if l, err := aimd.Attach(); err != nil {
+		t.Error(err)
+	} else {
+		l.Close()
+	}
+	if _, err := coll.Maps[".bss"].Ops(); err == nil {
+		t.Error("a map of another type has members")
+	}
+}
