@@ -124,6 +124,16 @@ func (s *Ops) Name() string { return s.raw.Name() }
 // Members are the names of the members that programs implement, in the structure's order.
 func (s *Ops) Members() []string { return s.raw.Members() }
 
+// Arguments is how many arguments a member has; 0: the structure has none of that name.
+func (s *Ops) Arguments(member string) int {
+	for _, f := range s.raw.Def().Ops.Struct.Members {
+		if proto := catalog.FuncOf(f.Type); proto != nil && f.Name == member {
+			return len(proto.Params)
+		}
+	}
+	return 0
+}
+
 // OpsLink keeps an implementation registered.
 type OpsLink struct {
 	mu  sync.Mutex
