@@ -303,6 +303,9 @@ func TestFromCollectionSpec(t *testing.T) {
 		t.Fatal("no example objects")
 	}
 	for _, path := range objects {
+		if strings.HasSuffix(path, "congestion.o") { // of which a CollectionSpec does not say all: TestOpsOfACollectionSpec
+			continue
+		}
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			if filepath.Base(path) == "bpf_for.o" {
 				oracle.DeclTags(t)

@@ -94,6 +94,16 @@ func (a *specAdapter) convertMap(name string, ms *ebpf.MapSpec) (*image.Map, err
 		}
 		m.Inner = inner
 	}
+	if m.Type == catalog.MapStructOps {
+		typ, ok := btf.UnderlyingType(ms.Value).(*btf.Struct)
+		if !ok || len(ms.Contents) != 1 {
+			return nil, errors.New("struct_ops are one value, of a struct")
+		}
+		var err error
+		m.Kind, m.StructOps = image.KindStructOps, &image.StructOps{Type: typ}
+		m.Data, err = marshal.Append(nil, ms.Contents[0].Value, int(ms.ValueSize))
+		return m, err
+	}
 	section := "." + strings.SplitN(strings.TrimPrefix(name, "."), ".", 2)[0]
 	kind, isData := dataKinds[section]
 	if !isData || !strings.HasPrefix(name, ".") {
@@ -130,6 +140,9 @@ func kernelName(name string) string {
 // fillSlots carries over the initial content of program arrays and maps of
 // maps, which cilium/ebpf gives by name, and of other maps, by value.
 func (a *specAdapter) fillSlots(m *image.Map, ms *ebpf.MapSpec) error {
+	if m.Kind == image.KindStructOps {
+		return a.fillOps(m)
+	}
 	if m.Kind != image.KindDefined {
 		return nil
 	}
@@ -146,6 +159,29 @@ func (a *specAdapter) fillSlots(m *image.Map, ms *ebpf.MapSpec) error {
 			return fmt.Errorf("slot %d names %s, which the collection has not", key, ref)
 		}
 		m.Slots = append(m.Slots, slot)
+	}
+	return nil
+}
+
+// fillOps ties the members of a struct_ops map to programs, of which cilium/ebpf only says which member they are for.
+func (a *specAdapter) fillOps(m *image.Map) error {
+	for _, member := range m.StructOps.Type.Members {
+		if !catalog.IsFunc(member.Type) {
+			continue
+		}
+		var found *image.Program
+		for _, p := range a.img.Programs {
+			if p.Type != catalog.ProgStructOps || p.AttachTo != m.StructOps.Name()+":"+member.Name {
+				continue
+			}
+			if found != nil {
+				return fmt.Errorf("programs %s and %s both implement %s, and the collection does not say which for this map", found.Name, p.Name, p.AttachTo)
+			}
+			found = p
+		}
+		if found != nil {
+			m.StructOps.Members = append(m.StructOps.Members, image.StructOpsMember{Name: member.Name, Off: member.Offset.Bytes(), Prog: found})
+		}
 	}
 	return nil
 }

@@ -3,7 +3,10 @@ package skep_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
+
+	"github.com/cilium/ebpf"
 
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/internal/errno"
@@ -163,5 +166,38 @@ func TestOpsAreRegistered(t *testing.T) {
 	}
 	if _, err := coll.Maps[".bss"].Ops(); err == nil {
 		t.Error("a map of another type has members")
+	}
+}
+
+// What cilium/ebpf read of an object is an implementation too, as far as it says which program is whose.
+func TestOpsOfACollectionSpec(t *testing.T) {
+	m, _ := congestion(t)
+	spec, err := ebpf.LoadCollectionSpec("examples/congestion/congestion.o")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := skep.FromCollectionSpec(spec, nil); err == nil || !strings.Contains(err.Error(), "both implement tcp_congestion_ops:") {
+		t.Errorf("two programs for a member: %v", err)
+	}
+	delete(spec.Maps, "dctcp")
+	for _, name := range []string{"marks", "by_marks", "undo"} {
+		delete(spec.Programs, name)
+	}
+	img, err := skep.FromCollectionSpec(spec, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ops, err := load(t, m, img).Maps["aimd"].Ops()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sk, err := m.NewKernelStruct("tcp_sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sk.Close()
+	sk.Set("snd_cwnd", 50)
+	if v, err := ops.Call("ssthresh", sk); err != nil || v != 35 || ops.Name() != "skep_aimd" {
+		t.Errorf("%s: a threshold of %d, %v; want 35", ops.Name(), v, err)
 	}
 }
