@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/cilium/ebpf/btf"
+
 	"github.com/skep-bpf/skep/image"
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
@@ -90,7 +92,7 @@ func (c *linuxCollection) create() (err error) {
 		}
 	}
 	for _, m := range c.img.Maps {
-		if m.Optional {
+		if m.Optional || m.Kind == image.KindStructOps { // which skep struct_ops register makes
 			continue
 		}
 		if err := c.createMap(m); err != nil {
@@ -177,6 +179,13 @@ func (c *linuxCollection) load(p *image.Program, logLevel uint32) (*linux.Loaded
 	}
 	lp := linuxload.Prog(c.img, p, maps, c.btf)
 	lp.LogLevel = logLevel
+	if p.Type == catalog.ProgStructOps {
+		kernel, err := btf.LoadKernelSpec()
+		if err != nil {
+			return nil, err
+		}
+		lp.AttachTo(kernel, p.AttachTo)
+	}
 	return linux.Load(lp)
 }
 
