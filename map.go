@@ -47,8 +47,9 @@ type Map struct {
 	mach *Machine
 	done atomic.Bool // closed
 
-	// initial is, of a struct_ops map that is registered by being set, what it is set to.
+	// Of a struct_ops map: what one is set to that is registered by that, and why another could not be set.
 	initial []byte
+	unset   error
 
 	keys, values marshal.View // Go values whose memory is taken as it is
 }

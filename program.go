@@ -92,13 +92,15 @@ const (
 
 // RunOptions are the input and output of [Program.Run], as BPF_PROG_TEST_RUN has them.
 type RunOptions struct {
-	// Data is the packet: at least an Ethernet header for XDP and programs over socket buffers.
+	// Data is the packet: at least an Ethernet header for XDP and programs over socket buffers. Of a struct_ops
+	// program, which has to be for a member of bpf_dummy_ops, it is the state that the first argument points to.
 	Data []byte
 	// DataOut takes the packet after the run; it is cut to what there is. If it is
 	// too short the run ends with ENOSPC.
 	DataOut []byte
 	// Context goes in, ContextOut (a pointer or slice) comes out: [XDPMd], [SKBuff]
-	// or anything of their layout; raw bytes for programs over plain memory. Of netfilter programs none comes out.
+	// or anything of their layout; raw bytes for programs over plain memory. Of netfilter programs none comes out. Of a
+	// member of bpf_dummy_ops it is the arguments as uint64, the first of which is not 0 if there is a state.
 	Context    any
 	ContextOut any
 	// Repeat runs the program that often on the same packet; 0: once.

@@ -85,7 +85,8 @@ func (l *loader) implement(im *image.Map) error {
 		mp.initial = value
 		return nil
 	}
-	return setOps(mp.m, value)
+	mp.unset = setOps(mp.m, value) // which is for them to know who register it, as with libbpf
+	return nil
 }
 
 func setOps(m maps.Map, value []byte) error {
@@ -150,7 +151,7 @@ func (s *Ops) Attach() (*OpsLink, error) {
 	}
 	if s.raw.Def().Flags&catalog.FlagLink == 0 {
 		if s.m.initial == nil {
-			return nil, s.wrap(fmt.Errorf("not all its programs were loaded: %w", errno.EINVAL))
+			return nil, s.unset()
 		}
 		if err := setOps(s.m.m, s.m.initial); err != nil {
 			return nil, s.wrap(err)
@@ -158,13 +159,21 @@ func (s *Ops) Attach() (*OpsLink, error) {
 		return &OpsLink{m: s.m.Clone()}, nil
 	}
 	if !s.raw.Ready() {
-		return nil, s.wrap(fmt.Errorf("not all its programs were loaded: %w", errno.EINVAL))
+		return nil, s.unset()
 	}
 	if e := s.raw.Register(nil); e != 0 {
 		return nil, s.wrap(e)
 	}
 	s.raw.Acquire()
 	return &OpsLink{raw: s.raw}, nil
+}
+
+// unset says why the value is not set.
+func (s *Ops) unset() error {
+	if s.m.unset != nil {
+		return s.wrap(s.m.unset)
+	}
+	return s.wrap(fmt.Errorf("not all its programs were loaded: %w", errno.EINVAL))
 }
 
 func (s *Ops) wrap(err error) error {
@@ -181,7 +190,7 @@ func (l *OpsLink) Update(s *Ops) error {
 	case l.raw == nil:
 		return s.wrap(ErrClosed)
 	case !s.raw.Ready():
-		return s.wrap(errno.EINVAL)
+		return s.unset()
 	}
 	if e := s.raw.Register(l.raw); e != 0 {
 		return s.wrap(e)

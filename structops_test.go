@@ -9,7 +9,9 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/skep-bpf/skep"
+	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/testprog"
 )
 
 // congestion loads the example's congestion controls.
@@ -199,5 +201,99 @@ func TestOpsOfACollectionSpec(t *testing.T) {
 	sk.Set("snd_cwnd", 50)
 	if v, err := ops.Call("ssthresh", sk); err != nil || v != 35 || ops.Name() != "skep_aimd" {
 		t.Errorf("%s: a threshold of %d, %v; want 35", ops.Name(), v, err)
+	}
+}
+
+// Members of bpf_dummy_ops are run by hand: their arguments are the context, their state the data. No value can be set.
+func TestDummyOps(t *testing.T) {
+	m := machine(t, skep.MachineOptions{})
+	if s, err := m.NewKernelStruct("bpf_dummy_ops_state"); err != nil {
+		t.Skipf("not run: %v", err)
+	} else {
+		s.Close()
+	}
+	img := testprog.Image(t, nil, testprog.Prog{Name: "sum", Type: catalog.ProgStructOps, Text: `
+		r2 = *(u64 *)(r1 + 0)
+		r0 = *(u32 *)(r2 + 0)
+		*(u32 *)(r2 + 0) = 9
+		r3 = *(u64 *)(r1 + 8)
+		r0 += r3
+		exit`})
+	img.Programs[0].AttachTo = "bpf_dummy_ops:test_2"
+	p := load(t, m, img).Programs["sum"]
+	state, out := []byte{5, 0, 0, 0}, make([]byte, 4)
+	opts := skep.RunOptions{Context: []uint64{1, 37, 0, 0, 0}, Data: state, DataOut: out}
+	if ret, err := p.Run(&opts); err != nil || ret != 42 || out[0] != 9 || state[0] != 5 {
+		t.Errorf("returned %d, state %v to %v, %v; want 42, 9", ret, state, out, err)
+	}
+	for what, o := range map[string]skep.RunOptions{
+		"no state":    {Context: []uint64{0, 37, 0, 0, 0}},
+		"long state":  {Context: []uint64{1, 37, 0, 0, 0}, Data: make([]byte, 8)},
+		"lost state":  {Context: []uint64{1, 37, 0, 0, 0}},
+		"few words":   {Context: []uint64{1, 37}, Data: state},
+		"no context":  {},
+		"many words":  {Context: make([]uint64, 6)},
+		"bad context": {Context: "text"},
+	} {
+		if ret, err := p.Run(&o); err == nil {
+			t.Errorf("%s: returned %d", what, ret)
+		}
+	}
+}
+
+// An implementation that lacks members is loaded, and cannot be registered, as with libbpf.
+func TestOpsThatLackMembers(t *testing.T) {
+	m, _ := congestion(t)
+	img, err := m.LoadImageFile("examples/congestion/congestion.o")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, im := range img.Maps {
+		if im.Name == "aimd" {
+			im.StructOps.Members = im.StructOps.Members[1:]
+		}
+	}
+	ops, err := load(t, m, img).Maps["aimd"].Ops()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ops.Attach(); !errors.Is(err, errno.EINVAL) {
+		t.Errorf("without %s: %v", "a member", err)
+	}
+	coll, err := m.LoadCollectionWithOptions(img, skep.CollectionOptions{Programs: []string{"begin"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer coll.Close()
+	if ops, err = coll.Maps["dctcp"].Ops(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ops.Attach(); !errors.Is(err, errno.EINVAL) || !strings.Contains(err.Error(), "not all its programs were loaded") {
+		t.Errorf("of one program: %v", err)
+	}
+}
+
+func BenchmarkOpsCall(b *testing.B) {
+	m := machine(b, skep.MachineOptions{})
+	coll, err := m.LoadCollectionFile("examples/congestion/congestion.o")
+	if err != nil {
+		b.Skip(err)
+	}
+	defer coll.Close()
+	ops, err := coll.Maps["aimd"].Ops()
+	if err != nil {
+		b.Fatal(err)
+	}
+	sk, err := m.NewKernelStruct("tcp_sock")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer sk.Close()
+	sk.Set("snd_cwnd", 100)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ops.Call("ssthresh", sk); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -42,7 +42,7 @@ func DummyMember(p *run.Program) (*catalog.OpsMember, int, error) {
 }
 
 // runStructOps follows bpf_struct_ops_test_run: the context is the arguments as 64-bit words. The first is
-// not 0 where there is a state, which the program finds and changes in [Input.State].
+// not 0 where there is a state, which the program finds and changes in [Input.State], or finds in Data and leaves in DataOut.
 func runStructOps(c *run.CPU, p *run.Program, in *Input) (out Output, err error) {
 	m, size, err := DummyMember(p)
 	if err != nil {
@@ -64,6 +64,9 @@ func runStructOps(c *run.CPU, p *run.Program, in *Input) (out Output, err error)
 			return out, fmt.Errorf("argument %d of member %s is NULL: %w", i, m.Name, errno.EINVAL)
 		}
 	}
+	if in.State == nil {
+		in.State = append([]byte(nil), in.Data...)
+	}
 	given := binary.NativeEndian.Uint64(b) != 0
 	if given {
 		if len(in.State) != size {
@@ -77,10 +80,13 @@ func runStructOps(c *run.CPU, p *run.Program, in *Input) (out Output, err error)
 	if err != nil {
 		return out, err
 	}
+	out = Output{Ret: uint32(r0), Duration: time.Since(start)}
 	if given {
 		copy(in.State, state)
+		copy(in.DataOut, state)
+		out.DataLen = size
 	}
-	return Output{Ret: uint32(r0), Duration: time.Since(start)}, nil
+	return out, nil
 }
 
 func isStructPtr(t btf.Type) bool {
