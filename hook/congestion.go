@@ -24,6 +24,7 @@ type Congestion struct {
 	sk, sample, rate *skep.KernelStruct
 	f                congestionFields
 	mss              uint32
+	again            bool // nothing came back since the last timeout
 }
 
 // CongestionState is what a connection's congestion control is in (icsk_ca_state).
@@ -196,6 +197,7 @@ func (c *Congestion) Ack(a Ack) error {
 	if a.Packets == 0 || a.Packets > c.get(f.out) || a.Marked > a.Packets {
 		return errAck
 	}
+	c.again = false
 	inFlight := c.InFlight()
 	c.put(f.una, c.get(f.una)+a.Packets*c.mss)
 	c.put(f.out, c.get(f.out)-a.Packets)
@@ -367,7 +369,8 @@ func (c *Congestion) Timeout() error {
 	if c.get(f.out) == 0 {
 		return errAck
 	}
-	if s := c.State(); s != CongestionLoss || int32(c.get(f.una)-c.get(f.highSeq)) >= 0 {
+	s := c.State()
+	if s <= CongestionDisorder || int32(c.get(f.una)-c.get(f.highSeq)) >= 0 || s == CongestionLoss && !c.again {
 		c.put(f.priorSsthresh, c.currentSsthresh())
 		c.put(f.priorCwnd, c.get(f.cwnd))
 		v, err := c.ask("ssthresh")
@@ -380,6 +383,7 @@ func (c *Congestion) Timeout() error {
 		}
 		c.put(f.undoMarker, c.get(f.una))
 	}
+	c.again = true
 	c.put(f.lost, c.get(f.out))
 	c.put(f.retrans, 0)
 	c.put(f.cwnd, 1)

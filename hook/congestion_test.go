@@ -57,8 +57,10 @@ func TestCongestion(t *testing.T) {
 			{"all before the loss", ack(19, 0), "21 21 21 Open"},
 			{"a timeout", (*hook.Congestion).Timeout, "1 14 1 Loss"},
 			{"another", (*hook.Congestion).Timeout, "1 14 1 Loss"},
-			{"it was late", (*hook.Congestion).Undo, "21 21 21 Open"},
-			{"nothing to undo", (*hook.Congestion).Undo, "21 21 21 Open"},
+			{"something came back", ack(1, 0), "2 14 2 Loss"},
+			{"a third", (*hook.Congestion).Timeout, "1 2 1 Loss"},
+			{"it was late", (*hook.Congestion).Undo, "2 14 20 Open"},
+			{"nothing to undo", (*hook.Congestion).Undo, "2 14 20 Open"},
 		},
 		"dctcp": {
 			{"one window", ack(10, 0), "20 2147483647 20 Open"},

@@ -22,18 +22,21 @@ import (
 // NewCmd returns the command.
 func NewCmd(s *ui.Streams) *cobra.Command {
 	var o objects.Options
-	return o.Noun(s, &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "struct_ops COMMAND",
 		Short: "Register and show interfaces that programs implement, as bpftool does",
 		Long: `Registers and shows kernel interfaces that programs implement (struct_ops maps), such
 as TCP congestion controls, with bpftool's grammar and output: those of a machine that
-skep serve keeps (--machine, SKEP_MACHINE), or of the kernel (--engine linux).
+skep serve keeps (--machine, SKEP_MACHINE), or of the kernel (--engine linux); play calls one here.
 
   STRUCT_OPS_MAP := { id N | name NAME }`,
 		Example: `  skep struct_ops show --machine /tmp/machine
   sudo skep struct_ops register dctcp.o --engine linux
-  sudo skep struct_ops dump name dctcp --engine linux`,
-	}, "show list register unregister dump help", []objects.VerbRow{
+  sudo skep struct_ops dump name dctcp --engine linux
+  skep struct_ops play examples/congestion/congestion.o aimd 'ack*3 lose ack*4'`,
+	}
+	cmd.AddCommand(newPlayCmd(s, &o))
+	return o.Noun(s, cmd, "show list register unregister dump help play", []objects.VerbRow{
 		{Use: "show [STRUCT_OPS_MAP]", Aliases: []string{"list"}, Short: "Show which interfaces are implemented", Do: show},
 		{Use: "dump [STRUCT_OPS_MAP]", Short: "Show an interface's members, functions by their programs", Do: dump},
 		{Use: "register OBJ [LINK_DIR]", Short: "Load an object file and make its implementations known", Long: registerHelp, Do: register},
