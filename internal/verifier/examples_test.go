@@ -86,7 +86,12 @@ func cpus(t testing.TB) int {
 // loadImage gives a program of an object to the live kernel and returns its log.
 func loadImage(t *testing.T, img *image.Image, p *image.Program) (string, error) {
 	lp := &linux.Prog{Name: p.Name, Type: p.Type, Attach: p.Attach, Flags: p.Flags, Insns: p.Insns, License: img.License, LogLevel: 2}
+	lp.AttachTo(kernelBTF(), p.AttachTo)
 	for _, m := range img.Maps {
+		if m.Kind == image.KindStructOps { // no program refers to one
+			lp.Maps = append(lp.Maps, nil)
+			continue
+		}
 		d := imageMap(m)
 		km, err := linux.NewMap(d, nil)
 		if err != nil {
