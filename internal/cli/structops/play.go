@@ -59,12 +59,12 @@ Any of them may end in *TIMES.`,
   skep struct_ops play examples/congestion/congestion.o dctcp 'ack*3 mark:20*5' --rtt 5ms`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 3 {
+			if len(args) < 3 {
 				return ui.Usagef("OBJ, MAP and EVENTS are wanted: %s", cmd.UseLine())
 			}
 			o.Object, o.Map = args[0], args[1]
 			var err error
-			if o.Events, err = parseEvents(args[2]); err != nil {
+			if o.Events, err = parseEvents(strings.Join(args[2:], " ")); err != nil {
 				return ui.Usage(err)
 			}
 			return play(s, &o)
