@@ -8,9 +8,15 @@ import (
 	"github.com/skep-bpf/skep/internal/maps"
 )
 
-// batchPart is how many elements are copied at a time, so that a count that
+// Elements are copied in parts of at most so many elements and, unless one is longer, so many bytes: a count that
 // nobody has elements for costs no memory.
-const batchPart = 1 << 14
+const (
+	batchPart  = 1 << 14
+	batchBytes = 1 << 20
+)
+
+// partOf is how many elements of size bytes a part has.
+func partOf(size int) uint32 { return uint32(min(max(batchBytes/max(size, 1), 1), batchPart)) }
 
 const batchCountOff = unsafe.Offsetof(mapBatch{}.Count)
 
@@ -70,7 +76,7 @@ func (c *call) batchIn(a *mapBatch, m maps.Map) (e errno.Errno) {
 		vs = 0
 	}
 	op := batchOp(c.cmd.Cmd, m)
-	done, part := uint32(0), uint32(batchPart)
+	done, part := uint32(0), partOf(ks+vs)
 	for done < a.Count && e == 0 {
 		n := min(part, a.Count-done)
 		b := maps.Batch{Count: n, ElemFlags: a.ElemFlags, Flags: a.Flags}
@@ -117,7 +123,7 @@ func (c *call) batchOut(a *mapBatch, m maps.Map) errno.Errno {
 		}
 	}
 	op := batchOp(c.cmd.Cmd, m)
-	done, part := uint32(0), uint32(batchPart)
+	done, part := uint32(0), partOf(ks+vs)
 	var out []byte
 	var e errno.Errno
 	for done < a.Count && e == 0 {
@@ -126,7 +132,7 @@ func (c *call) batchOut(a *mapBatch, m maps.Map) errno.Errno {
 			Keys: make([]byte, int(n)*ks), Values: make([]byte, int(n)*vs)}
 		e = op(&b)
 		if e == errno.ENOSPC && b.Count == 0 && n < a.Count-done {
-			part, e = a.Count-done, 0 // one bucket holds more than a part
+			part, e = uint32(min(2*uint64(n), uint64(a.Count-done))), 0 // one bucket holds more than a part
 			continue
 		}
 		if e == 0 || e == errno.ENOENT || e == errno.ENOSPC {
