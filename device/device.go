@@ -272,7 +272,8 @@ type Network struct {
 	mu      sync.Mutex // of changes
 	devices atomic.Pointer[map[uint32]*Device]
 	running bool
-	active  sync.WaitGroup // queues of all devices
+	active  atomic.Int64   // queues of all devices, and who sends; more under mu alone
+	idle    *sync.Cond     // of mu: active is 0
 	serving sync.WaitGroup // CPUs of cpumaps
 	cpus    []*cpuQueue
 	errs    []error
@@ -292,6 +293,7 @@ type Network struct {
 // New makes a network without devices.
 func New(m *skep.Machine, opts *Options) *Network {
 	n := &Network{mach: m, received: m.Tracepoint("netif_receive_skb"), queued: m.Tracepoint("net_dev_queue")}
+	n.idle = sync.NewCond(&n.mu)
 	n.devices.Store(&map[uint32]*Device{})
 	if opts != nil {
 		n.opts = *opts

@@ -53,7 +53,7 @@ func (d *Device) RunLive(p *skep.Program, r LiveRun) (time.Duration, error) {
 	if !n.begin() {
 		return 0, ErrNotRunning
 	}
-	defer n.active.Done()
+	defer n.finished()
 	w := newWorker(n, int(d.index)%n.mach.CPUs())
 	h, err := hook.NewXDP(n.mach, p, &hook.XDPOptions{CPU: w.id, Held: w.cpu, Live: true})
 	if err != nil {

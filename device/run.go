@@ -36,7 +36,10 @@ func (n *Network) Run(ctx context.Context) error {
 		return err
 	}
 	stop := context.AfterFunc(ctx, n.closePorts)
-	n.active.Wait()
+	n.mu.Lock()
+	n.settled() // nothing begins between the last one's end and this
+	n.running = false
+	n.mu.Unlock()
 	stop()
 	return n.end()
 }
@@ -68,8 +71,26 @@ func (n *Network) Stop() error {
 	n.running = false // nothing is added any more
 	n.mu.Unlock()
 	n.closePorts()
-	n.active.Wait()
+	n.mu.Lock()
+	n.settled()
+	n.mu.Unlock()
 	return n.end()
+}
+
+// settled waits until nothing moves packets: no queue, and nobody who has begun. The caller holds n.mu.
+func (n *Network) settled() {
+	for n.active.Load() > 0 {
+		n.idle.Wait()
+	}
+}
+
+// finished takes back what was added to n.active.
+func (n *Network) finished() {
+	if n.active.Add(-1) == 0 {
+		n.mu.Lock()
+		n.idle.Broadcast()
+		n.mu.Unlock()
+	}
 }
 
 func (n *Network) closePorts() {
@@ -87,7 +108,6 @@ func (n *Network) end() error {
 	n.serving.Wait()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.running = false
 	return errors.Join(n.errs...)
 }
 
@@ -97,7 +117,7 @@ func (n *Network) start(d *Device) {
 		w := newWorker(n, (int(d.index)+q)%n.mach.CPUs()) // devices of one queue do not share one
 		n.active.Add(1)
 		d.queues.Go(func() {
-			defer n.active.Done()
+			defer n.finished()
 			if err := w.receive(d, q); err != nil {
 				n.failed(fmt.Errorf("device %s: %w", d.Name(), err))
 			}

@@ -46,7 +46,7 @@ func (s *Sender) Send(d *Device, frame []byte, meta hook.Meta, bypass bool) (boo
 	if !n.begin() {
 		return false, ErrNotRunning
 	}
-	defer n.active.Done()
+	defer n.finished()
 	if err := w.enter(); err != nil {
 		return false, err
 	}
