@@ -221,7 +221,11 @@ func (l *OpsLink) Close() error {
 
 // KernelStruct is a structure of the kernel in memory that programs can be given, laid out as the machine's kernel types
 // say, all zeroes at first. Programs and its owner must not write to it at once.
-type KernelStruct struct{ o *opsrun.Object }
+type KernelStruct struct {
+	o     *opsrun.Object
+	m     *run.Machine
+	bound bool
+}
 
 // Registered are the names of the implementations of a structure that are registered, in order.
 func (m *Machine) Registered(structure string) (names []string) {
@@ -237,16 +241,46 @@ func (m *Machine) NewKernelStruct(name string) (*KernelStruct, error) {
 	if err != nil {
 		return nil, fmt.Errorf("skep: new struct %s: %w", name, err)
 	}
-	return &KernelStruct{o}, nil
+	return &KernelStruct{o: o, m: m.m}, nil
 }
 
 // Close frees the structure. No program may be using it.
 func (s *KernelStruct) Close() error {
 	if s.o != nil {
+		s.unbind()
 		s.o.Free()
 		s.o = nil
 	}
 	return nil
+}
+
+// Bind makes a tcp_sock that of a socket, which is open as long: what helpers do with the structure they do with the socket.
+// bpf_setsockopt and bpf_getsockopt set and read its options, of which the structure's members show
+// what the kernel's show; bpf_sk_storage_get finds its storages; acknowledgments of bpf_tcp_send_ack are told to sent, unless it is
+// nil. A nil socket: the structure is nobody's again.
+func (s *KernelStruct) Bind(sk *Socket, sent func(rcvNxt uint32)) error {
+	if s.o == nil {
+		return fmt.Errorf("skep: bind: %w", ErrClosed)
+	}
+	if name := s.o.Type.Name; name != "tcp_sock" {
+		return fmt.Errorf("skep: bind: a struct %s is no tcp_sock", name)
+	}
+	s.unbind()
+	if sk != nil {
+		if sk.TCPInfo() == nil {
+			return fmt.Errorf("skep: bind: the socket is not of TCP: %w", errno.EINVAL)
+		}
+		s.m.SetKernelSock(s.o.Addr, opsrun.NewSock(s.o, sk, sent))
+		s.bound = true
+	}
+	return nil
+}
+
+func (s *KernelStruct) unbind() {
+	if s.bound {
+		s.m.SetKernelSock(s.o.Addr, nil)
+		s.bound = false
+	}
 }
 
 // Bytes returns the memory of a member by its path, "inet_conn.icsk_ca_priv", as programs see it; nil: there is none,

@@ -3,9 +3,11 @@ package hook
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/skep-bpf/skep"
+	"github.com/skep-bpf/skep/internal/errno"
 )
 
 // Congestion is one TCP connection as its congestion control sees it: a tcp_sock in memory, driven through what happens
@@ -22,6 +24,8 @@ type Congestion struct {
 	control int
 
 	sk, sample, rate *skep.KernelStruct
+	socket           *skep.Socket
+	sent             []uint32
 	f                congestionFields
 	mss              uint32
 	again            bool // nothing came back since the last timeout
@@ -51,7 +55,7 @@ func (s CongestionState) String() string {
 type congestionFields struct {
 	state, cwnd, cwndCnt, stamp, clamp, ssthresh, priorSsthresh, priorCwnd,
 	una, nxt, highSeq, undoMarker, prrDelivered, prrOut,
-	out, lost, retrans, maxOut, delivered, deliveredCE, mssCache, limited, srtt skep.KernelField
+	out, lost, retrans, maxOut, delivered, deliveredCE, mssCache, limited, srtt, segsOut, dataSegsOut skep.KernelField
 }
 
 // Events of cwnd_event (enum tcp_ca_event).
@@ -66,6 +70,12 @@ const (
 	ackSlowPath  = 1
 	ackWinUpdate = 2
 	ackECE       = 4
+)
+
+// Who the connection is between.
+var (
+	sender   = netip.MustParseAddrPort("192.0.2.1:49152")
+	receiver = netip.MustParseAddrPort("192.0.2.2:80")
 )
 
 // What the kernel begins with.
@@ -114,6 +124,15 @@ func newCongestion(m *skep.Machine, ops *skep.Ops, mss uint32) (c *Congestion, e
 			return nil, err
 		}
 	}
+	if c.socket, err = m.NewSocket(skep.SocketSpec{Protocol: skep.ProtoTCP, Local: sender, Remote: receiver, State: skep.SocketClose}); err != nil {
+		return nil, err
+	}
+	c.socket.State = skep.SocketEstablished // but not one that lookups find
+	c.socket.Control = c.switchTo
+	c.socket.SetControl(ops.Name())
+	if err = c.sk.Bind(c.socket, func(rcvNxt uint32) { c.sent = append(c.sent, rcvNxt) }); err != nil {
+		return nil, err
+	}
 	f := &c.f
 	for path, to := range map[string]*skep.KernelField{
 		"inet_conn.icsk_ca_state": &f.state, "snd_cwnd": &f.cwnd, "snd_cwnd_cnt": &f.cwndCnt, "snd_cwnd_stamp": &f.stamp,
@@ -121,7 +140,7 @@ func newCongestion(m *skep.Machine, ops *skep.Ops, mss uint32) (c *Congestion, e
 		"snd_una": &f.una, "snd_nxt": &f.nxt, "high_seq": &f.highSeq, "undo_marker": &f.undoMarker,
 		"prr_delivered": &f.prrDelivered, "prr_out": &f.prrOut, "packets_out": &f.out, "lost_out": &f.lost, "retrans_out": &f.retrans,
 		"max_packets_out": &f.maxOut, "delivered": &f.delivered, "delivered_ce": &f.deliveredCE, "mss_cache": &f.mssCache,
-		"is_cwnd_limited": &f.limited, "srtt_us": &f.srtt,
+		"is_cwnd_limited": &f.limited, "srtt_us": &f.srtt, "segs_out": &f.segsOut, "data_segs_out": &f.dataSegsOut,
 	} {
 		if *to, err = c.sk.Field(path); err != nil {
 			return nil, err
@@ -167,6 +186,21 @@ func (c *Congestion) ask(member string, args ...any) (uint32, error) {
 
 // Sock is the connection's tcp_sock, to be looked at and changed between events.
 func (c *Congestion) Sock() *skep.KernelStruct { return c.sk }
+
+// Socket is the connection's socket: options that members set, storages of sockets that they keep values in.
+func (c *Congestion) Socket() *skep.Socket { return c.socket }
+
+// SentAcks are the acknowledgments that members have sent by bpf_tcp_send_ack, each the sequence number that all before
+// it is acknowledged.
+func (c *Congestion) SentAcks() []uint32 { return c.sent }
+
+// switchTo answers TCP_CONGESTION: a connection stays under the control that it was opened with.
+func (c *Congestion) switchTo(name string) skep.Errno {
+	if name == c.ops.Name() {
+		return 0
+	}
+	return errno.ENOENT
+}
 
 // Cwnd is the congestion window and Ssthresh the slow start threshold, in packets.
 func (c *Congestion) Cwnd() uint32 { return c.get(c.f.cwnd) }
@@ -446,6 +480,8 @@ func (c *Congestion) send() error {
 	fresh := n - again
 	c.put(f.out, c.get(f.out)+fresh)
 	c.put(f.nxt, c.get(f.nxt)+fresh*c.mss)
+	c.put(f.segsOut, c.get(f.segsOut)+n)
+	c.put(f.dataSegsOut, c.get(f.dataSegsOut)+n)
 	c.put(f.maxOut, max(c.get(f.maxOut), c.get(f.out)))
 	if s := c.State(); s == CongestionCWR || s == CongestionRecovery {
 		c.put(f.prrOut, c.get(f.prrOut)+n)
@@ -469,5 +505,9 @@ func (c *Congestion) free() {
 			(*s).Close()
 			*s = nil
 		}
+	}
+	if c.socket != nil {
+		c.socket.Close()
+		c.socket = nil
 	}
 }

@@ -56,12 +56,15 @@ func readCalls(t *testing.T, bss []byte) []call {
 	return all[:min(n, 1024)]
 }
 
-// noted compiles testdata/calls.c with names of this process's own: the kernel has one table of them.
-func noted(t *testing.T) string {
+// noted compiles testdata/calls.c.
+func noted(t *testing.T) string { return compiled(t, "calls") }
+
+// compiled compiles a source of testdata with names of this process's own: the kernel has one table of them.
+func compiled(t *testing.T, source string) string {
 	t.Helper()
 	clang := oracle.Tool(t, "clang-19")
-	object := filepath.Join(t.TempDir(), "calls.o")
-	if out, err := exec.Command(clang, "-O2", "-g", "-Wall", "-Werror", "-target", "bpfel", "-mcpu=v3", "-c", "testdata/calls.c", "-o", object).CombinedOutput(); err != nil {
+	object := filepath.Join(t.TempDir(), source+".o")
+	if out, err := exec.Command(clang, "-O2", "-g", "-Wall", "-Werror", "-target", "bpfel", "-mcpu=v3", "-c", "testdata/"+source+".c", "-o", object).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	code, err := os.ReadFile(object)
@@ -75,21 +78,30 @@ func noted(t *testing.T) string {
 	return object
 }
 
-// kernelCalls has the kernel drive the congestion control, over a loopback connection that sends a few megabytes.
+// kernelCalls has the kernel drive the congestion control of calls.c.
 func kernelCalls(t *testing.T, object string) []call {
+	t.Helper()
+	return readCalls(t, kernelDrives(t, object, "noted", "reno"))
+}
+
+// kernelDrives has the kernel drive a congestion control, over a loopback connection that sends a few megabytes, and
+// returns what is then in .bss.
+func kernelDrives(t *testing.T, object, name string, without ...string) []byte {
 	t.Helper()
 	spec, err := ebpf.LoadCollectionSpec(object)
 	if err != nil {
 		t.Fatal(err)
 	}
-	delete(spec.Maps, "reno")
-	delete(spec.Programs, "reno_avoid")
+	for _, other := range without {
+		delete(spec.Maps, other)
+		delete(spec.Programs, other+"_avoid")
+	}
 	coll, err := ebpf.NewCollection(spec)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer coll.Close()
-	l, err := link.AttachStructOps(link.StructOpsOptions{Map: coll.Maps["noted"]})
+	l, err := link.AttachStructOps(link.StructOpsOptions{Map: coll.Maps[name]})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +145,7 @@ func kernelCalls(t *testing.T, object string) []call {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return readCalls(t, bss)
+	return bss
 }
 
 // The kernel's TCP is asked for the members it calls, in which order, and for what its functions make of a window.
@@ -217,6 +229,63 @@ func TestCongestionAgainstKernel(t *testing.T) {
 		}
 	}
 	t.Logf("the kernel made %d calls, %d in slow start and %d after", len(kernel), grown, avoided)
+}
+
+// What members make of helpers that need a socket is what it is in the kernel: options, storages, acknowledgments.
+func TestCongestionSocketAgainstKernel(t *testing.T) {
+	oracle.Need(t, "bpf(2)", linux.Available())
+	object := compiled(t, "sockopts")
+	m := newMachine(t)
+	coll, err := m.LoadCollectionFile(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(coll.Close)
+	ops, err := coll.Maps["options"].Ops()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := hook.NewCongestion(m, ops, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := c.Ack(hook.Ack{Packets: 2, RTT: time.Millisecond}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := c.SentAcks(); !slices.Equal(got, []uint32{0}) {
+		t.Errorf("acknowledgments that were sent: %v; want one, of all before 0", got)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	results := func(get func(name string) []byte) (all []int32) {
+		n := binary.NativeEndian.Uint32(get("count"))
+		all = make([]int32, n)
+		if _, err := binary.Decode(get("results"), binary.NativeEndian, all); err != nil {
+			t.Fatal(err)
+		}
+		return append(all, int32(binary.NativeEndian.Uint64(get("at_end"))))
+	}
+	spec, err := ebpf.LoadCollectionSpec(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	variables := func(bss []byte) func(string) []byte {
+		return func(name string) []byte { return bss[spec.Variables[name].Offset:] }
+	}
+	var bss []byte
+	if err := coll.Maps[".bss"].Lookup(uint32(0), &bss); err != nil {
+		t.Fatal(err)
+	}
+	ours, kernel := results(variables(bss)), results(variables(kernelDrives(t, object, "options")))
+	if !slices.Equal(ours, kernel) || len(kernel) < 30 {
+		t.Errorf("results\n%v, the kernel's\n%v", ours, kernel)
+	}
+	if got, _, _ := bytes.Cut(variables(bss)("name"), []byte{0}); string(got) != fmt.Sprintf("c_%08d", os.Getpid()) {
+		t.Errorf("TCP_CONGESTION is %q", got)
+	}
 }
 
 // What tcp_reno_cong_avoid does is what it does in the kernel by the two functions that the kernel's log above has: here

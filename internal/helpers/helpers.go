@@ -10,6 +10,7 @@ package helpers
 import (
 	"github.com/skep-bpf/skep/internal/bprintf"
 	"github.com/skep-bpf/skep/internal/catalog"
+	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/packet"
@@ -144,6 +145,8 @@ type Host interface {
 	Trace(cpu int, prog *Prog, line []byte)
 	// Socket returns the socket whose Sock lies at addr, or nil for one that is only told of.
 	Socket(addr uint64) *socket.Socket
+	// KernelSock returns what a tcp_sock at addr belongs to, nil for one that is memory only.
+	KernelSock(addr uint64) KernelSock
 	// GroupAbove returns the control group that one is below, 0 for a root; not ok for one that is only told of.
 	GroupAbove(group uint64) (parent uint64, ok bool)
 	// Net answers questions about the network around the packet: routes, neighbours, devices, sockets.
@@ -152,6 +155,13 @@ type Host interface {
 	Timers() Timers
 	// Process is the process a program runs in.
 	Process() *Process
+}
+
+// KernelSock is a socket that has a structure of the kernel's in memory.
+type KernelSock interface {
+	Socket() *socket.Socket
+	SetOption(level, name int32, value []byte) errno.Errno
+	SendAck(rcvNxt uint32)
 }
 
 // Process is who bpf_get_current_* helpers tell of.

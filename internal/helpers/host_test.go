@@ -13,6 +13,7 @@ import (
 
 // testHost is a Host of fixed time and chance.
 type testHost struct {
+	kernel   map[uint64]KernelSock
 	registry maps.Registry
 	maps     []maps.Map
 	net      packet.Net
@@ -66,6 +67,7 @@ func (h *testHost) Random(int) uint32                 { return 4 }
 func (h *testHost) CPUs() int                         { return 2 }
 func (h *testHost) Trace(_ int, _ *Prog, line []byte) { h.lines = append(h.lines, string(line)) }
 func (h *testHost) Socket(addr uint64) *socket.Socket { return h.sockets.At(addr) }
+func (h *testHost) KernelSock(addr uint64) KernelSock { return h.kernel[addr] }
 func (h *testHost) Net() packet.Net                   { return h.net }
 
 func (h *testHost) GroupAbove(group uint64) (uint64, bool) {

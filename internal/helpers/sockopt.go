@@ -15,6 +15,12 @@ var sockoptFuncs = map[catalog.HelperID]Func{
 	catalog.FnGetsockopt: func(e *Env, ctx, level, name, value, n uint64) uint64 {
 		return e.option(ctx, int32(level), int32(name), mem.Bytes(value, int(n)))
 	},
+	catalog.FnTcpSendAck: func(e *Env, sk, rcvNxt, _, _, _ uint64) uint64 {
+		if k := e.Host.KernelSock(sk); k != nil {
+			k.SendAck(uint32(rcvNxt))
+		}
+		return 0
+	},
 }
 
 // Headers of the SYN, which programs of type sock_ops read as options.
@@ -28,6 +34,11 @@ func (e *Env) ownSocket(ctx uint64) *socket.Socket {
 	switch e.Prog.Type {
 	case catalog.ProgSockOps:
 		return e.Ops.Socket
+	case catalog.ProgStructOps:
+		if k := e.Host.KernelSock(ctx); k != nil {
+			return k.Socket()
+		}
+		return nil
 	case catalog.ProgCGroupSockAddr:
 		ctx = mem.Load64(ctx + sockOfAddr)
 	}
@@ -38,6 +49,12 @@ func (e *Env) ownSocket(ctx uint64) *socket.Socket {
 }
 
 func (e *Env) setOption(ctx uint64, level, name int32, value []byte) errno.Errno {
+	if e.Prog.Type == catalog.ProgStructOps {
+		if k := e.Host.KernelSock(ctx); k != nil {
+			return k.SetOption(level, name, value)
+		}
+		return errno.EINVAL
+	}
 	s := e.ownSocket(ctx)
 	if s == nil {
 		return errno.EINVAL

@@ -27,7 +27,16 @@ func (e *Env) storage(ptr, sk uint64) (*maps.LocalStorage, *socket.Socket) {
 	if !ok {
 		panic("BUG: a socket's storage asked of another map")
 	}
-	if sk == 0 || !socket.At(sk).Full() {
+	if sk == 0 {
+		return m, nil
+	}
+	if e.Prog.Type == catalog.ProgStructOps {
+		if k := e.Host.KernelSock(sk); k != nil {
+			return m, k.Socket()
+		}
+		return m, nil
+	}
+	if !socket.At(sk).Full() {
 		return m, nil
 	}
 	return m, e.Host.Socket(sk)
@@ -46,7 +55,7 @@ func skStorageDelete(e *Env, m, sk, _, _, _ uint64) uint64 {
 	switch {
 	case s != nil:
 		return sm.Drop(s).Ret()
-	case sk != 0 && socket.At(sk).Full():
+	case sk != 0 && (e.Prog.Type == catalog.ProgStructOps || socket.At(sk).Full()):
 		return errno.ENOENT.Ret()
 	}
 	return errno.EINVAL.Ret()

@@ -43,7 +43,6 @@ var Unimplemented = map[catalog.HelperID]string{
 	catalog.FnOverrideReturn:       whyTraced,
 	catalog.FnBprmOptsSet:          whyTraced,
 	catalog.FnBind:                 whySockOpt,
-	catalog.FnTcpSendAck:           whySockOpt,
 	catalog.FnInodeStorageGet:      whyStorage,
 	catalog.FnInodeStorageDelete:   whyStorage,
 	catalog.FnTaskStorageGet:       whyStorage,

@@ -74,7 +74,8 @@ type Machine struct {
 	// Maps are the machine's maps by id and address.
 	Maps maps.Registry
 	// Sockets are the sockets that maps and programs know.
-	Sockets socket.Table
+	Sockets     socket.Table
+	kernelSocks kernelSocks
 	// XSKs are the machine's AF_XDP sockets.
 	XSKs maps.Sockets
 	// Objects are the tasks, inodes and control groups that maps keep values with.
@@ -341,6 +342,13 @@ func (m *Machine) Trace(cpu int, prog *helpers.Prog, line []byte) {
 
 // Socket returns the socket whose Sock lies at addr, or nil.
 func (m *Machine) Socket(addr uint64) *socket.Socket { return m.Sockets.At(addr) }
+
+// KernelSock returns what SetKernelSock has said of the tcp_sock at addr, or nil.
+func (m *Machine) KernelSock(addr uint64) helpers.KernelSock {
+	m.kernelSocks.RLock()
+	defer m.kernelSocks.RUnlock()
+	return m.kernelSocks.at[addr]
+}
 
 // Net is the network around packets.
 func (m *Machine) Net() packet.Net { return m.opts.Net }

@@ -1,6 +1,31 @@
 package run
 
-import "github.com/skep-bpf/skep/internal/socket"
+import (
+	"sync"
+
+	"github.com/skep-bpf/skep/internal/helpers"
+	"github.com/skep-bpf/skep/internal/socket"
+)
+
+// kernelSocks are the tcp_socks in memory that are more than memory, by address.
+type kernelSocks struct {
+	sync.RWMutex
+	at map[uint64]helpers.KernelSock
+}
+
+// SetKernelSock says what a tcp_sock at addr belongs to: what helpers do with it they do there. nil: nothing any more.
+func (m *Machine) SetKernelSock(addr uint64, k helpers.KernelSock) {
+	m.kernelSocks.Lock()
+	defer m.kernelSocks.Unlock()
+	if m.kernelSocks.at == nil {
+		m.kernelSocks.at = map[uint64]helpers.KernelSock{}
+	}
+	if k == nil {
+		delete(m.kernelSocks.at, addr)
+		return
+	}
+	m.kernelSocks.at[addr] = k
+}
 
 // attacher is a network that sockets can be put into; packet.StaticNet is one.
 type attacher interface {

@@ -23,9 +23,16 @@ const (
 	ipTos, ipv6Tclass = 1, 67
 
 	tcpNodelay, tcpMaxseg, tcpKeepidle, tcpKeepintvl, tcpKeepcnt, tcpSyncnt = 1, 2, 4, 5, 6, 7
-	tcpThinLinear, tcpUserTimeout, tcpNotsentLowat, tcpSaveSyn              = 16, 18, 25, 27
+	tcpThinLinear, tcpUserTimeout, tcpNotsentLowat                          = 16, 18, 25
 	tcpCongestion                                                           = 13
-	tcpBPFIW, tcpBPFCwndClamp, tcpBPFCbFlags                                = 1001, 1002, 1008
+	tcpBPFCbFlags                                                           = 1008
+)
+
+// Options that others tell apart: TCP_SAVE_SYN, TCP_BPF_IW and TCP_BPF_SNDCWND_CLAMP.
+const (
+	TCPSaveSyn      = 27
+	TCPBPFIW        = 1001
+	TCPBPFCwndClamp = 1002
 )
 
 // Bounds of buffers: Linux doubles what is asked for.
@@ -85,13 +92,13 @@ var options = []optionRow{
 	{level: SolTCP, name: tcpThinLinear, max: 1},
 	{level: SolTCP, name: tcpUserTimeout, max: math.MaxInt32},
 	{level: SolTCP, name: tcpNotsentLowat, min: math.MinInt32, max: math.MaxInt32},
-	{level: SolTCP, name: tcpSaveSyn, max: 2},
-	{level: SolTCP, name: tcpBPFIW, min: 1, max: math.MaxInt32, setOnly: true},
-	{level: SolTCP, name: tcpBPFCwndClamp, min: 1, max: math.MaxInt32, setOnly: true},
+	{level: SolTCP, name: TCPSaveSyn, max: 2},
+	{level: SolTCP, name: TCPBPFIW, min: 1, max: math.MaxInt32, setOnly: true},
+	{level: SolTCP, name: TCPBPFCwndClamp, min: 1, max: math.MaxInt32, setOnly: true},
 	{level: SolTCP, name: tcpBPFCbFlags, max: AllOpsFlags, at: func(s *Socket) *uint32 { return &s.OpsFlags }},
 }
 
-// congestion controls there are. Nothing here is controlled by them.
+// congestion controls there are. Nothing here is controlled by them, unless [Socket.Control] says otherwise.
 var congestion = []string{"cubic", "reno", "bbr"}
 
 type optionKey struct{ level, name int32 }
@@ -135,13 +142,13 @@ func (s *Socket) SetOption(level, name int32, value []byte) errno.Errno {
 		v = v&^ecnMask | s.options[optionKey{level, name}]&ecnMask
 	}
 	switch t := s.TCPInfo(); name {
-	case tcpBPFIW:
+	case TCPBPFIW:
 		if t.DataSegsOut > 0 {
 			return errno.EINVAL
 		}
 		t.SndCwnd = uint32(v)
 		return 0
-	case tcpBPFCwndClamp:
+	case TCPBPFCwndClamp:
 		t.SndSsthresh = uint32(v)
 		return 0
 	}
@@ -156,6 +163,13 @@ func (s *Socket) SetOption(level, name int32, value []byte) errno.Errno {
 	return 0
 }
 
+// SetControl names the congestion control that the socket is under.
+func (s *Socket) SetControl(name string) {
+	s.mu.Lock()
+	s.congestion = name
+	s.mu.Unlock()
+}
+
 // minCongestion is the shortest name, with its end.
 const minCongestion = 2
 
@@ -166,6 +180,12 @@ func (s *Socket) setCongestion(value []byte) errno.Errno {
 		return errno.EINVAL
 	case string(name) == "cdg":
 		return errno.ENOTSUPP
+	case s.Control != nil:
+		e := s.Control(string(name))
+		if e == 0 {
+			s.congestion = string(name)
+		}
+		return e
 	}
 	for _, known := range congestion {
 		if string(name) == known {
@@ -186,7 +206,7 @@ func (s *Socket) Option(level, name int32, value []byte) errno.Errno {
 			return errno.EINVAL
 		}
 		known := s.congestion
-		if known == "" {
+		if known == "" && s.Control == nil {
 			known = congestion[0]
 		}
 		copy(value[:len(value)-1], known)

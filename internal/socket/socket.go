@@ -74,6 +74,8 @@ type Socket struct {
 	Conn any
 	// OpsFlags are the callbacks that programs of type sock_ops want (BPF_SOCK_OPS_*_CB_FLAG).
 	OpsFlags uint32
+	// Control puts the socket under another congestion control (TCP_CONGESTION), by name; nil: only the name is kept.
+	Control func(name string) errno.Errno
 
 	block *mem.Block
 	table *Table
