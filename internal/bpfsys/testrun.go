@@ -147,12 +147,8 @@ func (c *call) runLive(a *testRun, p *run.Program) (e errno.Errno) {
 		return e
 	}
 	l.Ifindex = max(l.Ifindex, 1)
-	dev := c.s.m.Net().Device(l.Ifindex)
-	switch {
-	case dev == nil:
-		return errno.ENODEV
-	case l.Queue >= max(dev.RxQueues, 1):
-		return errno.EINVAL
+	if err := testrun.Receives(c.s.m.Net(), l.Ifindex, l.Queue); err != nil {
+		return numberOf(err)
 	}
 	took, e := c.s.o.Devices.RunLive(p, &LiveRun{Live: l, Repeat: a.Repeat, Batch: cmp.Or(a.BatchSize, liveBatch)})
 	if e != 0 {

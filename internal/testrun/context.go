@@ -10,7 +10,7 @@ import (
 
 // XDPMd is struct xdp_md, the context of XDP programs, as a test run takes
 // and returns it. Data, DataEnd and DataMeta are offsets
-// into the data handed in: bytes before Data are metadata.
+// into the data handed in: bytes before Data are metadata. A device must be one of the machine's network, with the queue.
 type XDPMd struct {
 	Data, DataEnd, DataMeta                     uint32
 	IngressIfindex, RxQueueIndex, EgressIfindex uint32
@@ -65,7 +65,7 @@ func contextBytes(v any) []byte {
 }
 
 // loadXDP sets up a packet for a test run of an XDP program (bpf_prog_test_run_xdp).
-func loadXDP(p *packet.Packet, data, ctx []byte, linear int) error {
+func loadXDP(p *packet.Packet, net packet.Net, data, ctx []byte, linear int) error {
 	o := packet.XDPOptions{Linear: linear}
 	if ctx != nil {
 		var md XDPMd
@@ -83,7 +83,22 @@ func loadXDP(p *packet.Packet, data, ctx []byte, linear int) error {
 		o.Meta, o.Linear = int(md.Data), int(md.DataEnd)
 		o.RxIfindex, o.RxQueue = md.IngressIfindex, md.RxQueueIndex
 	}
-	return p.SetXDP(data, o)
+	if err := p.SetXDP(data, o); err != nil || o.RxIfindex == 0 {
+		return err
+	}
+	return Receives(net, o.RxIfindex, o.RxQueue)
+}
+
+// Receives is nil if a network has a device that receives in a queue (xdp_convert_md_to_buff).
+func Receives(net packet.Net, ifindex, queue uint32) error {
+	dev := net.Device(ifindex)
+	if dev == nil {
+		return fmt.Errorf("context: the machine's network has no device %d: %w", ifindex, errno.ENODEV)
+	}
+	if n := max(dev.RxQueues, 1); queue >= n {
+		return fmt.Errorf("context: rx_queue_index %d; device %d has %d receive queues: %w", queue, ifindex, n, errno.EINVAL)
+	}
+	return nil
 }
 
 // storeXDP is the xdp_md of a packet after a test run (xdp_convert_buff_to_md).
@@ -100,7 +115,7 @@ func storeXDP(p *packet.Packet, in []byte) []byte {
 
 // loadSKB sets up a packet for a test run of a program over an sk_buff
 // (bpf_prog_test_run_skb, convert___skb_to_skb).
-func loadSKB(p *packet.Packet, data, ctx []byte, o packet.SKBOptions) error {
+func loadSKB(p *packet.Packet, net packet.Net, data, ctx []byte, o packet.SKBOptions) error {
 	o.OwnSock = true
 	if ctx != nil {
 		var skb SKBuff
@@ -109,11 +124,17 @@ func loadSKB(p *packet.Packet, data, ctx []byte, o packet.SKBOptions) error {
 			return err
 		}
 		binary.Decode(b, binary.NativeEndian, &skb)
+		if skb.Ifindex > 1 {
+			dev := net.Device(skb.Ifindex)
+			if dev == nil {
+				return fmt.Errorf("context: the machine's network has no device %d: %w", skb.Ifindex, errno.ENODEV)
+			}
+			o.Dev = *dev
+		}
 		if skb.GSOSegs > gsoMaxSegs || skb.WireLen > gsoMaxSize {
 			return fmt.Errorf("context: gso_segs %d, wire_len %d: %w", skb.GSOSegs, skb.WireLen, errno.EINVAL)
 		}
 		o.Mark, o.Priority, o.IngressIfindex = skb.Mark, skb.Priority, skb.IngressIfindex
-		o.Dev.Ifindex = skb.Ifindex
 		o.CB, o.Tstamp, o.HWTstamp = skb.CB, skb.Tstamp, skb.HWTstamp
 		o.WireLen, o.GSOSegs, o.GSOSize = skb.WireLen, skb.GSOSegs, skb.GSOSize
 		if o.WireLen == 0 {

@@ -71,7 +71,7 @@ func Run(m *run.Machine, p *run.Program, in *Input) (Output, error) {
 	defer c.Release()
 	c.Enter(maps.GroupPlace{})
 	if catalog.ProgKindByType(p.Info.Type).Flags&catalog.HasPacket != 0 {
-		return runPacket(c, p, in)
+		return runPacket(c, m.Net(), p, in)
 	}
 	switch p.Info.Type {
 	case catalog.ProgSkLookup:
@@ -124,13 +124,13 @@ func repeatWith(c *run.CPU, p *run.Program, in *Input, ctx uint64, pkt *packet.P
 	return out, nil
 }
 
-func runPacket(c *run.CPU, p *run.Program, in *Input) (out Output, err error) {
+func runPacket(c *run.CPU, net packet.Net, p *run.Program, in *Input) (out Output, err error) {
 	pkt := c.Packet()
 	isXDP := p.Info.Type == catalog.ProgXDP
 	if isXDP {
-		err = loadXDP(pkt, in.Data, in.Ctx, in.Linear)
+		err = loadXDP(pkt, net, in.Data, in.Ctx, in.Linear)
 	} else {
-		err = loadSKB(pkt, in.Data, in.Ctx, packet.SKBOptions{
+		err = loadSKB(pkt, net, in.Data, in.Ctx, packet.SKBOptions{
 			L2:               isL2(p.Info.Type),
 			Linear:           in.Linear,
 			ChecksumComplete: in.Flags&ChecksumComplete != 0,
