@@ -60,6 +60,7 @@ const (
 	NeedsBTF                            // must be created with key and value types
 	Undescribed                         // loaders say nothing of keys and values: the kernel would refuse it
 	CheckedLate                         // sizes are looked at after capabilities (no map_alloc_check)
+	Shown                               // the file it is pinned as shows its elements (map_seq_show_elem)
 	TakesExtra                          // map_extra says something; otherwise it is 0
 )
 

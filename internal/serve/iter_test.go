@@ -63,7 +63,8 @@ func iterator(target string, obj int16, body asm.Instructions) *ebpf.ProgramSpec
 	return &ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: target, License: "GPL", Instructions: insns}
 }
 
-// pinned pins an iterator over maps and reads its file, by its whole name and from within its directory; and opens a map and a program.
+// pinned pins an iterator over maps and reads its file, by its whole name and from within its directory; and opens maps,
+// one of which has types, and a program.
 func pinned(m *ebpf.Map) error {
 	body, err := fields("bpf_map", "map_type", "max_entries")
 	if err != nil {
@@ -84,7 +85,16 @@ func pinned(m *ebpf.Map) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	for name, o := range map[string]interface{ Pin(string) error }{"/iter": l, "/map": m, "/prog": p} {
+	number := &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed}
+	typed, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, Key: number, Value: number, KeySize: 4, ValueSize: 4, MaxEntries: 2})
+	if err != nil {
+		return err
+	}
+	defer typed.Close()
+	if err := typed.Put(int32(1), int32(-7)); err != nil {
+		return err
+	}
+	for name, o := range map[string]interface{ Pin(string) error }{"/iter": l, "/map": m, "/typed": typed, "/prog": p} {
 		if err := o.Pin(dir + name); err != nil {
 			return err
 		}
@@ -118,9 +128,9 @@ func pinned(m *ebpf.Map) error {
 		}
 		fmt.Println("the new map is there:", found)
 	}
-	for _, name := range []string{"/map", "/prog"} {
-		_, err := os.ReadFile(dir + name)
-		fmt.Println(err)
+	for _, name := range []string{"/map", "/typed", "/prog"} {
+		text, err := os.ReadFile(dir + name)
+		fmt.Println(string(text), err)
 	}
 	return nil
 }

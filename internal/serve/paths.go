@@ -231,8 +231,8 @@ func (c *client) openat(n *notif) answer {
 	return c.pathCall(&pathCall{nr: unix.SYS_OPENAT, dir: 0, opens: true}, n)
 }
 
-// openPinned opens a pinned object as a file: an iterator's is what it writes on a walk that is made now, others have
-// no contents (bpffs_obj_open).
+// openPinned opens a pinned object as a file: an iterator's is what it writes on a walk that is made now, a
+// map's are its elements; others have no contents (bpffs_obj_open).
 func (c *client) openPinned(dir int32, p string, flags uint64) (answer, bool) {
 	if flags&unix.O_PATH != 0 || !strings.HasPrefix(p, pin.Mount) && (strings.HasPrefix(p, "/") || !c.s.store.hasNames()) {
 		return answer{}, false
@@ -246,6 +246,13 @@ func (c *client) openPinned(dir int32, p string, flags uint64) (answer, bool) {
 		return answer{}, false // a directory, or nothing
 	}
 	defer o.Close()
+	if m, ok := o.(bpfsys.Map); ok {
+		text, e := m.Show()
+		if e != 0 {
+			return failed(unix.Errno(e)), true
+		}
+		return c.giveText(text), true
+	}
 	l, ok := o.(*bpfsys.Link)
 	if !ok {
 		return failed(unix.EIO), true
