@@ -163,7 +163,7 @@ func (d *Device) sayDown() {
 func (d *Device) tell() {
 	if n := d.net.opts.Net; n != nil {
 		dev := skep.Device{Ifindex: d.index, Name: d.Name(), MAC: d.MAC(), MTU: d.MTU(),
-			HardHeader: ethernetHeader, Up: d.Up(), RxQueues: uint32(d.port.Queues())}
+			HardHeader: ethernetHeader, Up: d.Up(), RxQueues: uint32(d.port.Queues()), NoXDPXmit: !d.sendsFrames()}
 		if d.peer != nil {
 			dev.Peer = d.peer.index
 		}
@@ -221,14 +221,17 @@ func (d *Device) Peer() *Device { return d.peer }
 // SetXDP puts a program on what the device receives, in the place of the one that
 // is there; nil takes it away. Packets meet the one or the other.
 func (d *Device) SetXDP(p *skep.Program, mode XDPMode) error {
-	if p == nil {
-		d.xdp.Store(nil)
-		return nil
+	var x *xdpProg
+	if p != nil {
+		if p.Type() != skep.XDP {
+			return fmt.Errorf("device %s: program %s is of type %s", d.Name(), p.Name(), p.Type())
+		}
+		x = &xdpProg{p, mode}
 	}
-	if p.Type() != skep.XDP {
-		return fmt.Errorf("device %s: program %s is of type %s", d.Name(), p.Name(), p.Type())
+	d.xdp.Store(x)
+	if d.peer != nil { // which can send frames, or no longer can
+		d.peer.tell()
 	}
-	d.xdp.Store(&xdpProg{p, mode})
 	return nil
 }
 

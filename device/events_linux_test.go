@@ -1,6 +1,7 @@
 package device_test
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -12,7 +13,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/skep-bpf/skep"
@@ -33,7 +34,8 @@ type eventMap interface {
 	Put(key, value any) error
 }
 
-// eventWorld is where the object is at work: on device a, beside a device that is up, its peer, and one that is down.
+// eventWorld is where the object is at work: on device near, beside a device that is up, its peer, one that is down,
+// and two that cannot send frames of XDP.
 type eventWorld struct {
 	maps map[string]eventMap
 	prog map[string]uint32 // what stands for a program in a map's value
@@ -87,15 +89,16 @@ func (w *eventWorld) show(e *event) string {
 	return b.String()
 }
 
-// fill sets the maps.
-func (w *eventWorld) fill() error {
+// fill sets the maps. Redirects that go well go to a device.
+func (w *eventWorld) fill(to string) error {
 	type entry struct{ At, Prog uint32 }
+	at := w.devs[to]
 	for _, p := range []struct {
 		m          string
 		key, value any
 	}{
-		{"to", uint32(0), w.devs["live"]}, {"to", uint32(1), w.devs["dead"]},
-		{"devs", uint32(0), entry{w.devs["live"], 0}}, {"devs", uint32(1), entry{w.devs["dead"], 0}}, {"devs", uint32(2), entry{w.devs["live"], w.prog["entry"]}},
+		{"to", uint32(0), at}, {"to", uint32(1), w.devs["dead"]},
+		{"devs", uint32(0), entry{at, 0}}, {"devs", uint32(1), entry{w.devs["dead"], 0}}, {"devs", uint32(2), entry{at, w.prog["entry"]}},
 		{"cpus", uint32(0), entry{64, w.prog["oncpu"]}},
 		{"mine", w.devs["near"] | 1<<31, uint32(0)}, {"mine", w.devs["live"] | 1<<31, uint32(0)},
 	} {
@@ -159,15 +162,19 @@ func (w *eventWorld) events(does, then byte, want int) ([]string, error) {
 var eventCases = []struct {
 	name       string
 	does, then byte
+	to         string // "": live
 }{
-	{"aborted", 1, 0}, {"an action that is none", 2, 0},
-	{"to no device", 3, 0}, {"to a device that is down", 4, 0}, {"without a target", 5, 0},
-	{"to an empty entry", 6, 0}, {"to an empty entry, all the same", 7, 0},
-	{"to an entry", 8, 0}, {"to an entry that is down", 9, 0},
-	{"to an entry with a program", 10, 2}, {"its program aborts", 10, 0}, {"its program drops", 10, 1}, {"its program returns what is no action", 10, 77},
-	{"its program transmits", 10, 3}, {"to all of none", 11, 0}, {"to all", 12, 2},
-	{"to a CPU", 13, 1}, {"its program aborts", 13, 0}, {"its program returns what is no action", 13, 77}, {"to no CPU", 14, 0},
-	{"to a device", 15, 0}, {"up the stack and on", 16, 0}, {"to an empty entry, then to no device", 17, 0}, {"with a flag", 18, 0},
+	{"aborted", 1, 0, ""}, {"an action that is none", 2, 0, ""},
+	{"to no device", 3, 0, ""}, {"to a device that is down", 4, 0, ""}, {"without a target", 5, 0, ""},
+	{"to an empty entry", 6, 0, ""}, {"to an empty entry, all the same", 7, 0, ""},
+	{"to an entry", 8, 0, ""}, {"to an entry that is down", 9, 0, ""},
+	{"to an entry with a program", 10, 2, ""}, {"its program aborts", 10, 0, ""}, {"its program drops", 10, 1, ""}, {"its program returns what is no action", 10, 77, ""},
+	{"its program transmits", 10, 3, ""}, {"to all of none", 11, 0, ""}, {"to all", 12, 2, ""},
+	{"to a CPU", 13, 1, ""}, {"its program aborts", 13, 0, ""}, {"its program returns what is no action", 13, 77, ""}, {"to no CPU", 14, 0, ""},
+	{"to a device", 15, 0, ""}, {"up the stack and on", 16, 0, ""}, {"to an empty entry, then to no device", 17, 0, ""}, {"with a flag", 18, 0, ""},
+	{"to lo", 15, 0, "lo"}, {"to an entry of lo", 8, 0, "lo"}, {"to an entry of lo with a program", 10, 2, "lo"}, {"to all, one of them lo", 12, 2, "lo"},
+	{"to a bare pair", 15, 0, "bare"}, {"to an entry of a bare pair", 8, 0, "bare"},
+	{"to an entry of a bare pair with a program", 10, 0, "bare"}, {"to all, one of them a bare pair", 12, 0, "bare"},
 }
 
 func skepEvents(t *testing.T) *eventWorld {
@@ -189,7 +196,15 @@ func skepEvents(t *testing.T) *eventWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	up, _, err := n.AddPair("live", "peer")
+	up, peer, err := n.AddPair("live", "peer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare, _, err := n.AddPair("bare", "bare2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lo, err := n.AddDevice(device.Attributes{Name: "lo", Index: 1}, device.NewLoop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +214,7 @@ func skepEvents(t *testing.T) *eventWorld {
 		t.Fatal(err)
 	}
 	down.SetUp(false)
-	for _, d := range []*device.Device{a, up, down} {
+	for _, d := range []*device.Device{a, up, down, bare, lo} {
 		w.devs[d.Name()] = d.Index()
 	}
 	for name, m := range coll.Maps {
@@ -219,11 +234,13 @@ func skepEvents(t *testing.T) *eventWorld {
 			t.Cleanup(func() { l.Close() })
 		}
 	}
-	if err := w.fill(); err != nil {
+	if err := w.fill("live"); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.SetXDP(coll.Programs["does"], device.Native); err != nil {
-		t.Fatal(err)
+	for d, p := range map[*device.Device]string{a: "does", peer: "drops"} {
+		if err := d.SetXDP(coll.Programs[p], device.Native); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := a.Ingress().AttachTCX(coll.Programs["onward"], 0); err != nil {
 		t.Fatal(err)
@@ -255,9 +272,10 @@ func inKernel(t *testing.T, mode link.XDPAttachFlags, f func(w *eventWorld)) {
 		w := &eventWorld{maps: map[string]eventMap{}, prog: map[string]uint32{}, ids: map[uint32]string{}, mapIDs: map[uint32]string{}, devs: map[string]uint32{}}
 		netns.Pair(t, "far0", "near", 1)
 		netns.Pair(t, "live", "peer", 1)
+		netns.Pair(t, "bare", "bare2", 1)
 		_, down := netns.TAP(t, "dead", 0)
 		netns.IP(t, "link set dead down")
-		for _, name := range []string{"far0", "near", "live", "peer"} {
+		for _, name := range []string{"far0", "near", "live", "peer", "bare", "lo"} {
 			w.devs[name] = uint32(netns.Up(t, name))
 		}
 		w.devs["dead"] = uint32(down)
@@ -299,7 +317,7 @@ func inKernel(t *testing.T, mode link.XDPAttachFlags, f func(w *eventWorld)) {
 			oracle.Need(t, "the kernel's events", err)
 			defer l.Close()
 		}
-		if err := w.fill(); err != nil {
+		if err := w.fill("live"); err != nil {
 			t.Error(err)
 			return
 		}
@@ -328,6 +346,12 @@ func TestEventsAsTheKernel(t *testing.T) {
 	seen := map[string]bool{}
 	inKernel(t, link.XDPDriverMode, func(w *eventWorld) {
 		for _, c := range eventCases {
+			for _, w := range []*eventWorld{ours, w} {
+				if err := w.fill(cmp.Or(c.to, "live")); err != nil {
+					t.Error(err)
+					return
+				}
+			}
 			got, err := ours.events(c.does, c.then, 0)
 			if err != nil {
 				t.Errorf("skep: %s: %v", c.name, err)
@@ -342,7 +366,7 @@ func TestEventsAsTheKernel(t *testing.T) {
 				what, _, _ := strings.Cut(e, " on ")
 				seen[what] = true
 			}
-			if d := cmp.Diff(want, got); d != "" {
+			if d := gocmp.Diff(want, got); d != "" {
 				t.Errorf("%s: -kernel +skep\n%s", c.name, d)
 			}
 		}

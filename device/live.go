@@ -140,7 +140,7 @@ func (l *live) frame() error {
 			}
 			sent = true
 		}
-		l.w.deliver(l.d, 0, del, &hook.Meta{})
+		l.w.deliver(l.d, 0, Native, del, &hook.Meta{})
 	}
 	if sent {
 		l.gone = append(l.gone, pg)
@@ -148,10 +148,4 @@ func (l *live) frame() error {
 		l.pool.Put(pg)
 	}
 	return nil
-}
-
-// sendsFrames reports whether the device's driver can be given frames of XDP (ndo_xdp_xmit).
-func (d *Device) sendsFrames() bool {
-	p, _ := d.port.(*pair)
-	return d.netkit == nil && d.tunnel == nil && (p == nil || p.in != p.out)
 }

@@ -143,9 +143,9 @@ func (n *Network) failed(err error) {
 type worker struct {
 	net  *Network
 	id   int
-	cpu  *skep.CPU // one handle for all hooks, filled while the CPU is held
-	xdp  map[*skep.Program]*hook.XDP
-	tc   map[*hook.Clsact]*hook.Clsact // their views on this CPU
+	cpu  *skep.CPU                      // one handle for all hooks, filled while the CPU is held
+	xdp  [2]map[*skep.Program]*hook.XDP // of native mode, and of generic
+	tc   map[*hook.Clsact]*hook.Clsact  // their views on this CPU
 	bulk map[*Device]*bulk
 
 	sender  any     // who sends what is under way, known to watchers
@@ -196,7 +196,7 @@ type bulk struct {
 func newWorker(n *Network, cpu int) *worker {
 	return &worker{
 		net: n, id: cpu, cpu: &skep.CPU{},
-		xdp: map[*skep.Program]*hook.XDP{}, tc: map[*hook.Clsact]*hook.Clsact{}, bulk: map[*Device]*bulk{},
+		xdp: [2]map[*skep.Program]*hook.XDP{{}, {}}, tc: map[*hook.Clsact]*hook.Clsact{}, bulk: map[*Device]*bulk{},
 	}
 }
 
@@ -284,17 +284,21 @@ func (w *worker) frame(d *Device, queue int, f []byte, meta *hook.Meta) {
 		w.stack(d, f, meta)
 		return
 	}
-	h := w.xdp[x.prog]
+	hooks := w.xdp[0]
+	if x.mode == Generic {
+		hooks = w.xdp[1]
+	}
+	h := hooks[x.prog]
 	if h == nil {
-		if len(w.xdp) == maxHooks { // of programs that were exchanged
-			clear(w.xdp)
+		if len(hooks) == maxHooks { // of programs that were exchanged
+			clear(hooks)
 		}
 		var err error
-		h, err = hook.NewXDP(w.net.mach, x.prog, &hook.XDPOptions{CPU: w.id, Held: w.cpu, Exception: w.net.exception})
+		h, err = hook.NewXDP(w.net.mach, x.prog, &hook.XDPOptions{CPU: w.id, Held: w.cpu, Exception: w.net.exception, Generic: x.mode == Generic})
 		if w.failed(err) {
 			return
 		}
-		w.xdp[x.prog] = h
+		hooks[x.prog] = h
 	}
 	action, deliveries, err := h.Run(f, hook.Meta{Ifindex: d.index, RxQueue: uint32(queue), InPlace: max(w.head, w.in.head)})
 	if w.failed(err) {
@@ -307,10 +311,10 @@ func (w *worker) frame(d *Device, queue int, f []byte, meta *hook.Meta) {
 	for i := range deliveries {
 		if i < len(deliveries)-1 {
 			each := *meta
-			w.deliver(d, queue, &deliveries[i], &each)
+			w.deliver(d, queue, x.mode, &deliveries[i], &each)
 			continue
 		}
-		w.deliver(d, queue, &deliveries[i], meta)
+		w.deliver(d, queue, x.mode, &deliveries[i], meta)
 	}
 }
 
@@ -332,8 +336,8 @@ func (w *worker) failed(err error) bool {
 	return err != nil
 }
 
-// deliver carries out a delivery of XDP.
-func (w *worker) deliver(d *Device, queue int, del *hook.Delivery, meta *hook.Meta) {
+// deliver carries out a delivery of XDP in a mode.
+func (w *worker) deliver(d *Device, queue int, mode XDPMode, del *hook.Delivery, meta *hook.Meta) {
 	switch del.To {
 	case hook.ToStack:
 		if w.head != 0 { // it lies in the worker's memory
@@ -349,7 +353,8 @@ func (w *worker) deliver(d *Device, queue int, del *hook.Delivery, meta *hook.Me
 		w.stack(d, f, meta)
 		w.done(f)
 	case hook.ToDevice:
-		if to := w.net.Device(del.Ifindex); to != nil && (to == d || to.takes(len(del.Packet))) {
+		to := w.net.Device(del.Ifindex)
+		if to != nil && (to == d || to.takes(len(del.Packet))) && (mode == Generic || to.sendsFrames()) {
 			w.put(to, del.Packet, &hook.Meta{}) // a frame has none
 			return
 		}
@@ -361,6 +366,20 @@ func (w *worker) deliver(d *Device, queue int, del *hook.Delivery, meta *hook.Me
 	case hook.ToSocket:
 		w.socket(d, queue, del)
 	}
+}
+
+// sendsFrames reports whether the device's driver can be given frames of XDP (NETDEV_XDP_ACT_NDO_XMIT). That of a veth
+// end can while the other end has a native program (veth_set_xdp_features); there is no GRO to turn on instead.
+func (d *Device) sendsFrames() bool {
+	switch {
+	case d.netkit != nil || d.tunnel != nil:
+		return false
+	case d.peer != nil:
+		x := d.peer.xdp.Load()
+		return x != nil && x.mode != Generic
+	}
+	p, ok := d.port.(*pair)
+	return !ok || p.in != p.out
 }
 
 // takes reports whether XDP can send a frame of n bytes out of the device: a tag more than its MTU (xdp_ok_fwd_dev).

@@ -42,6 +42,8 @@ type XDPOptions struct {
 	// Live says that the frames are those of a test run, in no driver: XDP_TX is a redirect to the device they came
 	// from, and what is no action drops them without an event (xdp_test_run_batch).
 	Live bool
+	// Generic says that packets are the stack's (generic mode), which any device can send.
+	Generic bool
 }
 
 // XDP is a device's receive hook (native mode, one queue). It holds a virtual
@@ -137,15 +139,18 @@ const (
 	errInval      = 22  // EINVAL
 	errBadRequest = 56  // EBADRQC
 	errMsgSize    = 90  // EMSGSIZE
+	errNotSupp    = 95  // EOPNOTSUPP
 	errNetDown    = 100 // ENETDOWN
 )
 
 // vlanHeader is how much longer than its device allows a frame may be, in bytes: a tag does not count.
 const vlanHeader = 4
 
-// forwards says why a device cannot send the packet: an error's number, 0 if it can (xdp_ok_fwd_dev).
+// forwards says why a device cannot send the packet: an error's number, 0 if it can (__xdp_enqueue, xdp_ok_fwd_dev).
 func (x *XDP) forwards(dev *skep.Device) int {
 	switch {
+	case dev.NoXDPXmit && !x.opts.Generic:
+		return errNotSupp
 	case !dev.Up:
 		return errNetDown
 	case x.cpu.Packet().Size() > uint64(dev.MTU)+uint64(dev.HardHeader)+vlanHeader:
@@ -241,6 +246,9 @@ func (x *XDP) target(t skep.RedirectTarget) error {
 	case t.Ifindex != 0:
 		if t.Prog == nil {
 			x.deliver(Delivery{To: ToDevice, Ifindex: t.Ifindex})
+			return nil
+		}
+		if dev := x.mach.Device(t.Ifindex); dev != nil && dev.NoXDPXmit && !x.opts.Generic {
 			return nil
 		}
 		x.cpu.Packet().TxIfindex = t.Ifindex

@@ -42,6 +42,8 @@ type Device struct {
 	Peer uint32
 	// RxQueues is the number of receive queues.
 	RxQueues uint32
+	// NoXDPXmit devices cannot send frames of native XDP: their drivers have no ndo_xdp_xmit, or have it off.
+	NoXDPXmit bool
 }
 
 // RouteType is what a route does with a packet, with the numbers of RTN_*.

@@ -49,7 +49,7 @@ type staticSocket struct {
 func NewStaticNet() *StaticNet {
 	n := &StaticNet{neighbours: map[neighbour][6]byte{}, cookie: 1}
 	n.devices.Store(&map[uint32]*Device{})
-	n.AddDevice(Device{Ifindex: 1, Name: "lo", MTU: 65536, HardHeader: ethLen, Up: true, RxQueues: 1})
+	n.AddDevice(Device{Ifindex: 1, Name: "lo", MTU: 65536, HardHeader: ethLen, Up: true, RxQueues: 1, NoXDPXmit: true})
 	return n
 }
 
