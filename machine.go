@@ -216,6 +216,9 @@ func (m *Machine) CPUs() int { return m.m.CPUs() }
 // Now is the wall clock of the machine, which programs read as well.
 func (m *Machine) Now() time.Time { return time.Unix(0, int64(m.m.Real())) }
 
+// Jiffies is the kernel's count of ticks, as bpf_jiffies64 reads it: 250 a second.
+func (m *Machine) Jiffies() uint64 { return m.m.Jiffies() }
+
 // CountTime turns the measuring of programs' run times on or off (BPF_ENABLE_STATS).
 func (m *Machine) CountTime(on bool) { m.m.CountTime(on) }
 

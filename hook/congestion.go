@@ -18,6 +18,7 @@ import (
 //
 // It is used by one goroutine at a time.
 type Congestion struct {
+	m   *skep.Machine
 	ops *skep.Ops
 	has map[string]bool
 	// how many arguments cong_control takes: Linux 6.10 added two
@@ -55,7 +56,7 @@ func (s CongestionState) String() string {
 type congestionFields struct {
 	state, cwnd, cwndCnt, stamp, clamp, ssthresh, priorSsthresh, priorCwnd,
 	una, nxt, highSeq, undoMarker, prrDelivered, prrOut,
-	out, lost, retrans, maxOut, delivered, deliveredCE, mssCache, limited, srtt, segsOut, dataSegsOut skep.KernelField
+	out, lost, retrans, maxOut, delivered, deliveredCE, mssCache, limited, srtt, segsOut, dataSegsOut, mstamp, lastSent skep.KernelField
 }
 
 // Events of cwnd_event (enum tcp_ca_event).
@@ -107,7 +108,7 @@ func newCongestion(m *skep.Machine, ops *skep.Ops, mss uint32) (c *Congestion, e
 	if mss == 0 {
 		mss = defaultMSS
 	}
-	c = &Congestion{ops: ops, has: map[string]bool{}, control: ops.Arguments("cong_control"), mss: mss}
+	c = &Congestion{m: m, ops: ops, has: map[string]bool{}, control: ops.Arguments("cong_control"), mss: mss}
 	for _, name := range ops.Members() {
 		c.has[name] = true
 	}
@@ -140,7 +141,7 @@ func newCongestion(m *skep.Machine, ops *skep.Ops, mss uint32) (c *Congestion, e
 		"snd_una": &f.una, "snd_nxt": &f.nxt, "high_seq": &f.highSeq, "undo_marker": &f.undoMarker,
 		"prr_delivered": &f.prrDelivered, "prr_out": &f.prrOut, "packets_out": &f.out, "lost_out": &f.lost, "retrans_out": &f.retrans,
 		"max_packets_out": &f.maxOut, "delivered": &f.delivered, "delivered_ce": &f.deliveredCE, "mss_cache": &f.mssCache,
-		"is_cwnd_limited": &f.limited, "srtt_us": &f.srtt, "segs_out": &f.segsOut, "data_segs_out": &f.dataSegsOut,
+		"is_cwnd_limited": &f.limited, "srtt_us": &f.srtt, "segs_out": &f.segsOut, "data_segs_out": &f.dataSegsOut, "tcp_mstamp": &f.mstamp, "lsndtime": &f.lastSent,
 	} {
 		if *to, err = c.sk.Field(path); err != nil {
 			return nil, err
@@ -161,11 +162,15 @@ func (c *Congestion) begin() error {
 		c.put(seq, 1)
 	}
 	c.sk.Set("inet_conn.icsk_inet.sk.__sk_common.skc_state", established)
+	c.tick()
 	if err := c.call("init"); err != nil {
 		return err
 	}
 	return c.send()
 }
+
+// tick tells the connection what time it is (tcp_mstamp_refresh).
+func (c *Congestion) tick() { c.f.mstamp.Put(c.sk, uint64(c.m.Now().UnixMicro())) }
 
 func (c *Congestion) get(f skep.KernelField) uint32    { return uint32(f.Get(c.sk)) }
 func (c *Congestion) put(f skep.KernelField, v uint32) { f.Put(c.sk, uint64(v)) }
@@ -232,6 +237,7 @@ func (c *Congestion) Ack(a Ack) error {
 		return errAck
 	}
 	c.again = false
+	c.tick()
 	inFlight := c.InFlight()
 	c.put(f.una, c.get(f.una)+a.Packets*c.mss)
 	c.put(f.out, c.get(f.out)-a.Packets)
@@ -354,6 +360,7 @@ func (c *Congestion) Lose(packets uint32) error {
 	if packets == 0 || packets > c.InFlight() {
 		return errAck
 	}
+	c.tick()
 	c.put(f.lost, c.get(f.lost)+packets)
 	if s := c.State(); s == CongestionOpen || s == CongestionDisorder || s == CongestionCWR {
 		c.put(f.priorSsthresh, 0)
@@ -403,6 +410,7 @@ func (c *Congestion) Timeout() error {
 	if c.get(f.out) == 0 {
 		return errAck
 	}
+	c.tick()
 	s := c.State()
 	if s <= CongestionDisorder || int32(c.get(f.una)-c.get(f.highSeq)) >= 0 || s == CongestionLoss && !c.again {
 		c.put(f.priorSsthresh, c.currentSsthresh())
@@ -482,6 +490,7 @@ func (c *Congestion) send() error {
 	c.put(f.nxt, c.get(f.nxt)+fresh*c.mss)
 	c.put(f.segsOut, c.get(f.segsOut)+n)
 	c.put(f.dataSegsOut, c.get(f.dataSegsOut)+n)
+	c.put(f.lastSent, uint32(c.m.Jiffies()))
 	c.put(f.maxOut, max(c.get(f.maxOut), c.get(f.out)))
 	if s := c.State(); s == CongestionCWR || s == CongestionRecovery {
 		c.put(f.prrOut, c.get(f.prrOut)+n)

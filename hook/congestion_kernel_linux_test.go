@@ -81,12 +81,12 @@ func compiled(t *testing.T, source string) string {
 // kernelCalls has the kernel drive the congestion control of calls.c.
 func kernelCalls(t *testing.T, object string) []call {
 	t.Helper()
-	return readCalls(t, kernelDrives(t, object, "noted", "reno"))
+	return readCalls(t, kernelDrives(t, object, "noted", 4<<20, "reno"))
 }
 
-// kernelDrives has the kernel drive a congestion control, over a loopback connection that sends a few megabytes, and
+// kernelDrives has the kernel drive a congestion control, over a loopback connection that sends so many bytes, and
 // returns what is then in .bss.
-func kernelDrives(t *testing.T, object, name string, without ...string) []byte {
+func kernelDrives(t *testing.T, object, name string, size int, without ...string) []byte {
 	t.Helper()
 	spec, err := ebpf.LoadCollectionSpec(object)
 	if err != nil {
@@ -134,7 +134,7 @@ func kernelDrives(t *testing.T, object, name string, without ...string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := conn.Write(make([]byte, 4<<20)); err != nil {
+	if _, err := conn.Write(make([]byte, size)); err != nil {
 		t.Fatal(err)
 	}
 	conn.Close()
@@ -279,7 +279,7 @@ func TestCongestionSocketAgainstKernel(t *testing.T) {
 	if err := coll.Maps[".bss"].Lookup(uint32(0), &bss); err != nil {
 		t.Fatal(err)
 	}
-	ours, kernel := results(variables(bss)), results(variables(kernelDrives(t, object, "options")))
+	ours, kernel := results(variables(bss)), results(variables(kernelDrives(t, object, "options", 4<<20)))
 	if !slices.Equal(ours, kernel) || len(kernel) < 30 {
 		t.Errorf("results\n%v, the kernel's\n%v", ours, kernel)
 	}

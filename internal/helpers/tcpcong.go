@@ -18,12 +18,18 @@ var TypedKfuncs = map[string]func(*btf.Spec) Func{
 		t.congAvoidAI(w, acked)
 		return 0
 	}),
+
+	"cubictcp_init":            cubicKfunc(cubicInit),
+	"cubictcp_recalc_ssthresh": cubicKfunc(cubicSsthresh),
+	"cubictcp_cong_avoid":      cubicKfunc(cubicAvoid),
+	"cubictcp_state":           cubicKfunc(cubicState),
+	"cubictcp_cwnd_event":      cubicKfunc(cubicEvent),
+	"cubictcp_acked":           cubicKfunc(cubicAcked),
 }
 
 // tcpFields are the members of a tcp_sock that congestion control works on.
 type tcpFields struct {
 	cwnd, cwndCnt, clamp, ssthresh, prior, limited, out kstruct.Place
-	size                                                uint32
 }
 
 // tcpView is a tcp_sock.
@@ -35,29 +41,38 @@ type tcpView struct {
 // tcpKfunc makes a kernel function of one over a tcp_sock and two numbers.
 func tcpKfunc(f func(t *tcpView, a, b uint32) uint64) func(*btf.Spec) Func {
 	return func(spec *btf.Spec) Func {
-		var t *btf.Struct
-		if spec == nil || spec.TypeByName("tcp_sock", &t) != nil {
+		fields, size := tcpFieldsOf(spec)
+		if fields == nil {
 			return nil
 		}
-		fields := &tcpFields{size: t.Size}
-		for path, to := range map[string]*kstruct.Place{
-			"snd_cwnd": &fields.cwnd, "snd_cwnd_cnt": &fields.cwndCnt, "snd_cwnd_clamp": &fields.clamp,
-			"snd_ssthresh": &fields.ssthresh, "prior_cwnd": &fields.prior,
-			"is_cwnd_limited": &fields.limited, "max_packets_out": &fields.out,
-		} {
-			p, ok := kstruct.Find(t, path)
-			if !ok || !p.IsNumber() {
-				return nil
-			}
-			*to = p
-		}
 		return func(e *Env, sk, a, b, _, _ uint64) uint64 {
-			if !e.readable(sk, uint64(t.Size)) { // the kernel would fault
+			if !e.readable(sk, uint64(size)) { // the kernel would fault
 				return 0
 			}
-			return f(&tcpView{fields, mem.Bytes(sk, int(fields.size))}, uint32(a), uint32(b))
+			return f(&tcpView{fields, mem.Bytes(sk, int(size))}, uint32(a), uint32(b))
 		}
 	}
+}
+
+// tcpFieldsOf looks the members up, and returns the size of a tcp_sock; nil: the types lack one.
+func tcpFieldsOf(spec *btf.Spec) (*tcpFields, uint32) {
+	var t *btf.Struct
+	if spec == nil || spec.TypeByName("tcp_sock", &t) != nil {
+		return nil, 0
+	}
+	fields := &tcpFields{}
+	for path, to := range map[string]*kstruct.Place{
+		"snd_cwnd": &fields.cwnd, "snd_cwnd_cnt": &fields.cwndCnt, "snd_cwnd_clamp": &fields.clamp,
+		"snd_ssthresh": &fields.ssthresh, "prior_cwnd": &fields.prior,
+		"is_cwnd_limited": &fields.limited, "max_packets_out": &fields.out,
+	} {
+		p, ok := kstruct.Find(t, path)
+		if !ok || !p.IsNumber() {
+			return nil, 0
+		}
+		*to = p
+	}
+	return fields, t.Size
 }
 
 func (t *tcpView) get(p kstruct.Place) uint32    { return uint32(p.Get(t.b)) }

@@ -54,7 +54,8 @@ flight and the state after each event. The sender always has data to send. EVENT
   timeout  nothing came back in time
   undo     it turns out that nothing was lost
 
-Any of them may end in *TIMES.`,
+Any of them may end in *TIMES. Time stands still but for these: while all packets in flight
+are acknowledged a round trip goes by, and with a timeout 200 ms more.`,
 		Example: `  skep struct_ops play examples/congestion/congestion.o aimd 'ack*3 lose ack*4'
   skep struct_ops play examples/congestion/congestion.o dctcp 'ack*3 mark:20*5' --rtt 5ms`,
 		Args: cobra.ArbitraryArgs,
@@ -63,6 +64,9 @@ Any of them may end in *TIMES.`,
 				return ui.Usagef("OBJ, MAP and EVENTS are wanted: %s", cmd.UseLine())
 			}
 			o.Object, o.Map = args[0], args[1]
+			if o.RTT < 0 || o.RTT > time.Hour {
+				return ui.Usagef("--rtt %s: at most an hour is wanted, and no less than 0", o.RTT)
+			}
 			var err error
 			if o.Events, err = parseEvents(strings.Join(args[2:], " ")); err != nil {
 				return ui.Usage(err)
@@ -109,8 +113,11 @@ func parseEvents(text string) ([]event, error) {
 	return list, nil
 }
 
+// minTimeout is what a timeout takes beyond a round trip at least (TCP_RTO_MIN).
+const minTimeout = 200 * time.Millisecond
+
 // happen has the event happen once.
-func (e *event) happen(c *hook.Congestion, rtt time.Duration) error {
+func (e *event) happen(c *hook.Congestion, clock *skep.ManualClock, rtt time.Duration) error {
 	flight := c.InFlight()
 	n := e.packets
 	switch e.what {
@@ -118,22 +125,28 @@ func (e *event) happen(c *hook.Congestion, rtt time.Duration) error {
 		if n == 0 {
 			n = flight
 		}
+		if n <= flight {
+			clock.Advance(rtt / time.Duration(max(flight, 1)) * time.Duration(n))
+		}
 		return c.Ack(hook.Ack{Packets: n, RTT: rtt})
 	case "mark":
 		if n == 0 {
 			n = flight
 		}
+		clock.Advance(rtt)
 		return c.Ack(hook.Ack{Packets: flight, Marked: min(n, flight), RTT: rtt})
 	case "lose":
 		return c.Lose(max(n, 1))
 	case "timeout":
+		clock.Advance(rtt + minTimeout)
 		return c.Timeout()
 	}
 	return c.Undo()
 }
 
 func play(s *ui.Streams, o *playOptions) error {
-	m, err := skep.NewMachine(nil)
+	clock := skep.NewManualClock(uint64(time.Hour), time.Unix(0, 0))
+	m, err := skep.NewMachine(&skep.MachineOptions{Clock: clock})
 	if err != nil {
 		return err
 	}
@@ -187,7 +200,7 @@ func play(s *ui.Streams, o *playOptions) error {
 	show("init")
 	for _, e := range o.Events {
 		for range e.times {
-			if err := e.happen(c, o.RTT); err != nil {
+			if err := e.happen(c, clock, o.RTT); err != nil {
 				return fmt.Errorf("%s: %w", e.original, err)
 			}
 			show(e.original)
