@@ -7,6 +7,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/maps"
+	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/pin"
 	"github.com/skep-bpf/skep/internal/run"
 )
@@ -27,10 +28,12 @@ const (
 // Caller is who calls bpf(2).
 type Caller struct {
 	Memory Memory
-	Files  Files
-	Names  Names // nil: the system's own
-	Caps   Caps
-	UID    uint32
+	// User is memory that what stays user space's in every call is in: logs, names of tracepoints; nil: Memory.
+	User  Memory
+	Files Files
+	Names Names // nil: the system's own
+	Caps  Caps
+	UID   uint32
 	// Places are what perf events and probes are made of; nil: there are none.
 	Places Places
 	// Sockets tells of the sockets among its descriptors; nil: none is known for one.
@@ -68,6 +71,8 @@ type Files interface {
 	Cgroup(fd int32) []uint64
 	// Install gives the caller a descriptor for f and takes over its reference, also when it fails.
 	Install(f *File) (int32, errno.Errno)
+	// Close closes a descriptor; EBADF for none.
+	Close(fd int32) errno.Errno
 }
 
 // File is an open file: one reference to an object, and what may be done with
@@ -167,6 +172,9 @@ func (c *call) install(o pin.Object) (int32, errno.Errno) { return c.who.Files.I
 // read copies n bytes from the caller.
 func (c *call) read(addr uint64, n int) ([]byte, errno.Errno) {
 	b := make([]byte, n)
+	if _, ok := c.who.Memory.(machineMemory); ok && mem.Extent(addr) == 0 { // even of no bytes
+		return nil, errno.EFAULT
+	}
 	if n != 0 && !c.who.Memory.Read(addr, b) {
 		return nil, errno.EFAULT
 	}
@@ -183,12 +191,19 @@ func (c *call) write(addr uint64, b []byte) errno.Errno {
 // readString copies a string of at most limit bytes, its zero included;
 // ok is false where there is none (strncpy_from_user). What is longer is cut.
 func (c *call) readString(addr uint64, limit int) (s string, ok bool) {
+	return readString(c.who.Memory, addr, limit)
+}
+
+func readString(m Memory, addr uint64, limit int) (s string, ok bool) {
 	var out []byte
 	for len(out) < limit {
 		// Never across a page: the next one may not be there.
 		n := min(limit-len(out), pageSize-int(addr%pageSize))
+		if _, ok := m.(machineMemory); ok { // nor across the end of what an allocation has
+			n = int(max(1, min(uint64(n), mem.Extent(addr))))
+		}
 		part := make([]byte, n)
-		if !c.who.Memory.Read(addr, part) {
+		if !m.Read(addr, part) {
 			return "", false
 		}
 		if i := bytes.IndexByte(part, 0); i >= 0 {

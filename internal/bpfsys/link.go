@@ -465,7 +465,7 @@ func (c *call) rawTracepointOpen() (int32, errno.Errno) {
 	default:
 		return 0, errno.EINVAL
 	}
-	name, ok := c.readString(a.Name, 127)
+	name, ok := readString(c.who.user(), a.Name, 127)
 	if !ok {
 		return 0, errno.EFAULT
 	}

@@ -41,8 +41,8 @@ func (c *call) writeLog(l *userLog, text string, most int) (size uint32, e errno
 			text = text[len(text)-room:]
 		}
 	}
-	if e := c.write(l.addr, append([]byte(text), 0)); e != 0 {
-		return size, e
+	if !c.who.user().Write(l.addr, append([]byte(text), 0)) {
+		return size, errno.EFAULT
 	}
 	if size > l.size {
 		return size, errno.ENOSPC

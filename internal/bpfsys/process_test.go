@@ -89,6 +89,17 @@ func (t *table) Install(f *File) (int32, errno.Errno) {
 	return t.next, 0
 }
 
+func (t *table) Close(fd int32) errno.Errno {
+	t.mu.Lock()
+	_, ok := t.files[fd]
+	t.mu.Unlock()
+	if !ok {
+		return errno.EBADF
+	}
+	t.close(fd)
+	return 0
+}
+
 func (t *table) close(fd int32) {
 	t.mu.Lock()
 	f := t.files[fd]

@@ -300,7 +300,7 @@ func (c *call) runSyscall(a *testRun, p *run.Program) errno.Errno {
 		int(a.CtxSizeIn) < testrun.ContextReach(p) || a.CtxSizeIn > math.MaxUint16 {
 		return errno.EINVAL
 	}
-	return c.runMemory(a, p, &testrun.Input{CtxOut: true, Near: c.who.near()})
+	return c.runMemory(a, p, &testrun.Input{CtxOut: true, Near: c.who.near(), Syscalls: c.syscalls()})
 }
 
 // runRawTracepoint follows bpf_prog_test_run_raw_tp.

@@ -30,7 +30,7 @@ func (c *call) linkUprobes(a *linkCreate, p *run.Program, attach catalog.AttachT
 	case u.count > maxUprobes:
 		return 0, errno.E2BIG
 	}
-	name, ok := c.readString(path, maxPath)
+	name, ok := readString(c.who.user(), path, maxPath)
 	if !ok {
 		return 0, errno.EFAULT
 	}
@@ -55,8 +55,9 @@ func (c *call) linkUprobes(a *linkCreate, p *run.Program, attach catalog.AttachT
 		if in.addr == 0 {
 			continue
 		}
-		if *in.to, e = c.read(in.addr, 8*int(u.count)); e != 0 {
-			return 0, e
+		*in.to = make([]byte, 8*int(u.count))
+		if !c.who.user().Read(in.addr, *in.to) {
+			return 0, errno.EFAULT
 		}
 	}
 	for r := range each(u.offsets, 8) {

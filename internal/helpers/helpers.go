@@ -77,6 +77,9 @@ type Env struct {
 	// Seq takes what bpf_seq_write and bpf_seq_printf write; nil: nobody reads.
 	Seq func([]byte)
 
+	// Syscalls are those of the process that has a program of type syscall run; nil: it runs for none.
+	Syscalls Syscalls
+
 	// Traced is what a program attached to a function or an event is told of it.
 	Traced Traced
 

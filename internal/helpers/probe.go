@@ -8,12 +8,13 @@ import (
 
 // probeFuncs read memory a program has only the address of. Here that is
 // memory of the machine and the run; everything else faults, as a kernel
-// program's read of an unmapped page does. User and kernel space are one.
+// program's read of an unmapped page does. User and kernel space are one, unless
+// a process has the program run, see [Env.Syscalls].
 var probeFuncs = map[catalog.HelperID]Func{
 	catalog.FnProbeRead:          probeRead,
-	catalog.FnProbeReadUser:      probeRead,
+	catalog.FnProbeReadUser:      copyFromUser,
 	catalog.FnProbeReadKernel:    probeRead,
-	catalog.FnCopyFromUser:       probeRead,
+	catalog.FnCopyFromUser:       copyFromUser,
 	catalog.FnProbeReadStr:       probeReadStr,
 	catalog.FnProbeReadUserStr:   probeReadStr,
 	catalog.FnProbeReadKernelStr: probeReadStr,

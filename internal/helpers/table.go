@@ -12,7 +12,7 @@ var Table = bind(
 	mapFuncs, timeFuncs, cpuFuncs, controlFuncs, printFuncs, seqFuncs, stringFuncs, probeFuncs, taskFuncs,
 	ringbufFuncs, perfFuncs, dynptrFuncs, csumFuncs,
 	xdpFuncs, skbFuncs, redirectFuncs, tunnelFuncs, routeFuncs, sockFuncs, syncookieFuncs, chooseFuncs, msgFuncs, storageFuncs,
-	sysctlFuncs, sockOpsFuncs, sockoptFuncs, tracedFuncs,
+	sysctlFuncs, sockOpsFuncs, sockoptFuncs, tracedFuncs, syscallFuncs,
 )
 
 // bind joins the families into one table.

@@ -19,8 +19,6 @@ const (
 	whyCast    = "casts to a kernel socket structure, and there is no kernel that has one"
 	whyFS      = "needs the kernel's file system structures"
 	whyBTFText = "prints an object by the kernel's BTF"
-	whySyscall = "makes a system call of its own, and there is no kernel below to take it"
-	whyKallsym = "needs the kernel's symbol table"
 )
 
 // Unimplemented lists the helpers of the kernel that skep has not, with the
@@ -74,8 +72,4 @@ var Unimplemented = map[catalog.HelperID]string{
 	catalog.FnImaFileHash:          whyFS,
 	catalog.FnSockFromFile:         whyFS,
 	catalog.FnSnprintfBTF:          whyBTFText,
-	catalog.FnSysBpf:               whySyscall,
-	catalog.FnSysClose:             whySyscall,
-	catalog.FnBTFFindByNameKind:    whySyscall,
-	catalog.FnKallsymsLookupName:   whyKallsym,
 }

@@ -190,6 +190,9 @@ func (c *CPU) Enter(p maps.GroupPlace) { c.env.Enter(p) }
 // Happen has the next runs look at what happens to a connection; nil: they do not.
 func (c *CPU) Happen(o *helpers.SockOps) { c.env.Ops = o }
 
+// CallAs has the next runs make system calls as s does; nil: they make none.
+func (c *CPU) CallAs(s helpers.Syscalls) { c.env.Syscalls = s }
+
 // WriteTo has f take what programs write to the file that an iterator is read by, until it is told nil.
 func (c *CPU) WriteTo(f func([]byte)) { c.env.Seq = f }
 

@@ -37,7 +37,8 @@ type server struct {
 
 	dropped threadCaps
 
-	xsks xsks
+	xsks  xsks
+	holes closed
 
 	mu     sync.Mutex
 	events map[any]int // eventfd of each ring buffer, by map or perf event, that is polled
@@ -182,6 +183,7 @@ func newServer(sys *bpfsys.System, trace *TracePipe) (*server, error) {
 func (s *server) close() {
 	close(s.ended)
 	s.store.close()
+	s.holes.close()
 	os.RemoveAll(s.root)
 	os.RemoveAll(s.cg.root)
 	s.mu.Lock()
@@ -376,6 +378,9 @@ func (c *client) fileOf(pid uint32, fd int32) (*bpfsys.File, errno.Errno) {
 	if err != nil {
 		return nil, errno.EBADF
 	}
+	if c.s.holes.is(&st) {
+		return nil, errno.EBADF
+	}
 	return c.s.store.find(&st), 0
 }
 
@@ -409,11 +414,10 @@ func (c *client) Install(f *bpfsys.File) (int32, errno.Errno) {
 // giveFD copies a descriptor into the client; the answer is its number there.
 func (c *client) giveFD(fd int) answer {
 	a := addfd{ID: c.id, Src: uint32(fd), NewFlags: unix.O_CLOEXEC}
-	r, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(c.s.listener), ioAddFD, uintptr(unsafe.Pointer(&a)))
-	if e != 0 {
-		return failed(e)
+	if at, ok := c.hole(); ok {
+		a.Flags, a.NewFD = setFD, at
 	}
-	return answer{val: int64(r)}
+	return c.addFD(&a)
 }
 
 func keepAlive(bs ...[]byte) { runtime.KeepAlive(bs) }

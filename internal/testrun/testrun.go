@@ -9,6 +9,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/helpers"
 	"github.com/skep-bpf/skep/internal/maps"
 	"github.com/skep-bpf/skep/internal/mem"
 	"github.com/skep-bpf/skep/internal/packet"
@@ -40,6 +41,8 @@ type Input struct {
 	CtxOut bool
 	// State is, of a member of bpf_dummy_ops, what its first argument points to. The run changes it.
 	State []byte
+	// Syscalls are what a program of type syscall makes system calls by; nil: it makes none.
+	Syscalls helpers.Syscalls
 	// Linear is how many bytes of the packet are directly readable; 0: as many as the kernel would.
 	Linear int
 }
@@ -185,6 +188,8 @@ func runMemory(c *run.CPU, p *run.Program, in *Input) (Output, error) {
 	}
 	defer block.Free()
 	copy(block.Bytes(), in.Ctx)
+	c.CallAs(in.Syscalls)
+	defer c.CallAs(nil)
 	out, err := repeat(c, p, in, block.Addr(), nil)
 	if err == nil && in.CtxOut {
 		out.Ctx = append(make([]byte, 0, len(in.Ctx)), block.Bytes()[:len(in.Ctx)]...)
