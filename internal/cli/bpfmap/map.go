@@ -5,7 +5,6 @@ package bpfmap
 import (
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"unicode"
@@ -205,7 +204,7 @@ func create(v *objects.Verb) error {
 		case v.Take("flags"):
 			err = size(v, "flags", &def.Flags)
 		case v.Take("dev"), v.Take("offload_dev"):
-			opts.IfIndex, err = device(v)
+			opts.IfIndex, err = v.Interface()
 		case v.Take("inner_map"):
 			o, _, err := v.Map()
 			if err != nil {
@@ -246,19 +245,6 @@ func size(v *objects.Verb, what string, to *uint32) error {
 	n, err := v.Uint(what, 32)
 	*to = uint32(n)
 	return err
-}
-
-// device takes the name of a network device.
-func device(v *objects.Verb) (uint32, error) {
-	name, err := v.Next("the name of a device")
-	if err != nil {
-		return 0, err
-	}
-	dev, err := net.InterfaceByName(name)
-	if err != nil {
-		return 0, fmt.Errorf("device %s: %w", name, err)
-	}
-	return uint32(dev.Index), nil
 }
 
 func update(v *objects.Verb) error {

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -218,33 +217,6 @@ func (v *Verb) Pins(names Names, id uint32) {
 		v.J.String(path)
 	}
 	v.J.EndArray()
-}
-
-// Device shows the network device an object was made for.
-func (v *Verb) Device(d linux.Device) {
-	if d.IfIndex == 0 {
-		return
-	}
-	name := ""
-	if dev, err := net.InterfaceByIndex(int(d.IfIndex)); err == nil {
-		name = dev.Name
-	}
-	switch {
-	case v.J != nil:
-		v.J.Name("dev")
-		v.J.Object()
-		v.J.Field("ifindex", d.IfIndex)
-		v.J.Field("ns_dev", d.NetNSDev)
-		v.J.Field("ns_inode", d.NetNSIno)
-		if name != "" {
-			v.J.Field("ifname", name)
-		}
-		v.J.EndObject()
-	case name != "":
-		v.Printf("  offloaded_to %s", name)
-	default:
-		v.Printf("  offloaded_to ifindex %d ns_dev %d ns_ino %d", d.IfIndex, d.NetNSDev, d.NetNSIno)
-	}
 }
 
 // PinAt gives an object a name, in a BPF file system that is mounted for it if need be.

@@ -2,7 +2,6 @@ package prog
 
 import (
 	"fmt"
-	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -94,17 +93,9 @@ func (o *loadOptions) word(v *objects.Verb, img *image.Image) (err error) {
 const devBoundOnly = 1 << 6
 
 // device takes the name of the device to load for.
-func (o *loadOptions) device(v *objects.Verb) error {
-	name, err := v.Next("the name of a device")
-	if err != nil {
-		return err
-	}
-	dev, err := net.InterfaceByName(name)
-	if err != nil {
-		return fmt.Errorf("device %s: %w", name, err)
-	}
-	o.IfIndex = uint32(dev.Index)
-	return nil
+func (o *loadOptions) device(v *objects.Verb) (err error) {
+	o.IfIndex, err = v.Interface()
+	return err
 }
 
 // reuse takes { idx N | name NAME } MAP: a map of the system's instead of the object's.
