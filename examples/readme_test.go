@@ -130,7 +130,7 @@ func words(command string) []string {
 // needKernelTypes skips commands on objects that call kernel functions, where
 // there are no kernel types to find these in.
 func needKernelTypes(t *testing.T, command string) {
-	if strings.Contains(command, "bpf_for.o") || strings.Contains(command, "congestion.o") {
+	if strings.Contains(command, "bpf_for.o") || strings.Contains(command, "congestion/") {
 		oracle.DeclTags(t)
 		_, err := btf.LoadKernelSpec()
 		oracle.Need(t, "kernel BTF", err)

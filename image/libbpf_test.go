@@ -51,6 +51,7 @@ var needs = map[string]int{
 	"exception":    3,     // exception callbacks
 	"externs":      2,     // poisons calls of kernel functions that are not there
 	"congestion":   never, // the same
+	"cubic":        never, // the same
 	"structops":    never, // libbpf wants the kernel to have every member
 	"arena":        5,
 	"legacy":       never,
