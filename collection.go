@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 
 	"github.com/cilium/ebpf/btf"
@@ -335,7 +336,7 @@ func (l *loader) typeMap(im *image.Map, def *catalog.MapDef) {
 
 // about is what is told of a program.
 func (l *loader) about(ip *image.Program, vp *verifier.Program) run.About {
-	about := run.About{Tag: isa.TagOf(vp.Insns)}
+	about := run.About{UID: uint32(max(os.Getuid(), 0)), Tag: isa.TagOf(vp.Insns)}
 	if l.types != nil && len(ip.Funcs) > 0 {
 		l.types.Acquire()
 		about.BTF, about.Freed = l.types.ID(), l.types.Close
