@@ -100,9 +100,9 @@ func (l *liveFrames) counter(t ebpf.ProgramType, at ebpf.AttachType, which, verd
 	return program(t, at, one(), l.add(which), returns(verdict))
 }
 
-// upper counts what came up into the stack, packets and bytes, and drops it.
+// upper counts what came up into the stack, bytes and packets, and drops it: packets are waited for, and so come last.
 func (l *liveFrames) upper(which int32) *ebpf.Program {
-	return program(ebpf.SchedCLS, ebpf.AttachTCXIngress, one(), l.add(which), asm.Instructions{asm.LoadMem(asm.R7, asm.R6, 0, asm.Word)}, l.add(bytesIn), returns(2))
+	return program(ebpf.SchedCLS, ebpf.AttachTCXIngress, asm.Instructions{asm.LoadMem(asm.R7, asm.R6, 0, asm.Word)}, l.add(bytesIn), one(), l.add(which), returns(2))
 }
 
 // sub is a program whose runs are counted: packets, queue, length. It counts the second byte up, and body goes on with R0, the
