@@ -339,6 +339,7 @@ func init() { clients["liveframes"] = liveFramesClient }
 // TestLiveFrames: test runs whose frames are live do to devices what they do on the kernel.
 func TestLiveFrames(t *testing.T) {
 	t.Setenv(clientEnv, "liveframes")
+	t.Setenv("GODEBUG", "asyncpreemptoff=1") // the signal that preempts a goroutine ends a test run of Linux's, with EINTR
 	var linux string
 	netns.In(t, func() {
 		netns.Pair(t, "lf0", "lf1", 1)
