@@ -11,12 +11,14 @@ import (
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/internal/catalog"
 	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/oracle"
 	"github.com/skep-bpf/skep/internal/testprog"
 )
 
 // congestion loads the example's congestion controls.
 func congestion(t *testing.T) (*skep.Machine, *skep.Collection) {
 	t.Helper()
+	oracle.DeclTags(t)
 	m := machine(t, skep.MachineOptions{})
 	if _, err := m.NewKernelStruct("tcp_sock"); err != nil {
 		t.Skipf("not run: %v", err)

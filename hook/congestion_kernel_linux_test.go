@@ -150,6 +150,7 @@ func kernelDrives(t *testing.T, object, name string, size int, without ...string
 
 // The kernel's TCP is asked for the members it calls, in which order, and for what its functions make of a window.
 func TestCongestionAgainstKernel(t *testing.T) {
+	oracle.DeclTags(t)
 	oracle.Need(t, "bpf(2)", linux.Available())
 	object := noted(t)
 	kernel := kernelCalls(t, object)
@@ -233,6 +234,7 @@ func TestCongestionAgainstKernel(t *testing.T) {
 
 // What members make of helpers that need a socket is what it is in the kernel: options, storages, acknowledgments.
 func TestCongestionSocketAgainstKernel(t *testing.T) {
+	oracle.DeclTags(t)
 	oracle.Need(t, "bpf(2)", linux.Available())
 	object := compiled(t, "sockopts")
 	m := newMachine(t)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/hook"
+	"github.com/skep-bpf/skep/internal/oracle"
 )
 
 // newMachine makes a machine on the engine under test.
@@ -24,6 +25,7 @@ func newMachine(t *testing.T) *skep.Machine {
 // A connection goes through what can happen to it: the window, the threshold, what is in flight and the state
 // after each event.
 func TestCongestion(t *testing.T) {
+	oracle.DeclTags(t)
 	m := newMachine(t)
 	if s, err := m.NewKernelStruct("tcp_sock"); err != nil {
 		t.Skipf("not run: %v", err)
