@@ -68,6 +68,7 @@ func receive(t *testing.T, s *xsk.Socket, n int) []xsk.Frame {
 	t.Helper()
 	frames := make([]xsk.Frame, n)
 	for got := 0; got < n; {
+		s.SetDeadline(time.Now().Add(20 * time.Second)) // far off, however long the test has gone on
 		m, err := s.Receive(frames[got:])
 		if err != nil {
 			t.Fatalf("after %d frames: %v", got, err)
