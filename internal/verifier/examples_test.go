@@ -3,6 +3,7 @@ package verifier_test
 import (
 	"encoding/binary"
 	"errors"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,6 +32,9 @@ func normalLog(log string) []string {
 	return lines
 }
 
+// examplesDiffer are the programs of examples whose logs are not the kernel's, with why.
+var examplesDiffer = map[string]string{"cubic.o/cut": nullIsPrecise, "cubic.o/end": nullIsPrecise}
+
 // TestLogs compares the whole log of every example, at the level where every
 // instruction is shown, with the live kernel's: states, marks and statistics.
 func TestLogs(t *testing.T) {
@@ -50,7 +54,14 @@ func TestLogs(t *testing.T) {
 				if (err == nil) != (kerr == nil) {
 					t.Fatalf("skep says %v, the kernel %v", err, kerr)
 				}
-				compareLogs(t, normalLog(log), normalLog(klog))
+				got, want := normalLog(log), normalLog(klog)
+				if why, known := examplesDiffer[filepath.Base(ex.file)+"/"+p.Name]; known {
+					if slices.Equal(got, want) {
+						t.Errorf("is the kernel's after all (%s)", why)
+					}
+					return
+				}
+				compareLogs(t, got, want)
 			})
 		}
 	}
