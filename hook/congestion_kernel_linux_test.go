@@ -209,15 +209,29 @@ func TestCongestionAgainstKernel(t *testing.T) {
 	}
 	ours := ourCalls(t, m, ops, coll.Maps[".bss"])
 	follows, flags := map[[2]uint32]bool{}, map[uint32]bool{}
-	for i, c := range kernel {
-		if i > 0 {
-			follows[[2]uint32{kernel[i-1].Member, c.Member}] = true
+	follows[[2]uint32{callCongAvoid, callRelease}] = true // where it ends depends on the moment
+	unseen := func() bool {
+		for i, c := range ours[1:] {
+			if !follows[[2]uint32{ours[i].Member, c.Member}] || c.Member == callInAckEvent && !flags[c.Arg] {
+				return true
+			}
 		}
-		if c.Member == callInAckEvent {
-			flags[c.Arg] = true
+		return false
+	}
+	// So does what follows what: several connections are looked at, if one does not show it all.
+	for n := 0; n == 0 || n < 20 && unseen(); n++ {
+		if n > 0 {
+			kernel = kernelCalls(t, object)
+		}
+		for i, c := range kernel {
+			if i > 0 {
+				follows[[2]uint32{kernel[i-1].Member, c.Member}] = true
+			}
+			if c.Member == callInAckEvent {
+				flags[c.Arg] = true
+			}
 		}
 	}
-	follows[[2]uint32{callCongAvoid, callRelease}] = true // where it ends depends on the moment
 	if ours[0].Member != callInit || ours[len(ours)-1].Member != callRelease {
 		t.Errorf("calls began with %d and ended with %d", ours[0].Member, ours[len(ours)-1].Member)
 	}
