@@ -70,15 +70,7 @@ func TestCubicAgainstKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { m.Close() })
-	coll, err := m.LoadCollectionFile(object)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(coll.Close)
-	ops, err := coll.Maps["cubic"].Ops()
-	if err != nil {
-		t.Fatal(err)
-	}
+	coll, ops := loadedOps(t, m, object, "cubic")
 	sk, err := m.NewKernelStruct("tcp_sock")
 	if err != nil {
 		t.Fatal(err)

@@ -78,6 +78,21 @@ func compiled(t *testing.T, source string) string {
 	return object
 }
 
+// loadedOps loads an object, and gives one of its structures with members to call.
+func loadedOps(t *testing.T, m *skep.Machine, object, name string) (*skep.Collection, *skep.Ops) {
+	t.Helper()
+	coll, err := m.LoadCollectionFile(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(coll.Close)
+	ops, err := coll.Maps[name].Ops()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return coll, ops
+}
+
 // kernelCalls has the kernel drive the congestion control of calls.c.
 func kernelCalls(t *testing.T, object string) []call {
 	t.Helper()
@@ -161,15 +176,7 @@ func TestCongestionAgainstKernel(t *testing.T) {
 	object := noted(t)
 	kernel := kernelCalls(t, object)
 	m := newMachine(t)
-	coll, err := m.LoadCollectionFile(object)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(coll.Close)
-	ops, err := coll.Maps["noted"].Ops()
-	if err != nil {
-		t.Fatal(err)
-	}
+	coll, ops := loadedOps(t, m, object, "noted")
 	// What the window was before each call is set, and has to be afterwards what the kernel's was.
 	sk, err := m.NewKernelStruct("tcp_sock")
 	if err != nil {
@@ -251,15 +258,7 @@ func TestCongestionSocketAgainstKernel(t *testing.T) {
 	oracle.Need(t, "bpf(2)", linux.Available())
 	object := compiled(t, "sockopts")
 	m := newMachine(t)
-	coll, err := m.LoadCollectionFile(object)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(coll.Close)
-	ops, err := coll.Maps["options"].Ops()
-	if err != nil {
-		t.Fatal(err)
-	}
+	coll, ops := loadedOps(t, m, object, "options")
 	c, err := hook.NewCongestion(m, ops, 0)
 	if err != nil {
 		t.Fatal(err)
